@@ -1,0 +1,27 @@
+/* The process log: one JSON (or text) line per event on stderr, syslog or a file, never blocking.
+ * A line that cannot be written at once is dropped and counted; the count is logged when writing works again.
+ * No secret and no prompt text is ever passed in here. Any process; one thread. */
+#ifndef PENSTOCK_BASE_LOG_H
+#define PENSTOCK_BASE_LOG_H
+#include "base/str.h"
+
+enum log_level { LVL_ERROR, LVL_WARN, LVL_INFO, LVL_DEBUG };
+enum log_format { LOGFMT_JSON, LOGFMT_TEXT };
+
+struct log_target {
+    const char *target; /* "stderr", "syslog" or a path; copied */
+    enum log_level level;
+    enum log_format format;
+};
+void log_open(const struct log_target *t); /* before the first call stderr, text, info */
+int log_reopen(void);                      /* the file again by its path; 0, or -1 and the old one stays */
+void log_process(const char *name);        /* "master", "worker 0", "scribe": in every line */
+bool log_wants(enum log_level level);
+/* event: one word (start, reload, worker, breaker, alert, config ...). */
+void log_event(enum log_level level, const char *event, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* A ready line without its newline (the access log); false when it was dropped. */
+bool log_line(struct str line);
+uint64_t log_dropped(void);
+int log_fd(void); /* -1 for syslog */
+#endif
