@@ -1,0 +1,107 @@
+/* The table of dialects. One file is one wire format; it has a client face (programs speak it to us), a provider
+ * face (we speak it to providers), or both. Rooms above use pipe.h and never a face directly.
+ * Pure: no sockets, no clock, no random: ids and times are handed in. */
+#ifndef PENSTOCK_DIALECT_DIALECT_H
+#define PENSTOCK_DIALECT_DIALECT_H
+#include "llm/chat.h"
+#include "llm/event.h"
+#include "llm/fault.h"
+
+/* What the steps must know of any request before they choose a target; read in one scan of the body. */
+struct ask {
+    struct str body;           /* the client's bytes; all spans below lie inside */
+    struct str model;          /* text; empty when not given */
+    struct json_value model_span;      /* raw.p NULL when absent */
+    bool stream;
+    struct json_value stream_span;
+    bool include_usage;        /* the client asked for usage in its stream */
+    struct json_value stream_options_span;
+    struct json_value routing_span;    /* "routing": removed before it goes upstream */
+    struct str routing;        /* its JSON, or empty */
+    uint64_t max_tokens;       /* 0: not said */
+    uint64_t n;                /* 1 when not said */
+    uint64_t input_bytes;      /* of text the model will read, for the estimate (base64 left out) */
+    struct str user;
+};
+
+/* Differences of one provider from the dialect it speaks; a row of the provider table names them. */
+enum quirk {
+    QUIRK_NO_STREAM_OPTIONS = 1,    /* does not know stream_options: do not add it */
+    QUIRK_MAX_COMPLETION_TOKENS = 2,/* wants max_completion_tokens instead of max_tokens (translated requests) */
+};
+
+struct encode_opt {
+    struct str model;          /* the provider's name for it */
+    unsigned quirks;
+    uint64_t default_max_tokens; /* where the dialect demands one and the client gave none */
+    bool drop_unsupported;     /* on_unsupported: drop (report in `dropped`) or pass; else refuse */
+    bool pass_unsupported;
+};
+
+/* What a reply says of itself, seen while it passes. */
+struct observed {
+    struct usage usage;
+    enum stop_reason stop;
+    struct str id, model;      /* in the pipe's arena */
+    bool output;               /* something of the answer itself has come (a delta, a call, a stop) */
+    bool ended;                /* the dialect's own end was seen ([DONE], message_stop, a whole reply) */
+    struct fault fault;        /* an error inside the answer */
+    uint64_t output_bytes;     /* of text, for the estimate */
+};
+
+/* Ids and times for replies that are written by us. */
+struct mint {
+    struct str id;             /* "chatcmpl-..." style without prefix: random alphanumerics, 24 */
+    int64_t created;           /* seconds */
+    struct str model;          /* the model name the client is told */
+};
+
+struct stream_writer; /* per stream state of a client face */
+struct stream_reader; /* per stream state of a provider face */
+
+struct client_face {
+    /* One scan: checks JSON, the types of the members it names, required members. false and *f. */
+    bool (*peek)(struct arena *a, struct str body, struct ask *ask, struct fault *f);
+    /* The whole request in the canonical form. false and *f. */
+    bool (*read_request)(struct arena *a, const struct ask *ask, struct chat **out, struct fault *f);
+    void (*write_reply)(struct buf *out, const struct reply *r, const struct mint *m);
+    /* The error body (whole answers), and as a stream's last words. request_id may be empty. */
+    void (*write_fault)(struct buf *out, const struct fault *f, struct str request_id);
+    void (*write_stream_fault)(struct buf *out, const struct fault *f, struct str request_id);
+    struct stream_writer *(*writer_new)(struct arena *a, const struct mint *m, const struct ask *ask);
+    void (*write_event)(struct stream_writer *w, const struct event_item *ev, struct buf *out);
+    const char *stream_type; /* Content-Type of a stream */
+};
+
+struct provider_face {
+    const char *chat_path;     /* behind the base URL: "/chat/completions", "/v1/messages" */
+    /* Same dialect: the client's bytes with spliced values; never re-printed. */
+    bool (*splice)(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out, struct fault *f);
+    /* Another dialect. Names of what was left out go to `dropped`, comma-separated. */
+    bool (*write_request)(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
+                          struct buf *dropped, struct fault *f);
+    struct reply *(*read_reply)(struct arena *a, struct str body, struct fault *f);
+    /* Same dialect: usage, stop and error of a whole reply in one scan, no tree. false and *f when it is no reply. */
+    bool (*tap_reply)(struct arena *a, struct str body, struct observed *o, struct fault *f);
+    /* An answer with an error status. headers: value of a response header by lower-case name, or STR_NONE. */
+    void (*read_fault)(struct arena *a, int status, struct str body,
+                       struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
+    struct stream_reader *(*reader_new)(struct arena *a, event_fn *fn, void *arg);
+    /* One SSE event (or line) of the stream. */
+    void (*read_event)(struct stream_reader *r, struct str name, struct str data);
+    void (*reader_end)(struct stream_reader *r); /* the bytes are over: END, or a FAULT if the dialect's end is missing */
+    /* Same dialect: looks at one event of a passing stream. Returns false when the client must not see it (the
+     * usage chunk it did not ask for). */
+    bool (*tap_event)(struct arena *a, struct str name, struct str data, bool hide_usage, struct observed *o);
+};
+
+struct dialect {
+    const char *name;          /* "openai_chat", "anthropic" */
+    const struct client_face *client;     /* NULL: not spoken by clients */
+    const struct provider_face *provider; /* NULL: not spoken to providers */
+};
+const struct dialect *dialect_by_name(struct str name); /* NULL if unknown */
+
+extern const struct dialect dialect_openai_chat;
+extern const struct dialect dialect_anthropic;
+#endif

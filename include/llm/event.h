@@ -1,0 +1,45 @@
+/* An answer as a sequence of events: what a stream is in the canonical form.
+ *
+ * Grammar: START (PART_OPEN (TEXT|ARGS|THINK|SIGNATURE)* PART_CLOSE)* with USAGE anywhere between START and END,
+ * then STOP, then END; FAULT instead of STOP END at any place. One part is open at a time; parts are numbered 0, 1, 2.
+ * event_check() holds a sequence to it; readers must produce it from whatever a provider sends (interleaved parallel
+ * calls are queued or force-closed), writers may rely on it. */
+#ifndef PENSTOCK_LLM_EVENT_H
+#define PENSTOCK_LLM_EVENT_H
+#include "llm/chat.h"
+#include "llm/fault.h"
+
+enum event_kind {
+    EV_START,      /* id, model, created */
+    EV_PART_OPEN,  /* part kind (TEXT, TOOL_CALL with id and name, THINKING, THINKING_REDACTED with data, REFUSAL) */
+    EV_TEXT,       /* text of a TEXT or REFUSAL part */
+    EV_ARGS,       /* text: a piece of a tool call's arguments */
+    EV_THINK,      /* text */
+    EV_SIGNATURE,  /* text: the thinking part's signature, whole */
+    EV_PART_CLOSE,
+    EV_USAGE,      /* usage, cumulative */
+    EV_STOP,       /* stop, text = native reason, id = the stop sequence if known */
+    EV_FAULT,      /* fault */
+    EV_END,
+};
+/* Slices live during the call that hands the event over. */
+struct event_item {
+    enum event_kind kind;
+    unsigned index;        /* of the part */
+    enum part_kind part;
+    struct str id, name, model, text;
+    int64_t created;
+    struct usage usage;
+    enum stop_reason stop;
+    const struct fault *fault;
+};
+typedef void event_fn(void *arg, const struct event_item *ev);
+
+struct event_check {
+    int state;
+    unsigned next_index;
+    enum part_kind open;
+};
+/* false: the sequence has left the grammar. */
+bool event_check(struct event_check *c, const struct event_item *ev);
+#endif

@@ -1,0 +1,66 @@
+/* What can go wrong, as classes; policy is a mask of classes, a decision is one lookup. */
+#ifndef PENSTOCK_LLM_FAULT_H
+#define PENSTOCK_LLM_FAULT_H
+#include "base/arena.h"
+#include "base/str.h"
+
+/* One row each in fault.c: name, client status, what may be tried next, whether it counts against the target. */
+enum fault_class {
+    FAULT_NONE,
+    FAULT_BAD_REQUEST,     /* invalid_request: the caller's */
+    FAULT_UNSUPPORTED,     /* a field that the target cannot express (param names it) */
+    FAULT_CONTEXT_LENGTH,  /* context_length_exceeded */
+    FAULT_CONTENT_FILTER,  /* content_filter: refused by policy */
+    FAULT_TOO_LARGE,       /* 413 */
+    FAULT_AUTH,            /* the caller's key: 401 */
+    FAULT_PERMISSION,      /* the caller may not: 403 */
+    FAULT_MODEL_NOT_FOUND, /* model_not_found: 404 */
+    FAULT_RATE_LIMIT,      /* rate_limit_exceeded: ours or the provider's, 429 */
+    FAULT_QUOTA,           /* the provider's account has no money or quota left: another key or target */
+    FAULT_PROVIDER_AUTH,   /* the provider refused OUR key: 502 for the client, never 401 */
+    FAULT_SERVER,          /* server_error: 5xx, garbage, an empty answer */
+    FAULT_OVERLOADED,      /* 503, 529 */
+    FAULT_TIMEOUT,         /* timeout: 504 */
+    FAULT_CONNECTION,      /* connection: refused, reset, TLS, DNS: 502 */
+    FAULT_NO_TARGET,       /* nothing that could serve: all open, drained or excluded: 503 */
+    FAULT_CANCELLED,       /* the client left: 499, never sent */
+    FAULT_INTERNAL,        /* our own bug or exhaustion: 500 */
+    FAULT_CLASSES
+};
+
+enum { /* fault_rule.try */
+    FAULT_TRY_SAME = 1,    /* the same target again after a pause (another key first) */
+    FAULT_TRY_KEY = 2,     /* another key of the same provider, at once */
+    FAULT_TRY_TARGET = 4,  /* the next target of the same model */
+    FAULT_TRY_MODEL = 8,   /* a fallback model, when its rule lists this class */
+};
+struct fault_rule {
+    const char *name;      /* as in fallback_on: "rate_limit_exceeded", "server_error", "timeout", "connection" ... */
+    int status;            /* the client's HTTP status */
+    unsigned tries;
+    bool counts;           /* against the target's breaker and health */
+    bool rests_key;        /* the key rests (Retry-After, or until reload for PROVIDER_AUTH) */
+};
+const struct fault_rule *fault_rule(enum fault_class c);
+/* By the names used in configuration (case and -/_ alike); false if unknown. */
+bool fault_by_name(struct str name, enum fault_class *out);
+
+struct fault {
+    enum fault_class cls;  /* FAULT_NONE: no fault */
+    int status;            /* 0: fault_rule(cls)->status; a provider's 4xx keeps its own */
+    struct str message;    /* for the client; never a secret, never a URL with one */
+    struct str type, code, param; /* the dialect's words where known; empty: derived from the class */
+    int64_t retry_after_ms; /* -1: none */
+    bool from_provider;
+    bool retry_said_no;    /* x-should-retry: false */
+};
+static inline bool fault_is(const struct fault *f) {
+    return f->cls != FAULT_NONE;
+}
+/* Fills *f; the text is printed into the arena. */
+void fault_set(struct fault *f, struct arena *a, enum fault_class c, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+int fault_status(const struct fault *f);
+/* Texts that say so in any dialect ("maximum context length", "prompt is too long" ...). */
+bool fault_text_is_context(struct str message);
+#endif
