@@ -3,6 +3,7 @@
  * One per worker. */
 #ifndef PENSTOCK_HTTP_SERVER_H
 #define PENSTOCK_HTTP_SERVER_H
+#include "base/buf.h"
 #include "base/loop.h"
 #include "http/exchange.h"
 

@@ -1,0 +1,229 @@
+/* The configuration, immutable once loaded. A worker's never changes: a reload makes a new one and new workers.
+ * Loaded by the master (and by -t, -T); read by everybody after the fork. Durations are ms, sizes bytes, money
+ * nano-dollars. Strings are NUL-terminated, never NULL where not said; they live in conf->arena.
+ * Which option fills which member, its type, range, default and help: the table in src/conf/schema.c. */
+#ifndef PENSTOCK_CONF_CONF_H
+#define PENSTOCK_CONF_CONF_H
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "llm/fault.h"
+
+#define CONF_NO_LIMIT UINT64_MAX /* of a rate or a gauge: not limited */
+
+struct conf_secret {
+    const char *text;   /* never NULL; empty: none. Wiped by conf_free */
+    const char *source; /* "env:NAME", "file:/path", "value": for messages and -T, never the secret */
+};
+struct conf_where { /* for errors found after parsing */
+    const char *file;
+    unsigned line, column;
+};
+struct conf_rates {
+    uint64_t requests_per_minute, tokens_per_minute, concurrent; /* CONF_NO_LIMIT when not set */
+};
+
+struct conf_tls { /* a listener's: contents, read at load (the master may read files that workers may not) */
+    const char *certificate_file, *key_file, *client_ca_file; /* empty: none */
+    struct str certificate, key, client_ca;                   /* PEM; key is wiped by conf_free */
+};
+enum conf_surface { SURFACE_NATIVE = 1, SURFACE_ADMIN = 2, SURFACE_METRICS = 4, SURFACE_ALL = 0xffffffff };
+struct conf_listen {
+    const char *address;    /* as written */
+    bool is_unix;
+    const char *path;       /* unix: */
+    const char *host;       /* numeric, "" is any */
+    uint16_t port;
+    unsigned mode;          /* unix: permissions, 0660 by default */
+    const char *group;      /* unix: of the socket, or "" */
+    struct conf_tls tls;
+    bool has_tls;
+    unsigned surfaces;
+    bool loopback;          /* only this machine can reach it */
+};
+
+struct conf_key { /* a provider's key */
+    struct conf_secret secret;
+    unsigned weight;        /* 1.. */
+    const char *id;         /* "openai/0": provider and position, or as named; for shm names and records */
+};
+struct conf_retry {
+    unsigned max;           /* further attempts after the first */
+    uint64_t initial_backoff, max_backoff;
+    double factor, jitter;  /* a delay is backoff * (1 - jitter * random) */
+    bool honour_retry_after;
+};
+struct conf_breaker {
+    unsigned consecutive_failures;
+    double error_rate;
+    uint64_t window;
+    unsigned min_requests;
+    uint64_t open_for, max_open_for;
+    unsigned half_open_probes;
+};
+enum conf_http2 { HTTP2_AUTO, HTTP2_ON, HTTP2_OFF };
+struct conf_pair {
+    const char *name, *value;
+};
+struct conf_provider {
+    const char *name;
+    const char *kind;         /* a row of the provider table (upstream/provider.h) */
+    bool enabled;
+    const char *base_url;     /* "" : the kind's own */
+    const char *default_model;/* "" : the kind's own */
+    const char *organization;
+    struct conf_key *keys;
+    size_t nkeys;
+    struct conf_pair *headers;
+    size_t nheaders;
+    struct conf_rates limits;
+    uint64_t connect, first_byte, idle, total; /* timeouts */
+    struct conf_retry retry;
+    struct conf_breaker breaker;
+    uint64_t health_every;    /* 0: no active checks */
+    const char *health_path;
+    enum conf_http2 http2;
+    const char *proxy;
+    struct {
+        const char *ca, *client_certificate, *client_key; /* files, or "" */
+        bool verify;
+    } tls;
+    bool from_environment;
+    struct conf_where where;
+};
+
+enum conf_strategy { STRATEGY_FALLBACK, STRATEGY_WEIGHTED, STRATEGY_ROUND_ROBIN };
+enum conf_unsupported { UNSUPPORTED_REJECT, UNSUPPORTED_DROP, UNSUPPORTED_PASS };
+struct conf_prices { /* nano-dollars per million tokens; -1: not said */
+    int64_t input, cached_input, cache_write, output, reasoning, audio_in, audio_out;
+};
+struct conf_target {
+    const char *provider;     /* name; checked to exist */
+    size_t provider_index;    /* into conf->providers */
+    const char *model;
+    unsigned weight;
+};
+struct conf_model {
+    const char *name;
+    const char *display_name;
+    uint64_t context_window, max_output; /* 0: by the price table */
+    struct conf_target *targets;
+    size_t ntargets;
+    enum conf_strategy strategy;
+    enum conf_unsupported on_unsupported;
+    const char **fallbacks;   /* model names, or provider/model */
+    size_t nfallbacks;
+    unsigned fallback_on;     /* mask of 1 << fault_class; as configured, aliases by fault_matches() */
+    struct conf_prices prices;
+    struct conf_where where;
+};
+struct conf_fallback_rule {
+    const char *model;
+    const char **fallbacks;
+    size_t nfallbacks;
+    unsigned fallback_on;
+};
+
+enum conf_permission { PERM_COMPLETION = 1, PERM_EMBEDDING = 2, PERM_ADMIN = 4 };
+struct conf_gateway_key {
+    const char *id;
+    uint8_t hash[32];         /* SHA-256 of the key; a plain key is hashed at load and wiped */
+    const char *owner, *tenant;
+    unsigned permissions;
+    const char **models;      /* patterns with '*'; none: all */
+    size_t nmodels;
+    struct conf_rates limits; /* default_limits filled in */
+    int64_t expires;          /* wall ms; 0: never */
+};
+enum conf_auth { AUTH_KEYS, AUTH_NONE };
+
+struct conf {
+    struct arena *arena;
+    const char *file;         /* "" when there is none */
+    unsigned generation;      /* set by the master */
+    int64_t loaded_ms;
+
+    struct conf_listen *listen;
+    size_t nlisten;
+    const char *user, *group; /* "" : do not change */
+    unsigned workers;         /* "auto" resolved: cores */
+    const char *state_dir, *pid_file;
+    uint64_t drain_timeout;
+    uint64_t stop_timeout;    /* TERM and INT */
+
+    struct conf_rates limits; /* of the whole gateway */
+    uint64_t max_connections; /* per worker */
+    uint64_t max_request_body, max_response_body, header_timeout, body_rate, idle_timeout;
+
+    struct conf_provider *providers;
+    size_t nproviders;
+    struct conf_model *models;
+    size_t nmodels;
+    struct conf_fallback_rule *fallback_rules;
+    size_t nfallback_rules;
+    struct {
+        bool fallback;
+        const char *default_model;
+        enum conf_strategy default_strategy;
+        const char *default_provider; /* "" : none said */
+        bool default_provider_said;   /* explicitly, by file or environment */
+        bool infer_provider;
+    } routing;
+
+    struct {
+        enum conf_auth mode;
+        bool said;            /* mode was given in words */
+        struct conf_gateway_key *keys;
+        size_t nkeys;
+    } auth;
+
+    struct {
+        bool enabled;
+        uint64_t ttl, max_size, max_entry;
+        enum { CACHE_SCOPE_KEY, CACHE_SCOPE_TENANT, CACHE_SCOPE_GLOBAL } scope;
+        bool only_deterministic, stream;
+    } cache;
+
+    const char *prices_file;
+    struct {
+        enum log_level level;
+        const char *target;
+        enum log_format format;
+        bool access;
+    } log;
+};
+
+struct conf_error {
+    char text[512]; /* "penstock.yaml:12:5: providers[0].kind: ..." */
+};
+struct conf_errors { /* all of them, at most CONF_MAX_ERRORS; arena of their own */
+    struct arena *arena;
+    struct conf_error *list;
+    size_t n;
+    bool truncated;
+};
+#define CONF_MAX_ERRORS 100
+
+struct conf_source {
+    const char *file;      /* NULL: the default path, which may be absent */
+    bool file_required;    /* -c was given */
+    const char *env_file;  /* --env-file, or NULL; ".env" is tried as configuration.md says when foreground */
+    bool foreground;
+};
+/* Parses, checks, reads secrets. NULL and *errors (conf_errors_free) when anything is wrong. `warnings` are logged. */
+struct conf *conf_load(const struct conf_source *src, struct conf_errors *errors);
+void conf_free(struct conf *c); /* wipes secrets */
+void conf_errors_free(struct conf_errors *e);
+
+/* -T: the whole running configuration as YAML, defaults included, secrets redacted. */
+void conf_dump_yaml(const struct conf *c, struct buf *out);
+/* The same as a JSON object: GET /admin/v1/config. */
+void conf_dump_json(const struct conf *c, struct buf *out);
+/* The section OPTIONS of penstock.yaml(5) in mdoc, and the commented example: docs follow from the table. */
+void conf_doc_mdoc(struct buf *out);
+void conf_doc_example(struct buf *out);
+
+const struct conf_provider *conf_provider(const struct conf *c, struct str name); /* case and -/_ alike */
+const struct conf_model *conf_model(const struct conf *c, struct str name);       /* exact; hashed */
+#endif
