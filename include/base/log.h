@@ -13,7 +13,9 @@ struct log_target {
     enum log_level level;
     enum log_format format;
 };
-void log_open(const struct log_target *t); /* before the first call stderr, text, info */
+/* Before the first call: stderr, text, info. When a file cannot be opened that is logged, and lines go on to
+ * where they went before. */
+void log_open(const struct log_target *t);
 int log_reopen(void);                      /* the file again by its path; 0, or -1 and the old one stays */
 void log_process(const char *name);        /* "master", "worker 0", "scribe": in every line */
 bool log_wants(enum log_level level);

@@ -13,11 +13,16 @@ struct loop *loop_new(void);
 void loop_free(struct loop *l);
 struct event_base *loop_base(struct loop *l);
 void loop_run(struct loop *l);  /* until loop_stop */
-void loop_stop(struct loop *l);
+void loop_stop(struct loop *l); /* this turn and its tasks are still finished; before loop_run: it returns at once */
+/* One turn by hand (tests): events that are ready, then the tasks. wait: sleep until there is one. Never call
+ * event_base_loop or event_base_dispatch on loop_base(): they know nothing of tasks. */
+void loop_turn(struct loop *l, bool wait);
 uint64_t loop_ms(struct loop *l); /* clock_ms() of this turn, read once a turn */
 
 /* A one-shot timer inside its owner. Setting it again moves it. Later deadlines are cheap: the timer is only
- * re-armed when it fires too early. Clear it before its owner is freed. */
+ * re-armed when it fires too early. Clear it before its owner is freed (timer_clear: no call comes any more;
+ * timer_free: and the event is given back). fn is called once the time has passed, never before, and may set
+ * the timer again, or free its owner. */
 struct timer {
     struct loop *loop;
     struct event *ev; /* made on first use */

@@ -36,9 +36,10 @@ bool str_ends(struct str a, const char *suffix);
 struct str str_trim(struct str a);                   /* without spaces and tabs at both ends */
 struct str str_skip(struct str a, size_t n);         /* without its first n bytes (all when fewer) */
 ptrdiff_t str_find(struct str hay, struct str needle); /* offset of the first, or -1 */
-/* The next piece of *rest before `sep`; false when there is none left. "a,,b" has three pieces, "" has none. */
+/* The next piece of *rest before `sep`; false when there is none left. "a,,b" has three pieces, "" has none;
+ * a `sep` at the very end begins no further piece ("a," has one). */
 bool str_next(struct str *rest, char sep, struct str *piece);
-/* Decimal digits only, no sign, no overflow: false otherwise. */
+/* Decimal digits only, no sign (neither of the two), no overflow: false otherwise. */
 bool str_u64(struct str a, uint64_t *out);
 bool str_i64(struct str a, int64_t *out);
 /* Copies into a fixed array, always NUL-terminated, cut if need be (at a UTF-8 character's border). */
