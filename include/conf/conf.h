@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "conf/kind.h"
 #include "llm/fault.h"
 
 #define CONF_NO_LIMIT UINT64_MAX /* of a rate or a gauge: not limited */
@@ -68,7 +69,7 @@ struct conf_pair {
 };
 struct conf_provider {
     const char *name;
-    const char *kind;         /* a row of the provider table (upstream/provider.h) */
+    const struct provider_kind *kind;
     bool enabled;
     const char *base_url;     /* "" : the kind's own */
     const char *default_model;/* "" : the kind's own */
@@ -206,6 +207,7 @@ struct conf_errors { /* all of them, at most CONF_MAX_ERRORS; arena of their own
 #define CONF_MAX_ERRORS 100
 
 struct conf_source {
+    const struct provider_kinds *kinds;
     const char *file;      /* NULL: the default path, which may be absent */
     bool file_required;    /* -c was given */
     const char *env_file;  /* --env-file, or NULL; ".env" is tried as configuration.md says when foreground */

@@ -1,0 +1,34 @@
+/* The row of a provider kind. The rows themselves are the table in src/upstream/provider.c; main.c hands it to
+ * conf_load(), so that this room can check `kind:` and read the environment without knowing who the providers are. */
+#ifndef PENSTOCK_CONF_KIND_H
+#define PENSTOCK_CONF_KIND_H
+#include "base/str.h"
+
+enum auth_kind { AUTH_KIND_NONE, AUTH_KIND_BEARER, AUTH_KIND_X_API_KEY };
+struct provider_kind {
+    const char *name;          /* "openai" */
+    const char *alias;         /* another name clients use ("claude"), or NULL */
+    const char *dialect;       /* a row of the dialect table: "openai_chat", "anthropic" */
+    const char *base_url;      /* "" : must be configured */
+    const char *version_path;  /* what base_url ends in ("/v1"): a doubled or missing one is put right; "" : the bare root */
+    enum auth_kind auth;
+    const char *fixed_headers; /* "anthropic-version: 2023-06-01", or "" */
+    unsigned quirks;           /* enum quirk of dialect/dialect.h */
+    const char *default_model;
+    const char *env_keys;      /* comma-separated names, the first that is set wins: "ANTHROPIC_API_KEY,CLAUDE_API_KEY" */
+    const char *env_url;       /* "ANTHROPIC_BASE_URL", or "" */
+    const char *infer;         /* patterns of model ids that mean this kind: "gpt-*,o1*,o3*,o4*,chatgpt-*"; or "" */
+    const char *price_vendor;  /* vendor in the price table, or "" */
+    const char *health_path;   /* a free endpoint behind the base URL: "/models"; "" : none */
+    bool whole_ids;            /* as an explicit default provider it takes any model id whole (openrouter) */
+    bool builtin;              /* answered inside the gateway (mock) */
+    bool needs_key;            /* configured without a key it is refused */
+};
+struct provider_kinds {
+    const struct provider_kind *row;
+    size_t n;
+};
+/* Case, '-' and '_' alike, aliases too; NULL if unknown. */
+const struct provider_kind *kind_find(const struct provider_kinds *k, struct str name);
+bool kind_name_eq(struct str a, struct str b);
+#endif
