@@ -1,0 +1,41 @@
+/* The segment that all processes share: one view of limits, breakers, health, counters, cache index and rings.
+ *
+ * The master makes it (memfd, sealed against resizing) before the first fork; children inherit the mapping. No pointers inside, no
+ * locks: every word is written by one process only, or is one atomic. Nothing a process does when killed at any
+ * instruction can wedge the others. State is found by name, so it is kept over reloads and worker deaths.
+ *
+ * struct shm is the process's handle; the layout is private to src/shm/. */
+#ifndef PENSTOCK_SHM_SHM_H
+#define PENSTOCK_SHM_SHM_H
+#include "base/str.h"
+
+#define SHM_MAX_SLOTS    256  /* workers of all generations alive at once, and the scribe */
+#define SHM_MAX_ENTITIES 8192
+#define SHM_NONE         UINT32_MAX
+
+struct shm;
+/* ring_bytes: of one worker's ring, a power of two (default 8 MiB); pages are only used when touched. */
+struct shm *shm_create(size_t ring_bytes, char err[256]);
+void shm_free(struct shm *s); /* unmaps; the segment lives while any process maps it */
+uint64_t shm_instance(const struct shm *s); /* random, new with each segment: never 0 */
+size_t shm_bytes(const struct shm *s);
+
+/* Whatever has limits, a breaker, health or counters of its own. The state below is found by its index. */
+enum entity_kind {
+    ENTITY_GATEWAY = 1, /* "" */
+    ENTITY_GATEWAY_KEY, /* key id */
+    ENTITY_PROVIDER,    /* provider name */
+    ENTITY_PROVIDER_KEY,/* provider/position or id; state follows the name, not the secret */
+    ENTITY_TARGET,      /* provider/model: breaker, health, histograms */
+    ENTITY_MODEL,       /* the model name asked for (configured names only: a bounded set) */
+    ENTITY_TENANT,
+};
+/* Found or made (any process, CAS). SHM_NONE when the table is full: the caller goes without state for it. */
+uint32_t shm_entity(struct shm *s, enum entity_kind kind, struct str name);
+/* Walks what exists: false when i is past the end. Names are cut at 95 bytes. */
+bool shm_entity_at(const struct shm *s, uint32_t i, enum entity_kind *kind, struct str *name);
+uint32_t shm_entities(const struct shm *s);
+
+/* One word for all workers: bumped when the cache is cleared, read before a lookup and checked before a store. */
+uint64_t shm_cache_epoch(const struct shm *s);
+#endif

@@ -1,0 +1,73 @@
+/* Counters and histograms: one row each. Totals never fall: a dead process's counters are folded into the past. */
+#ifndef PENSTOCK_SHM_STAT_H
+#define PENSTOCK_SHM_STAT_H
+#include "shm/shm.h"
+
+/* Per process, written by its owner only. X(name, prometheus name, help) */
+#define STAT_COUNTERS(X)                                                                                             \
+    X(CONNECTIONS, "penstock_connections_total", "Client connections accepted.")                                     \
+    X(REQUESTS, "penstock_http_requests_total", "HTTP requests with a legal head.")                                  \
+    X(BAD_REQUESTS, "penstock_http_bad_requests_total", "Requests refused by the HTTP parser or a limit of it.")     \
+    X(AUTH_FAILURES, "penstock_auth_failures_total", "Requests with a missing, wrong or expired key.")               \
+    X(RATE_LIMITED, "penstock_rate_limited_total", "Requests refused by a limit of the gateway or of a key.")        \
+    X(RETRIES, "penstock_retries_total", "Further attempts at the same target.")                                     \
+    X(FALLBACKS, "penstock_fallbacks_total", "Requests answered by another target than the first.")                  \
+    X(CACHE_HITS, "penstock_cache_hits_total", "Answers from the cache.")                                            \
+    X(CACHE_MISSES, "penstock_cache_misses_total", "Lookups that found nothing.")                                    \
+    X(CACHE_STORES, "penstock_cache_stores_total", "Answers stored.")                                                \
+    X(CLIENT_GONE, "penstock_client_gone_total", "Clients that left before their answer was complete.")              \
+    X(STREAMS, "penstock_streams_total", "Streamed answers begun.")                                                  \
+    X(RING_DROPPED, "penstock_records_dropped_total", "Usage records lost because the ring stayed full.")            \
+    X(LOG_DROPPED, "penstock_log_dropped_total", "Log lines dropped because their target would block.")              \
+    X(BREAKER_OPENED, "penstock_breaker_opened_total", "Breakers opened.")                                           \
+    X(RELOADS, "penstock_reloads_total", "Configurations loaded.")                                                   \
+    X(RELOAD_FAILURES, "penstock_reload_failures_total", "Configurations refused.")                                  \
+    X(WORKER_DEATHS, "penstock_worker_deaths_total", "Workers that died and were replaced.")
+enum stat_counter {
+#define X(n, p, h) STAT_##n,
+    STAT_COUNTERS(X)
+#undef X
+    STAT_COUNTERS_N
+};
+struct stat_row {
+    const char *prometheus, *help;
+};
+extern const struct stat_row stat_rows[STAT_COUNTERS_N];
+void stat_add(struct shm *s, enum stat_counter c, uint64_t n); /* in my slot; the master without a slot: the past */
+uint64_t stat_sum(const struct shm *s, enum stat_counter c);   /* all slots and the past */
+
+/* Per entity, atomics shared by all. */
+#define ENTITY_COUNTERS(X)                                                                                           \
+    X(REQUESTS, "requests_total", "Requests (of a provider or target: attempts).")                                   \
+    X(ERRORS, "errors_total", "Of them failed.")                                                                     \
+    X(INPUT_TOKENS, "input_tokens_total", "Input tokens.")                                                           \
+    X(CACHED_TOKENS, "cached_input_tokens_total", "Input tokens read from a provider's prompt cache.")               \
+    X(OUTPUT_TOKENS, "output_tokens_total", "Output tokens.")                                                        \
+    X(COST_NANO, "cost_nano_usd_total", "Cost in nano-dollars.")
+enum entity_counter {
+#define X(n, p, h) ENTITY_STAT_##n,
+    ENTITY_COUNTERS(X)
+#undef X
+    ENTITY_COUNTERS_N
+};
+extern const struct stat_row entity_rows[ENTITY_COUNTERS_N];
+void entity_add(struct shm *s, uint32_t entity, enum entity_counter c, uint64_t n);
+uint64_t entity_count(const struct shm *s, uint32_t entity, enum entity_counter c);
+
+/* Latency histograms per entity: total time, and time to the first byte. */
+enum histogram { HIST_LATENCY, HIST_FIRST_BYTE, HIST_KINDS };
+#define HIST_BUCKETS 16
+extern const double hist_bounds_seconds[HIST_BUCKETS - 1]; /* the last bucket is +Inf */
+void hist_add(struct shm *s, uint32_t entity, enum histogram h, uint64_t ms);
+struct hist {
+    uint64_t count[HIST_BUCKETS]; /* not cumulative */
+    uint64_t n;
+    double sum_seconds;
+};
+void hist_look(const struct shm *s, uint32_t entity, enum histogram h, struct hist *out);
+double hist_quantile(const struct hist *h, double q); /* seconds, interpolated; 0 without data */
+
+/* HTTP answers by status class of LLM requests: 1xx..5xx and 499. Per process, folded like counters. */
+void stat_status(struct shm *s, int status);
+uint64_t stat_status_sum(const struct shm *s, int klass /* 1..5; 0 = 499 */);
+#endif
