@@ -32,7 +32,7 @@ struct part {
     struct str signature;
     bool is_error;
     bool custom;           /* TOOL_CALL: a free-text call (OpenAI "custom"): text is not JSON */
-    struct part *inner;    /* TOOL_RESULT: its parts */
+    struct part *inner, *inner_last; /* TOOL_RESULT: its parts */
     bool cache_point;      /* a cache breakpoint after this part */
     struct str cache_ttl;  /* "5m", "1h", or empty */
     struct json_object *extra; /* members the canonical form has no place for (same dialect only), or NULL */
@@ -114,6 +114,9 @@ enum stop_reason {
     STOP_ERROR,
     STOP_OTHER,        /* unknown: `native` has it */
 };
+
+/* What is told of it: STOP_TOOLS when there are calls, whatever the provider said. */
+enum stop_reason stop_effective(enum stop_reason said, bool has_calls);
 
 /* A whole answer of one choice. */
 struct reply {

@@ -44,12 +44,17 @@ struct fault_rule {
 const struct fault_rule *fault_rule(enum fault_class c);
 /* By the names used in configuration (case and -/_ alike); false if unknown. */
 bool fault_by_name(struct str name, enum fault_class *out);
+/* Does a rule configured for one class cover this one? Itself, and the finer classes that an operator means by the
+ * coarse name: overloaded, a refused provider key and "no target" are server_error; an empty account is
+ * rate_limit_exceeded. */
+bool fault_matches(enum fault_class c, enum fault_class configured);
 
 struct fault {
     enum fault_class cls;  /* FAULT_NONE: no fault */
     int status;            /* 0: fault_rule(cls)->status; a provider's 4xx keeps its own */
     struct str message;    /* for the client; never a secret, never a URL with one */
-    struct str type, code, param; /* the dialect's words where known; empty: derived from the class */
+    struct str type, code, param; /* OpenAI's words where known; empty: derived from the class. Other dialects
+                                     derive theirs from the class always */
     int64_t retry_after_ms; /* -1: none */
     bool from_provider;
     bool retry_said_no;    /* x-should-retry: false */
@@ -57,7 +62,8 @@ struct fault {
 static inline bool fault_is(const struct fault *f) {
     return f->cls != FAULT_NONE;
 }
-/* Fills *f; the text is printed into the arena. */
+/* Fills *f anew; the text is printed into the arena, at most FAULT_MESSAGE_MAX bytes of it. */
+#define FAULT_MESSAGE_MAX 2048
 void fault_set(struct fault *f, struct arena *a, enum fault_class c, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 int fault_status(const struct fault *f);

@@ -1,0 +1,171 @@
+/* Events into a whole reply, and a reply into events. With these two a stream can be answered whole and a
+ * whole answer (a cache hit) streamed, without a third set of translators. */
+#include "llm/fold.h"
+
+#include "base/buf.h"
+
+struct fold {
+    struct arena *a;
+    struct chat *chat; /* gives the builders; only its message is used */
+    struct reply *reply;
+    struct part *open;
+    struct buf text; /* of the open part */
+    size_t kept, max;
+    struct fault fault;
+    bool ended;
+};
+
+static void release(void *arg) {
+    struct fold *f = arg;
+    buf_free(&f->text);
+}
+
+struct fold *fold_new(struct arena *a, size_t max_bytes) {
+    struct fold *f = arena_alloc(a, sizeof *f);
+    f->a = a;
+    f->max = max_bytes;
+    f->chat = chat_new(a);
+    f->reply = arena_alloc(a, sizeof *f->reply);
+    f->reply->message = chat_message(f->chat, ROLE_ASSISTANT);
+    f->reply->usage = USAGE_NONE;
+    buf_init(&f->text, max_bytes);
+    arena_cleanup(a, release, f);
+    return f;
+}
+
+static bool room(struct fold *f, size_t n) {
+    if (n > f->max - f->kept) {
+        fault_set(&f->fault, f->a, FAULT_TOO_LARGE, "the answer is larger than %zu bytes", f->max);
+        return false;
+    }
+    f->kept += n;
+    return true;
+}
+
+static void open_part(struct fold *f, const struct event_item *ev) {
+    if (!room(f, ev->id.n + ev->name.n + ev->text.n))
+        return;
+    struct part *p = message_part(f->chat, f->reply->message, ev->part);
+    p->id = arena_dup(f->a, ev->id);
+    p->name = arena_dup(f->a, ev->name);
+    if (ev->part == PART_THINKING_REDACTED)
+        p->data = arena_dup(f->a, ev->text);
+    f->open = p;
+    buf_clear(&f->text);
+}
+
+static void close_part(struct fold *f) {
+    if (!f->open)
+        return;
+    f->open->text = arena_dup(f->a, buf_str(&f->text));
+    buf_clear(&f->text);
+    f->open = NULL;
+}
+
+void fold_event(void *fold, const struct event_item *ev) {
+    struct fold *f = fold;
+    if (fault_is(&f->fault) || f->ended)
+        return;
+    switch (ev->kind) {
+    case EV_START:
+        f->reply->id = arena_dup(f->a, ev->id);
+        f->reply->model = arena_dup(f->a, ev->model);
+        f->reply->created = ev->created;
+        break;
+    case EV_PART_OPEN:
+        open_part(f, ev);
+        break;
+    case EV_TEXT:
+    case EV_ARGS:
+    case EV_THINK:
+        if (f->open && room(f, ev->text.n))
+            buf_adds(&f->text, ev->text);
+        break;
+    case EV_SIGNATURE:
+        if (f->open && room(f, ev->text.n))
+            f->open->signature = arena_dup(f->a, ev->text);
+        break;
+    case EV_PART_CLOSE:
+        close_part(f);
+        break;
+    case EV_USAGE:
+        usage_merge(&f->reply->usage, &ev->usage);
+        break;
+    case EV_STOP:
+        f->reply->stop = ev->stop;
+        f->reply->stop_native = arena_dup(f->a, ev->text);
+        f->reply->stop_sequence = arena_dup(f->a, ev->id);
+        break;
+    case EV_FAULT:
+        f->fault = *ev->fault;
+        f->fault.message = arena_dup(f->a, ev->fault->message);
+        f->fault.type = arena_dup(f->a, ev->fault->type);
+        f->fault.code = arena_dup(f->a, ev->fault->code);
+        f->fault.param = arena_dup(f->a, ev->fault->param);
+        break;
+    case EV_END:
+        f->ended = true;
+        break;
+    }
+}
+
+struct reply *fold_reply(struct fold *f, const struct fault **fault) {
+    *fault = fault_is(&f->fault) ? &f->fault : NULL;
+    return f->ended && !*fault ? f->reply : NULL;
+}
+
+static void piece(struct event_item *ev, enum event_kind kind, struct str text, event_fn *fn, void *arg) {
+    if (text.n == 0)
+        return;
+    ev->kind = kind;
+    ev->text = text;
+    fn(arg, ev);
+}
+
+static bool out_part(const struct part *p, unsigned index, event_fn *fn, void *arg) {
+    struct event_item ev = {
+        .kind = EV_PART_OPEN, .index = index, .part = p->kind, .id = p->id, .name = p->name};
+    switch (p->kind) {
+    case PART_TEXT:
+    case PART_REFUSAL:
+        fn(arg, &ev);
+        piece(&ev, EV_TEXT, p->text, fn, arg);
+        break;
+    case PART_TOOL_CALL:
+        fn(arg, &ev);
+        piece(&ev, EV_ARGS, p->text, fn, arg);
+        break;
+    case PART_THINKING:
+        fn(arg, &ev);
+        piece(&ev, EV_THINK, p->text, fn, arg);
+        piece(&ev, EV_SIGNATURE, p->signature, fn, arg);
+        break;
+    case PART_THINKING_REDACTED:
+        ev.text = p->data;
+        fn(arg, &ev);
+        break;
+    default:
+        return false; /* an answer has no other parts */
+    }
+    ev.kind = EV_PART_CLOSE;
+    ev.text = STR_NONE;
+    fn(arg, &ev);
+    return true;
+}
+
+void fold_out(const struct reply *r, event_fn *fn, void *arg) {
+    struct event_item ev = {.kind = EV_START, .id = r->id, .model = r->model, .created = r->created};
+    fn(arg, &ev);
+    unsigned index = 0;
+    for (const struct part *p = r->message->parts; p; p = p->next)
+        index += out_part(p, index, fn, arg);
+    if (r->usage.known || r->usage.estimated) {
+        ev = (struct event_item){.kind = EV_USAGE, .usage = r->usage};
+        fn(arg, &ev);
+    }
+    ev =
+        (struct event_item){.kind = EV_STOP, .stop = r->stop, .text = r->stop_native, .id = r->stop_sequence};
+    fn(arg, &ev);
+    ev = (struct event_item){.kind = EV_END};
+    fn(arg, &ev);
+}

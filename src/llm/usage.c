@@ -1,0 +1,37 @@
+/* Token counts and how two reports of one answer are put together. Streams report cumulatively and in pieces
+ * (Anthropic: the input first, the output last), so a later zero or silence never takes a number back. */
+#include "llm/usage.h"
+
+#include <stddef.h>
+
+static void take(uint64_t *into, uint64_t more) {
+    if (more != 0)
+        *into = more;
+}
+
+void usage_merge(struct usage *u, const struct usage *more) {
+    if (!more->known && !more->estimated)
+        return;
+    if (more->known && !u->known) {
+        /* Real numbers replace estimates whole: a mixture would be neither. */
+        int64_t cost = u->cost_nano;
+        *u = USAGE_NONE;
+        u->cost_nano = cost;
+    }
+    take(&u->input, more->input);
+    take(&u->cache_read, more->cache_read);
+    take(&u->cache_write, more->cache_write);
+    take(&u->cache_write_1h, more->cache_write_1h);
+    take(&u->output, more->output);
+    take(&u->reasoning, more->reasoning);
+    take(&u->audio_in, more->audio_in);
+    take(&u->audio_out, more->audio_out);
+    if (more->cost_nano >= 0)
+        u->cost_nano = more->cost_nano;
+    u->known = u->known || more->known;
+    u->estimated = !u->known && (u->estimated || more->estimated);
+}
+
+uint64_t usage_estimate(uint64_t text_bytes) {
+    return text_bytes / 4 + (text_bytes % 4 != 0);
+}
