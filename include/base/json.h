@@ -25,12 +25,13 @@ struct json_value {
  * checked. `key` is raw, without its quotes, escapes not undone. Return false to stop (json_scan gives -2). */
 typedef bool json_member_fn(void *arg, struct str key, struct json_value v);
 
-/* Scans the whole text. 0; -1 and *err when malformed; -2 when fn said stop. *kind of the outermost value.
- * fn may be NULL. One pass: fn has been called for members before an error further on is found. */
+/* Scans the whole text. `kind` and `err` may be NULL. 0; -1 and *err when malformed; -2 when fn said stop. *kind of the outermost value
+ * (known from its first byte: also set before fn is first called). fn may be NULL. One pass: fn has been called for members before an error further on is found. */
 int json_scan(struct str text, enum json_kind *kind, json_member_fn *fn, void *arg, struct json_error *err);
 /* The same over a span that has been scanned already (v.raw of a member): no checks, only the cut. */
 void json_each(struct str checked, json_member_fn *fn, void *arg);
-/* A member by path in a checked object, e.g. "usage", "prompt_tokens": false if absent. */
+/* A member by path in a checked object, e.g. "usage", "prompt_tokens": false if absent. Of members with the same
+ * name the last one, as in trees. */
 bool json_member(struct str checked, const char *key, struct json_value *out);
 bool json_path(struct str checked, struct json_value *out, ...) __attribute__((sentinel)); /* keys ..., NULL */
 
@@ -45,11 +46,14 @@ bool json_true(struct json_value v);                         /* the literal true
 
 /* Feeds a digest-like consumer with a canonical form: no white space, members in byte order of their keys
  * (escapes undone), strings re-escaped one way, numbers as they stand. skip(arg, depth, key): leave a member
- * of an object out. Checked text only. */
+ * of an object out; key is raw (json_key_is), depth is 1 in the outermost value; skip may be NULL. Checked text
+ * only. */
 void json_canonical(struct str checked, struct buf *out, bool (*skip)(void *arg, unsigned depth, struct str key),
                     void *arg);
 
-/* A tree of checked text, or NULL and *err. Numbers keep their text when printed back by jw_tree. */
+/* A tree of any text, which is scanned first, or NULL and *err. Numbers keep their text when printed back by
+ * jw_tree. The text "null" gives NULL as well (json-c has no other null): then *err is {0, NULL}. Of members with
+ * the same name the last wins; a NUL in a key, which json-c cannot hold, becomes U+FFFD (in values it stays). */
 struct json_object *json_tree(struct str text, struct json_error *err);
 /* Reading trees: NULL, or the default, when absent or of another type. Borrowed, never to be put. */
 struct json_object *jo_get(struct json_object *o, const char *key);
@@ -92,5 +96,6 @@ void jw_ku64(struct jw *w, const char *key, uint64_t v);
 void jw_kbool(struct jw *w, const char *key, bool v);
 void jw_knull(struct jw *w, const char *key);
 
-void json_quote(struct buf *out, struct str s); /* "..." */
+void json_quote(struct buf *out, struct str s);  /* "..." */
+void json_escape(struct buf *out, struct str s); /* the same without the quotes */
 #endif
