@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/clock.h"
 #include "base/die.h"
+#include "utf8.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -240,31 +241,6 @@ static void putz(struct line *l, const char *z) {
     put(l, z, strlen(z));
 }
 
-/* Length of the well-formed UTF-8 character at p (RFC 3629), 0 when it is none. */
-static size_t utf8_length(const unsigned char *p, size_t n) {
-    unsigned c = p[0], low = 0x80, high = 0xBF;
-    size_t len = c < 0x80                 ? 1
-                 : c >= 0xC2 && c <= 0xDF ? 2
-                 : c >= 0xE0 && c <= 0xEF ? 3
-                 : c >= 0xF0 && c <= 0xF4 ? 4
-                                          : 0;
-    if (len == 0 || len > n)
-        return 0;
-    if (c == 0xE0)
-        low = 0xA0;
-    else if (c == 0xED)
-        high = 0x9F;
-    else if (c == 0xF0)
-        low = 0x90;
-    else if (c == 0xF4)
-        high = 0x8F;
-    for (size_t i = 1; i < len; i++, low = 0x80, high = 0xBF) {
-        if (p[i] < low || p[i] > high)
-            return 0;
-    }
-    return len;
-}
-
 /* Control characters must not reach a terminal or begin a line of their own. In JSON the escapes are JSON's.
  */
 static void put_escaped(struct line *l, const char *z, bool json) {
@@ -274,7 +250,7 @@ static void put_escaped(struct line *l, const char *z, bool json) {
         size_t n = utf8_length(p, left);
         char esc[8];
         if (n == 0) {
-            putz(l, "\xEF\xBF\xBD");
+            putz(l, UTF8_REPLACEMENT);
             n = 1;
         } else if (*p < 0x20 || *p == 0x7F || (n == 2 && *p == 0xC2 && p[1] < 0xA0)) {
             snprintf(esc, sizeof esc, json ? "\\u%04x" : "\\x%02x", n == 2 ? p[1] : p[0]);
