@@ -1,0 +1,72 @@
+/* The control plane of a worker: the immutable configuration joined with the shared state it is about. Made after the
+ * fork, read by every decision; nothing here changes while the worker lives. */
+#ifndef PENSTOCK_POLICY_PLANE_H
+#define PENSTOCK_POLICY_PLANE_H
+#include "base/loop.h"
+#include "conf/conf.h"
+#include "dialect/dialect.h"
+#include "shm/breaker.h"
+#include "shm/shm.h"
+#include "store/db.h"
+#include "upstream/call.h"
+
+struct plane_key { /* a provider's key */
+    const struct conf_key *conf;
+    uint32_t entity;
+};
+struct plane_provider {
+    const struct conf_provider *conf;
+    const struct dialect *dialect;
+    struct upstream *upstream;
+    uint32_t entity;        /* limits, counters, histograms, health */
+    uint32_t other_target;  /* breaker and health of models that no configured target names */
+    struct breaker_rule breaker;
+    struct plane_key *keys;
+    size_t nkeys;
+};
+struct target { /* a provider and a model there */
+    struct plane_provider *provider;
+    struct str model;
+    uint32_t entity;        /* breaker, health, histograms */
+    unsigned weight;
+    const struct conf_model *conf; /* the configured model it belongs to, or NULL */
+};
+struct plane_model {
+    const struct conf_model *conf;
+    struct target *targets;
+    size_t ntargets;
+    uint32_t entity;
+};
+struct plane_gateway_key {
+    const struct conf_gateway_key *conf;
+    uint32_t entity;
+};
+struct price_table;
+
+struct plane {
+    struct loop *loop;
+    struct multi *multi;
+    struct shm *shm;
+    const struct conf *conf;
+    struct arena *arena;
+    uint32_t gateway;       /* entity */
+    struct plane_provider *providers; /* in the order of conf->providers; disabled ones have upstream NULL */
+    size_t nproviders;
+    struct plane_model *models;
+    size_t nmodels;
+    struct plane_gateway_key *keys;   /* in the order of conf->auth.keys */
+    size_t nkeys;
+    struct conf_gateway_key anonymous;/* the caller when auth.mode is none */
+    uint32_t anonymous_entity;
+    struct price_table *prices;
+    struct db *ledger, *cache;        /* read-only; use plane_ledger() and plane_cache() */
+    uint64_t ledger_retry_ms, cache_retry_ms;
+};
+struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]);
+void plane_free(struct plane *p);
+/* The store for reading; NULL while the scribe has not made it yet. */
+struct db *plane_ledger(struct plane *p);
+struct db *plane_cache(struct plane *p);
+struct plane_provider *plane_provider(struct plane *p, struct str name); /* enabled ones only; aliases too */
+struct plane_model *plane_model(struct plane *p, struct str name);
+#endif
