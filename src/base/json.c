@@ -52,8 +52,27 @@ static const char *check_escape(struct scan *s, const char *p) {
     return p + 1;
 }
 
+/* Three bytes, the bulk of East Asian text, in one look: the leading bits, then neither overlong nor
+ * surrogate. */
+static bool is_utf8_3(const char *p, const char *end) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint32_t v;
+    if (end - p < 4)
+        return false;
+    memcpy(&v, p, 4);
+    uint32_t lead = v & 0x200F; /* the first byte's low half, and the bit that parts 80..9F from A0..BF */
+    return (v & 0xC0C0F0) == 0x8080E0 && lead != 0 && lead != 0x200D;
+#else
+    return false && p == end;
+#endif
+}
+
 static const char *check_utf8(struct scan *s, const char *p) {
     do {
+        if (is_utf8_3(p, s->end)) {
+            p += 3;
+            continue;
+        }
         size_t n = utf8_length((const unsigned char *)p, (size_t)(s->end - p));
         if (n == 0) {
             s->bad = p; /* even at the end: a cut character is wrong from its first byte on */

@@ -15,6 +15,20 @@ static inline bool json_space(char c) {
 static inline const char *json_skip_space(const char *p, const char *end) {
     if (p < end && (unsigned char)*p > ' ') /* the common case of compact text */
         return p;
+    if (end - p >= 2 && *p == ' ' && (unsigned char)p[1] > ' ') /* and of text with a space behind commas */
+        return p + 1;
+#ifdef __SSE2__
+    for (; end - p >= 16; p += 16) { /* indentation */
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i a =
+            _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8(' ')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\n')));
+        __m128i b =
+            _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('\r')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\t')));
+        unsigned other = (unsigned)_mm_movemask_epi8(_mm_or_si128(a, b)) ^ 0xFFFF;
+        if (other)
+            return p + __builtin_ctz(other);
+    }
+#endif
     while (p < end && json_space(*p))
         p++;
     return p;
@@ -85,24 +99,23 @@ static inline const char *json_string_end(const char *p, const char *end) {
     return p;
 }
 
-/* In checked text: the next quote or bracket of either kind, or end. */
-static inline const char *json_next_mark(const char *p, const char *end) {
 #ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8('"'), open = _mm_set1_epi8('{'), close = _mm_set1_epi8('}');
-    const __m128i fold = _mm_set1_epi8(0x20); /* makes [ and ] the same as { and } */
-    for (; end - p >= 16; p += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i f = _mm_or_si128(v, fold);
-        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(f, open), _mm_cmpeq_epi8(f, close));
-        unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(hit, _mm_cmpeq_epi8(v, quote)));
-        if (mask)
-            return p + __builtin_ctz(mask);
-    }
-#endif
-    while (p < end && *p != '"' && (*p | 0x20) != '{' && (*p | 0x20) != '}')
-        p++;
-    return p;
+/* Where in 16 bytes the marks are that structure hangs on, one bit a byte. */
+struct json_marks {
+    unsigned quote, slash, open, close;
+};
+
+static inline unsigned json_bits(__m128i v, char c) {
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(c)));
 }
+
+static inline struct json_marks json_marks16(const char *p) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i folded = _mm_or_si128(v, _mm_set1_epi8(0x20)); /* makes [ and ] the same as { and } */
+    return (struct json_marks){json_bits(v, '"'), json_bits(v, '\\'), json_bits(folded, '{'),
+                               json_bits(folded, '}')};
+}
+#endif
 
 /* One escape of checked text: p is at the backslash. The next position; *c is the code point, a pair of
  * surrogates joined, a lone one as it stands. */

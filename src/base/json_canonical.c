@@ -67,7 +67,16 @@ static int next_byte(struct unescaped *u) {
     return (unsigned char)u->rest[0];
 }
 
+static bool escaped(struct str raw) {
+    return raw.n > 0 && memchr(raw.p, '\\', raw.n);
+}
+
 static int compare_keys(struct str a, struct str b) {
+    if (!escaped(a) && !escaped(b)) {
+        size_t n = a.n < b.n ? a.n : b.n;
+        int c = n ? memcmp(a.p, b.p, n) : 0;
+        return c != 0 ? c : (a.n > b.n) - (a.n < b.n);
+    }
     struct unescaped x = {.p = a.p, .end = a.p + a.n}, y = {.p = b.p, .end = b.p + b.n};
     for (;;) {
         int i = next_byte(&x), j = next_byte(&y);
@@ -101,11 +110,19 @@ static bool push_member(void *arg, struct str key, struct json_value v) {
     return true;
 }
 
+static bool in_order(const struct member *m, size_t n) {
+    for (size_t i = 1; i < n; i++) {
+        if (compare_members(m + i - 1, m + i) > 0)
+            return false;
+    }
+    return true;
+}
+
 static void put_object(struct canon *c, struct str raw) {
     size_t from = c->n;
     json_each(raw, push_member, c);
     size_t to = c->n;
-    if (to - from > 1)
+    if (!in_order(c->stack + from, to - from))
         qsort(c->stack + from, to - from, sizeof *c->stack, compare_members);
     buf_addc(c->out, '{');
     for (size_t i = from; i < to && buf_ok(c->out); i++) {

@@ -26,19 +26,54 @@ enum json_kind json_kind_of(char c) {
     }
 }
 
-static const char *skip_container(const char *p, const char *end) {
-    size_t depth = 0;
-    while ((p = json_next_mark(p, end)) < end) {
-        if (*p == '"') {
-            p = json_string_end(p + 1, end);
-            if (p == end)
-                return end;
-        } else if ((*p | 0x20) == '{') {
-            depth++;
-        } else if (--depth == 0) {
-            return p + 1;
+struct skip {
+    size_t depth;
+    bool in_string;
+};
+
+#ifdef __SSE2__
+/* One block of 16 bytes. NULL: the container ends in it, behind **end; else where to go on. */
+static const char *skip_block(struct skip *k, const char *p, const char **end) {
+    struct json_marks m = json_marks16(p);
+    unsigned step = 16, todo = 0xFFFF, hits;
+    while ((hits = (m.quote | (k->in_string ? m.slash : m.open | m.close)) & todo)) {
+        unsigned bit = hits & (0U - hits);
+        todo = 0U - (bit << 1); /* what lies behind it */
+        if (bit & m.quote) {
+            k->in_string = !k->in_string;
+        } else if (bit & m.slash) {
+            todo <<= 1; /* nor the byte that it escapes, which may be the next block's first */
+            step += bit == 1U << 15;
+        } else if (bit & m.open) {
+            k->depth++;
+        } else if (--k->depth == 0) {
+            *end = p + __builtin_ctz(bit) + 1;
+            return NULL;
         }
-        p++;
+    }
+    return p + step;
+}
+#endif
+
+static const char *skip_container(const char *p, const char *end) {
+    struct skip k = {0, false};
+#ifdef __SSE2__
+    while (end - p >= 16) {
+        const char *stop = end, *next = skip_block(&k, p, &stop);
+        if (!next)
+            return stop;
+        p = next;
+    }
+#endif
+    for (; p < end; p++) {
+        if (*p == '"')
+            k.in_string = !k.in_string;
+        else if (k.in_string)
+            p += *p == '\\';
+        else if ((*p | 0x20) == '{')
+            k.depth++;
+        else if ((*p | 0x20) == '}' && --k.depth == 0)
+            return p + 1;
     }
     return end;
 }

@@ -116,8 +116,10 @@ static void read_lines(struct sse *s, struct str text, struct sse_event *ev) {
 static int deliver(struct sse *s, struct str raw, sse_fn *fn, void *arg) {
     struct sse_event ev = {.raw = raw, .comment = true};
     struct str text = raw;
-    if (raw.n > s->frame.max)
+    if (raw.n > s->frame.max) {
+        s->frame.failed = true; /* as if it had been collected: the error sticks */
         return -1;
+    }
     if (!s->started && raw.n >= 3 && memcmp(raw.p, "\xEF\xBB\xBF", 3) == 0)
         text = str_skip(raw, 3);
     s->started = true;
