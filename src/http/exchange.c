@@ -1,0 +1,418 @@
+/* The exchange as its owner sees it: the request's body in, the answer out. The exchange lies in its own
+ * arena, and is gone with it the moment the owner is done. */
+#include "http/exchange.h"
+#include "base/clock.h"
+#include "base/die.h"
+#include "conn.h"
+#include <stdio.h>
+
+static struct xchg *xchg_of(struct exchange *x) {
+    struct xchg *p = (struct xchg *)(void *)x;
+    MAGIC_CHECK(p, XCHG_MAGIC);
+    return p;
+}
+
+static const struct xchg *xchg_of_const(const struct exchange *x) {
+    const struct xchg *p = (const struct xchg *)(const void *)x;
+    MAGIC_CHECK(p, XCHG_MAGIC);
+    return p;
+}
+
+/* --- opening --- */
+
+static void fill(struct exchange *x, const struct conn *c) {
+    const struct head *h = c->head;
+    x->arena = c->arena;
+    x->method = h->method;
+    x->method_name = h->method_name;
+    x->target = h->target;
+    x->path = h->path;
+    x->query = h->query;
+    x->headers = h->headers;
+    x->nheaders = h->nheaders;
+    x->content_length = h->chunked ? -1 : (int64_t)h->content_length;
+    x->peer = str_of(c->peer);
+    x->peer_loopback = c->loopback;
+    x->surfaces = c->surfaces;
+    x->started_ns = c->started_ns;
+    x->bytes_in = h->bytes;
+}
+
+void xchg_open(struct conn *c) {
+    struct http_server *s = c->server;
+    const struct head *h = c->head;
+    struct xchg *x = arena_alloc(c->arena, sizeof *x);
+    x->magic = XCHG_MAGIC;
+    x->conn = c;
+    fill(&x->x, c);
+    x->http10 = h->minor == 0;
+    x->client_keeps = head_persistent(h);
+    x->expects_continue = h->expects_continue;
+    x->chunked_in = h->chunked;
+    x->in_left = h->content_length;
+    chunks_init(&x->chunks, s->lim.max_head);
+    c->x = x;
+    c->state = CONN_BUSY;
+    c->discarded = 0;
+    s->nexchanges++;
+    s->handler.request(&x->x, s->handler.arg);
+}
+
+struct str exchange_header(const struct exchange *x, const char *name) {
+    struct str want = str_of(name);
+    for (size_t i = 0; i < x->nheaders; i++)
+        if (x->headers[i].name.n == want.n && str_eqi(x->headers[i].name, want))
+            return x->headers[i].value;
+    return STR_NONE;
+}
+
+/* --- the request's body --- */
+
+uint64_t xchg_body_rest(const struct xchg *x) {
+    if (x->body_state == BODY_DONE)
+        return 0;
+    return x->chunked_in || x->body_state == BODY_FAILED ? UINT64_MAX : x->in_left;
+}
+
+static void body_end(struct xchg *x, enum body_state state, int status) {
+    void (*done)(struct exchange *, int) = x->body_done;
+    x->body_state = state;
+    x->body_done = NULL;
+    if (status)
+        buf_free(&x->body);
+    else
+        x->x.body = buf_len(&x->body) ? buf_str(&x->body) : STR("");
+    done(&x->x, status); /* x may be gone after it */
+}
+
+void xchg_body_fail(struct xchg *x, int status) {
+    x->client_keeps = false;
+    body_end(x, BODY_FAILED, status);
+}
+
+static void took(struct xchg *x, size_t n) {
+    x->in_bytes += n;
+    x->x.bytes_in += n;
+    x->conn->window = str_skip(x->conn->window, n);
+}
+
+static bool body_step_length(struct xchg *x) {
+    struct str w = x->conn->window;
+    size_t n = x->in_left < w.n ? (size_t)x->in_left : w.n;
+    if (n && !x->body.p) { /* what is declared is believed up to a point */
+        size_t more = x->in_left < SCRATCH_SIZE ? (size_t)x->in_left : SCRATCH_SIZE;
+        MUST(buf_room(&x->body, more > n ? more : n) !=
+             NULL); /* in_left <= its max, see exchange_read_body */
+    }
+    buf_add(&x->body, w.p, n);
+    took(x, n);
+    x->in_left -= n;
+    if (x->in_left)
+        return false;
+    body_end(x, BODY_DONE, 0);
+    return true;
+}
+
+static bool body_step_chunked(struct xchg *x) {
+    for (;;) {
+        struct str data;
+        size_t used;
+        enum parse r = chunks_feed(&x->chunks, x->conn->window.p, x->conn->window.n, &used, &data);
+        bool fits = data.n <= x->body_max - buf_len(&x->body);
+        if (data.n && fits) /* before took(): the window moves on */
+            buf_adds(&x->body, data);
+        took(x, used);
+        if (r == PARSE_DONE)
+            body_end(x, BODY_DONE, 0);
+        else if (r == PARSE_BAD)
+            xchg_body_fail(x, 400);
+        else if (!fits)
+            xchg_body_fail(x, 413);
+        else if (data.n)
+            continue;
+        else
+            return false;
+        return true;
+    }
+}
+
+bool xchg_body_step(struct xchg *x) {
+    return x->chunked_in ? body_step_chunked(x) : body_step_length(x);
+}
+
+void xchg_body_tick(struct xchg *x, uint64_t now_ms) {
+    const struct http_limits *lim = &x->conn->server->lim;
+    if (now_ms < x->body_tick_ms)
+        return;
+    x->body_tick_ms = now_ms + BODY_TICK_MS;
+    uint64_t elapsed = now_ms - x->body_from_ms;
+    if (elapsed <= lim->body_grace_ms)
+        return;
+    uint64_t due = (elapsed - lim->body_grace_ms) * lim->body_rate / 1000;
+    if (x->in_bytes < due)
+        xchg_body_fail(x, 408);
+}
+
+static void send_continue(struct xchg *x) {
+    static char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct conn *c = x->conn;
+    bool coming = c->window.n || buf_len(&c->in); /* then the client did not wait */
+    if (x->expects_continue && !coming && xchg_body_rest(x) && x->answer == ANSWER_NONE) {
+        struct iovec iov = {text, sizeof text - 1};
+        conn_send(c, &iov, 1);
+    }
+    x->expects_continue = false;
+}
+
+void exchange_read_body(struct exchange *e, size_t max, void (*done)(struct exchange *x, int status)) {
+    struct xchg *x = xchg_of(e);
+    struct conn *c = x->conn;
+    MUST(x->body_state == BODY_UNREAD && done);
+    if (x->over)
+        return;
+    x->body_state = BODY_READING;
+    x->body_done = done;
+    x->body_from_ms = loop_ms(c->server->loop);
+    x->body_tick_ms = x->body_from_ms + BODY_TICK_MS;
+    if (max > BUF_MAX_DEFAULT)
+        max = BUF_MAX_DEFAULT;
+    x->body_max = max;
+    buf_init(&x->body, 0);
+    if (c->state == CONN_DEAD)
+        return; /* on_gone is on its way */
+    if (!x->chunked_in && x->in_left > max) {
+        xchg_body_fail(x, 413);
+        return;
+    }
+    send_continue(x);
+    if (!c->pumping) /* else the pump goes on with it when its owner returns */
+        conn_pump(c, STR_NONE);
+}
+
+/* --- the answer's head --- */
+
+/* These are the server's own to say. */
+static bool reserved(struct str name) {
+    switch (name.n) {
+    case 4:
+        return str_isi(name, "date");
+    case 10:
+        return str_isi(name, "connection");
+    case 14:
+        return str_isi(name, "content-length");
+    case 17:
+        return str_isi(name, "transfer-encoding");
+    default:
+        return false;
+    }
+}
+
+static char *put(char *to, const char *p, size_t n) {
+    memcpy(to, p, n);
+    return to + n;
+}
+
+#define PUT(to, literal) put((to), (literal), sizeof(literal) - 1)
+
+static const char *date_now(struct http_server *s) {
+    int64_t now = clock_wall_ms() / 1000;
+    if (now != s->date_s) {
+        s->date_s = now;
+        http_date(s->date, now);
+    }
+    return s->date;
+}
+
+static char *put_length(char *to, int64_t length) {
+    char digits[24];
+    if (length == LENGTH_CHUNKED)
+        return PUT(to, "Transfer-Encoding: chunked\r\n");
+    if (length < 0)
+        return to;
+    to = PUT(to, "Content-Length: ");
+    int n = snprintf(digits, sizeof digits, "%lld\r\n", (long long)length);
+    return put(to, digits, (size_t)n);
+}
+
+/* A field that would break the framing is left out: what an upstream sends must not write our head. */
+static bool sound(const struct http_header *h) {
+    return http_token(h->name) && http_field_value(h->value) && !reserved(h->name);
+}
+
+void answer_head(struct http_server *s, int status, const struct http_header *h, size_t n, int64_t length,
+                 const char *connection) {
+    size_t most = 256; /* status line, date, length, connection and the last line end */
+    for (size_t i = 0; i < n; i++)
+        most += h[i].name.n + h[i].value.n + 4;
+    struct str reason = str_of(http_reason(status));
+    buf_clear(&s->text);
+    char *to = buf_room(&s->text, most);
+    MUST(to != NULL);
+    char *from = to;
+    to = PUT(to, "HTTP/1.1 ");
+    *to++ = (char)('0' + status / 100);
+    *to++ = (char)('0' + status / 10 % 10);
+    *to++ = (char)('0' + status % 10);
+    *to++ = ' ';
+    to = put(to, reason.p, reason.n);
+    to = PUT(to, "\r\nDate: ");
+    to = put(to, date_now(s), HTTP_DATE_BYTES - 1);
+    to = PUT(to, "\r\n");
+    for (size_t i = 0; i < n; i++) {
+        if (!sound(&h[i]))
+            continue;
+        to = put(to, h[i].name.p, h[i].name.n);
+        to = PUT(to, ": ");
+        if (h[i].value.n)
+            to = put(to, h[i].value.p, h[i].value.n);
+        to = PUT(to, "\r\n");
+    }
+    to = put_length(to, length);
+    if (connection) {
+        to = PUT(to, "Connection: ");
+        to = put(to, connection, strlen(connection));
+        to = PUT(to, "\r\n");
+    }
+    to = PUT(to, "\r\n");
+    MUST((size_t)(to - from) <= most);
+    buf_commit(&s->text, (size_t)(to - from));
+}
+
+/* Whether the connection can go on after this answer. */
+static bool may_keep(const struct xchg *x, int64_t length) {
+    uint64_t rest = xchg_body_rest(x);
+    if (!x->client_keeps || x->conn->server->draining || length == LENGTH_UNTIL_CLOSE)
+        return false;
+    /* A client that waits for 100 may send the body after another answer or may not: nobody could tell. */
+    return rest == 0 || (rest <= DRAIN_MAX && !x->expects_continue);
+}
+
+/* Builds the head in server->text, and decides on the connection. */
+static void begin(struct xchg *x, int status, const struct http_header *h, size_t n, int64_t length) {
+    struct conn *c = x->conn;
+    MUST(x->answer == ANSWER_NONE);
+    if (status < 200 || status > 999)
+        status = 500;
+    bool none = status == 204 || status == 304;
+    if (none)
+        length = LENGTH_NONE;
+    else if (length < 0)
+        length = x->http10 ? LENGTH_UNTIL_CLOSE : LENGTH_CHUNKED;
+    x->answer = none || x->x.method == HTTP_HEAD ? ANSWER_NO_BODY : ANSWER_BEGUN;
+    x->chunked_out = length == LENGTH_CHUNKED;
+    x->until_close = length == LENGTH_UNTIL_CLOSE;
+    x->out_left = length > 0 ? (uint64_t)length : 0;
+    c->keep = may_keep(x, length);
+    answer_head(c->server, status, h, n, length, !c->keep ? "close" : x->http10 ? "keep-alive" : NULL);
+    x->x.bytes_out += buf_len(&c->server->text);
+}
+
+/* --- the answer --- */
+
+void exchange_reply(struct exchange *e, int status, const struct http_header *headers, size_t n,
+                    struct str body) {
+    struct xchg *x = xchg_of(e);
+    struct conn *c = x->conn;
+    if (x->over)
+        return;
+    if (c->state != CONN_DEAD) {
+        begin(x, status, headers, n, (int64_t)body.n);
+        size_t len = x->answer == ANSWER_BEGUN ? body.n : 0;
+        x->x.bytes_out += len;
+        struct buf *text = &c->server->text;
+        struct iovec iov[2] = {{buf_at(text), buf_len(text)}, {(void *)(uintptr_t)body.p, len}};
+        conn_send(c, iov, 2);
+    }
+    conn_answered(c);
+}
+
+void exchange_begin(struct exchange *e, int status, const struct http_header *headers, size_t n,
+                    int64_t length) {
+    struct xchg *x = xchg_of(e);
+    if (x->over)
+        return;
+    begin(x, status, headers, n, length);
+    conn_hold(x->conn, buf_str(&x->conn->server->text));
+}
+
+enum flow exchange_write(struct exchange *e, const void *p, size_t n) {
+    struct xchg *x = xchg_of(e);
+    struct conn *c = x->conn;
+    MUST(x->over || x->answer != ANSWER_NONE);
+    if (x->over || c->state == CONN_DEAD)
+        return FLOW_STOP;
+    if (x->answer == ANSWER_NO_BODY)
+        return FLOW_OK;
+    struct iovec iov[3];
+    char size[24];
+    static char crlf[] = "\r\n";
+    int k = 0;
+    if (!x->chunked_out && !x->until_close) {
+        if (n > x->out_left)
+            n = (size_t)x->out_left; /* never more than was declared */
+        x->out_left -= n;
+    }
+    if (n && x->chunked_out)
+        iov[k++] = (struct iovec){size, (size_t)snprintf(size, sizeof size, "%zx\r\n", n)};
+    if (n)
+        iov[k++] = (struct iovec){(void *)(uintptr_t)p, n};
+    if (n && x->chunked_out)
+        iov[k++] = (struct iovec){crlf, 2};
+    for (int i = 0; i < k; i++)
+        x->x.bytes_out += iov[i].iov_len;
+    conn_send(c, iov, k);
+    if (c->state == CONN_DEAD)
+        return FLOW_STOP;
+    bool was_blocked = buf_len(&c->out) > 0;
+    if (was_blocked)
+        conn_settle(c); /* the write timer */
+    if (c->state == CONN_DEAD)
+        return FLOW_STOP;
+    x->full = x->full || buf_len(&c->out) > EXCHANGE_HIGH;
+    return x->full ? FLOW_FULL : FLOW_OK;
+}
+
+void exchange_end(struct exchange *e) {
+    struct xchg *x = xchg_of(e);
+    struct conn *c = x->conn;
+    static char last[] = "0\r\n\r\n";
+    MUST(x->over || x->answer != ANSWER_NONE);
+    if (x->over)
+        return;
+    bool body = x->answer == ANSWER_BEGUN;
+    if (body && x->out_left) {
+        exchange_abort(e); /* shorter than declared: the client must see that it is broken */
+        return;
+    }
+    struct iovec iov = {last, body && x->chunked_out ? sizeof last - 1 : 0};
+    x->x.bytes_out += iov.iov_len;
+    conn_send(c, &iov, 1);
+    conn_answered(c);
+}
+
+void exchange_abort(struct exchange *e) {
+    struct xchg *x = xchg_of(e);
+    struct conn *c = x->conn;
+    if (x->over)
+        return;
+    if (x->answer == ANSWER_NONE)
+        conn_close(c);
+    else
+        conn_send(c, NULL, 0); /* a head held back */
+    c->keep = false;
+    c->cut = true;
+    c->reset = x->until_close;
+    conn_answered(c);
+}
+
+bool exchange_begun(const struct exchange *e) {
+    return xchg_of_const(e)->answer != ANSWER_NONE;
+}
+
+size_t exchange_queued(const struct exchange *e) {
+    return buf_len(&xchg_of_const(e)->conn->out);
+}
+
+void exchange_close_after(struct exchange *e) {
+    xchg_of(e)->client_keeps = false;
+}
