@@ -74,6 +74,7 @@ struct client_face {
 };
 
 struct provider_face {
+    bool stop_is_end;          /* a stream with a stop reason is complete even without the dialect's last event */
     const char *chat_path;     /* behind the base URL: "/chat/completions", "/v1/messages" */
     /* Same dialect: the client's bytes with spliced values; never re-printed. */
     bool (*splice)(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out, struct fault *f);

@@ -1,0 +1,25 @@
+/* What the answers of all providers share: the many shapes of an error body, how an error is classed, and hints
+ * on when to come back. Private to dialect/. */
+#ifndef PENSTOCK_SRC_DIALECT_ANSWER_H
+#define PENSTOCK_SRC_DIALECT_ANSWER_H
+#include "base/arena.h"
+#include "base/json.h"
+#include "llm/fault.h"
+
+/* An error in the provider's own words; empty where it says nothing. */
+struct said {
+    struct str message, type, code, param;
+    int status; /* a numeric code in 400..599, as OpenRouter gives it; 0: none */
+};
+/* The value of an "error" member: object, string or array. */
+void said_error(struct arena *a, struct json_value error, struct said *out);
+/* The body of an answer with an error status, of whatever shape; HTML and garbage give an empty message. */
+void said_body(struct arena *a, struct str body, struct said *out);
+/* Classes it and fills *f. status 0: inside an answer or stream that began well. */
+void said_fault(struct arena *a, int status, const struct said *s, struct fault *f);
+/* retry-after-ms, retry-after, x-should-retry (dates are taken for none). */
+void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
+
+/* A decimal number's text times 10^9, rounded half up; false when it is negative, none, or too large. */
+bool decimal_nano(struct str text, int64_t *out);
+#endif

@@ -1,0 +1,14 @@
+/* The table of dialects. A new wire format is a new file and a row here. */
+#include "dialect/dialect.h"
+
+static const struct dialect *const table[] = {
+    &dialect_openai_chat,
+    &dialect_anthropic,
+};
+
+const struct dialect *dialect_by_name(struct str name) {
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (str_is(name, table[i]->name))
+            return table[i];
+    return NULL;
+}

@@ -1,0 +1,34 @@
+/* The OpenAI chat completions dialect: what most programs and most providers speak. This file is its two
+ * rows; the work is in openai_chat_*.c. */
+#include "openai_chat.h"
+
+#include "answer.h"
+
+static void read_fault(struct arena *a, int status, struct str body,
+                       struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
+    struct said said;
+    said_body(a, body, &said);
+    said_fault(a, status, &said, f);
+    retry_hints(header, arg, f);
+}
+
+static const struct client_face client = {
+    .peek = oc_peek,
+    .write_reply = oc_write_reply,
+    .write_fault = oc_write_fault,
+    .write_stream_fault = oc_write_stream_fault,
+    .writer_new = oc_writer_new,
+    .write_event = oc_write_event,
+    .stream_type = "text/event-stream; charset=utf-8",
+};
+
+static const struct provider_face provider = {
+    .stop_is_end = true, /* some providers forget their [DONE] */
+    .chat_path = "/chat/completions",
+    .splice = oc_splice,
+    .tap_reply = oc_tap_reply,
+    .read_fault = read_fault,
+    .tap_event = oc_tap_event,
+};
+
+const struct dialect dialect_openai_chat = {"openai_chat", &client, &provider};

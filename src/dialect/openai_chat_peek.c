@@ -1,0 +1,447 @@
+/* The hot path of a chat request: one scan that checks what must be checked before a target is chosen, and
+ * the splice that makes the provider's body out of the client's bytes. No tree is built and nothing is
+ * printed anew, so unknown members, their order and big numbers stay as the client wrote them. */
+#include "openai_chat.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum field {
+    F_MODEL,
+    F_MESSAGES,
+    F_STREAM,
+    F_STREAM_OPTIONS,
+    F_ROUTING,
+    F_MAX_TOKENS,
+    F_MAX_COMPLETION_TOKENS,
+    F_N,
+    F_TEMPERATURE,
+    F_TOP_P,
+    F_TOOLS,
+    F_TOOL_CHOICE,
+    F_STOP,
+    F_USER,
+    F_RESPONSE_FORMAT,
+    FIELDS
+};
+#define FIELD(name)                                                                                          \
+    { name, sizeof(name) - 1 }
+static const struct {
+    const char *name;
+    size_t n;
+} fields[FIELDS] = {
+    [F_MODEL] = FIELD("model"),
+    [F_MESSAGES] = FIELD("messages"),
+    [F_STREAM] = FIELD("stream"),
+    [F_STREAM_OPTIONS] = FIELD("stream_options"),
+    [F_ROUTING] = FIELD("routing"),
+    [F_MAX_TOKENS] = FIELD("max_tokens"),
+    [F_MAX_COMPLETION_TOKENS] = FIELD("max_completion_tokens"),
+    [F_N] = FIELD("n"),
+    [F_TEMPERATURE] = FIELD("temperature"),
+    [F_TOP_P] = FIELD("top_p"),
+    [F_TOOLS] = FIELD("tools"),
+    [F_TOOL_CHOICE] = FIELD("tool_choice"),
+    [F_STOP] = FIELD("stop"),
+    [F_USER] = FIELD("user"),
+    [F_RESPONSE_FORMAT] = FIELD("response_format"),
+};
+
+struct peek {
+    struct arena *a;
+    struct ask *ask;
+    struct fault *f;
+    uint32_t seen;
+    uint64_t max_tokens, max_completion_tokens;
+    size_t message; /* index of the one that is looked at */
+    bool role_seen, usage_seen;
+};
+
+/* --- refusing, in OpenAI's words --- */
+
+__attribute__((format(printf, 4, 5))) static bool refuse(struct peek *p, const char *code, struct str param,
+                                                         const char *fmt, ...) {
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    fault_set(p->f, p->a, FAULT_BAD_REQUEST, "%s", text);
+    p->f->type = STR("invalid_request_error");
+    p->f->code = str_of(code);
+    p->f->param = param;
+    return false;
+}
+
+static const char *kind_name(enum json_kind k) {
+    static const char *const names[] = {"null", "a boolean", "a number", "a string", "an array", "an object"};
+    return names[k];
+}
+
+static bool wrong_type(struct peek *p, struct str param, const char *want, enum json_kind got) {
+    return refuse(p, "invalid_type", param,
+                  "Invalid type for '" STR_FMT "': expected %s, but got %s instead.", STR_ARG(param), want,
+                  kind_name(got));
+}
+
+/* A key without its escapes; a key that has any is rare. */
+static struct str plain_key(struct arena *a, struct str key) {
+    if (key.n == 0 || !memchr(key.p, '\\', key.n))
+        return key;
+    return json_text(a, (struct json_value){JSON_STRING, str_make(key.p - 1, key.n + 2)});
+}
+
+/* --- messages --- */
+
+static bool known_role(struct json_value v) {
+    static const char *const roles[] = {"user", "assistant", "system", "tool", "developer", "function"};
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (json_string_is(v, roles[i]))
+            return true;
+    return false;
+}
+
+static bool part_member(void *arg, struct str key, struct json_value v) {
+    struct peek *p = arg;
+    if (v.kind == JSON_STRING && json_key_is(key, "text"))
+        p->ask->input_bytes += v.raw.n - 2;
+    return true;
+}
+
+/* Parts are only measured here: what is not text (images and sound as base64) is no text for the model. */
+static bool content_part(void *arg, struct str key, struct json_value v) {
+    (void)key;
+    if (v.kind == JSON_OBJECT)
+        json_each(v.raw, part_member, arg);
+    return true;
+}
+
+static struct str at_message(struct peek *p, const char *rest) {
+    return arena_printf(p->a, "messages[%zu]%s", p->message, rest);
+}
+
+static bool message_member(void *arg, struct str raw_key, struct json_value v) {
+    struct peek *p = arg;
+    struct str key = plain_key(p->a, raw_key);
+    if (str_is(key, "role")) {
+        if (v.kind != JSON_STRING)
+            return wrong_type(p, at_message(p, ".role"), "a string", v.kind);
+        if (!known_role(v))
+            return refuse(p, "invalid_value", at_message(p, ".role"),
+                          "Invalid value: '%.*s'. Supported values are: 'system', 'assistant', 'user', "
+                          "'function', 'tool', and 'developer'.",
+                          v.raw.n > 66 ? 64 : (int)v.raw.n - 2, v.raw.p + 1);
+        p->role_seen = true;
+    } else if (str_is(key, "content")) {
+        if (v.kind == JSON_STRING)
+            p->ask->input_bytes += v.raw.n - 2;
+        else if (v.kind == JSON_ARRAY)
+            json_each(v.raw, content_part, p);
+        else if (v.kind != JSON_NULL)
+            return wrong_type(p, at_message(p, ".content"), "a string or an array of parts", v.kind);
+    } else if (str_is(key, "tool_calls") && v.kind == JSON_ARRAY) {
+        p->ask->input_bytes += v.raw.n;
+    }
+    return true;
+}
+
+static bool one_message(void *arg, struct str key, struct json_value v) {
+    (void)key;
+    struct peek *p = arg;
+    if (v.kind != JSON_OBJECT)
+        return wrong_type(p, at_message(p, ""), "an object", v.kind);
+    p->role_seen = false;
+    json_each(v.raw, message_member, p);
+    if (fault_is(p->f))
+        return false;
+    if (!p->role_seen)
+        return refuse(p, "missing_required_parameter", at_message(p, ".role"),
+                      "Missing required parameter: 'messages[%zu].role'.", p->message);
+    p->message++;
+    return true;
+}
+
+static bool take_messages(struct peek *p, struct json_value v) {
+    if (v.kind != JSON_ARRAY)
+        return wrong_type(p, STR("messages"), "an array of objects", v.kind);
+    json_each(v.raw, one_message, p);
+    if (fault_is(p->f))
+        return false;
+    if (p->message == 0)
+        return refuse(p, "empty_array", STR("messages"),
+                      "Invalid 'messages': empty array. Expected an array with minimum length 1.");
+    return true;
+}
+
+/* --- the other members --- */
+
+static bool option_member(void *arg, struct str key, struct json_value v) {
+    struct peek *p = arg;
+    if (!json_key_is(key, "include_usage"))
+        return true;
+    if (p->usage_seen)
+        return refuse(p, "duplicate_parameter", STR("stream_options.include_usage"),
+                      "'stream_options.include_usage' is given twice.");
+    p->usage_seen = true;
+    if (v.kind != JSON_BOOL && v.kind != JSON_NULL)
+        return wrong_type(p, STR("stream_options.include_usage"), "a boolean", v.kind);
+    p->ask->include_usage = json_true(v);
+    return true;
+}
+
+static bool take_integer(struct peek *p, struct json_value v, const char *name, uint64_t *out) {
+    if (v.kind == JSON_NULL)
+        return true;
+    if (v.kind != JSON_NUMBER)
+        return wrong_type(p, str_of(name), "an integer", v.kind);
+    if (!json_u64(v, out))
+        return refuse(p, "invalid_value", str_of(name), "Invalid '%s': expected a non-negative integer.",
+                      name);
+    return true;
+}
+
+static bool take_n(struct peek *p, struct json_value v) {
+    if (!take_integer(p, v, "n", &p->ask->n))
+        return false;
+    if (p->ask->n < 1 || p->ask->n > 128)
+        return refuse(p, "invalid_value", STR("n"), "Invalid 'n': expected an integer between 1 and 128.");
+    return true;
+}
+
+static bool of_kind(struct peek *p, enum field field, struct json_value v, unsigned kinds, const char *want) {
+    if (v.kind == JSON_NULL || (kinds & 1U << v.kind))
+        return true;
+    return wrong_type(p, str_of(fields[field].name), want, v.kind);
+}
+#define KIND(k) (1U << JSON_##k)
+
+static bool take_field(struct peek *p, enum field field, struct json_value v) {
+    struct ask *ask = p->ask;
+    switch (field) {
+    case F_MODEL:
+        if (v.kind != JSON_STRING)
+            return wrong_type(p, STR("model"), "a string", v.kind);
+        ask->model_span = v;
+        ask->model = json_text(p->a, v);
+        return true;
+    case F_MESSAGES:
+        return take_messages(p, v);
+    case F_STREAM:
+        ask->stream_span = v;
+        ask->stream = json_true(v);
+        return of_kind(p, field, v, KIND(BOOL), "a boolean");
+    case F_STREAM_OPTIONS:
+        ask->stream_options_span = v;
+        if (v.kind == JSON_OBJECT)
+            json_each(v.raw, option_member, p);
+        return !fault_is(p->f) && of_kind(p, field, v, KIND(OBJECT), "an object");
+    case F_ROUTING:
+        ask->routing_span = v;
+        ask->routing = v.raw;
+        return true;
+    case F_MAX_TOKENS:
+        return take_integer(p, v, "max_tokens", &p->max_tokens);
+    case F_MAX_COMPLETION_TOKENS:
+        return take_integer(p, v, "max_completion_tokens", &p->max_completion_tokens);
+    case F_N:
+        return take_n(p, v);
+    case F_TEMPERATURE:
+    case F_TOP_P:
+        return of_kind(p, field, v, KIND(NUMBER), "a number");
+    case F_TOOLS:
+        ask->input_bytes += v.raw.n;
+        return of_kind(p, field, v, KIND(ARRAY), "an array of objects");
+    case F_TOOL_CHOICE:
+        return of_kind(p, field, v, KIND(STRING) | KIND(OBJECT), "a string or an object");
+    case F_STOP:
+        return of_kind(p, field, v, KIND(STRING) | KIND(ARRAY), "a string or an array of strings");
+    case F_USER:
+        if (v.kind == JSON_STRING)
+            ask->user = json_text(p->a, v);
+        return of_kind(p, field, v, KIND(STRING), "a string");
+    case F_RESPONSE_FORMAT:
+        ask->input_bytes += v.raw.n;
+        return of_kind(p, field, v, KIND(OBJECT), "an object");
+    case FIELDS:
+        break;
+    }
+    return true;
+}
+
+static bool top_member(void *arg, struct str raw_key, struct json_value v) {
+    struct peek *p = arg;
+    struct str key = plain_key(p->a, raw_key);
+    for (int i = 0; i < FIELDS; i++) {
+        if (fields[i].n != key.n || memcmp(fields[i].name, key.p, key.n) != 0)
+            continue;
+        /* Readers differ on which of two counts: we must not check another one than the provider uses. */
+        if (p->seen & 1U << i)
+            return refuse(p, "duplicate_parameter", str_of(fields[i].name), "'%s' is given twice.",
+                          fields[i].name);
+        p->seen |= 1U << i;
+        return take_field(p, (enum field)i, v);
+    }
+    return true;
+}
+
+bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f) {
+    struct peek p = {.a = a, .ask = ask, .f = f};
+    enum json_kind kind = JSON_NULL;
+    struct json_error err = {0, NULL};
+    *ask = (struct ask){.body = body, .n = 1};
+    *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
+    int rc = -1;
+    /* An array at the top would call top_member with its elements: look first. */
+    size_t at = 0;
+    while (at < body.n && memchr(" \t\r\n", body.p[at], 4))
+        at++;
+    bool object = at < body.n && body.p[at] == '{';
+    rc = json_scan(body, &kind, object ? top_member : NULL, &p, &err);
+    if (fault_is(f))
+        return false;
+    if (rc != 0) {
+        refuse(&p, "", STR_NONE, "We could not parse the JSON body of your request: %s at byte %zu.",
+               err.why ? err.why : "malformed", err.offset);
+        return false;
+    }
+    if (!object) {
+        refuse(&p, "invalid_type", STR_NONE, "The body of the request must be a JSON object, but is %s.",
+               kind_name(kind));
+        return false;
+    }
+    if (!(p.seen & 1U << F_MESSAGES))
+        return refuse(&p, "missing_required_parameter", STR("messages"),
+                      "Missing required parameter: 'messages'.");
+    ask->max_tokens = p.max_completion_tokens ? p.max_completion_tokens : p.max_tokens;
+    return true;
+}
+
+/* --- splicing --- */
+
+struct edit {
+    size_t at, cut; /* of the body */
+    struct str put;
+};
+struct edits {
+    struct edit e[5];
+    size_t n;
+};
+
+static void edit_add(struct edits *es, size_t at, size_t cut, struct str put) {
+    size_t i = es->n++;
+    /* In order of place; at one place what is put in goes before what is cut. */
+    for (; i > 0 && (es->e[i - 1].at > at || (es->e[i - 1].at == at && cut == 0)); i--)
+        es->e[i] = es->e[i - 1];
+    es->e[i] = (struct edit){at, cut, put};
+}
+
+static bool blank(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* From the first byte of a member's key to the last byte of its value, and one of the commas around it. */
+static void edit_remove_member(struct edits *es, struct str body, struct str value) {
+    size_t from = (size_t)(value.p - body.p), to = from + value.n;
+    while (from > 0 && body.p[--from] != ':')
+        ;
+    while (from > 0 && body.p[--from] != '"')
+        ;
+    while (from > 0 && body.p[--from] != '"') /* a key spelt with escapes has no quote inside either */
+        ;
+    while (to < body.n && blank(body.p[to]))
+        to++;
+    if (to < body.n && body.p[to] == ',') {
+        to++;
+        while (to < body.n && blank(body.p[to]))
+            to++;
+    } else {
+        size_t before = from;
+        while (before > 0 && blank(body.p[before - 1]))
+            before--;
+        if (before > 0 && body.p[before - 1] == ',')
+            from = before - 1;
+    }
+    edit_add(es, from, to - from, STR_NONE);
+}
+
+struct option_scan {
+    struct json_value usage;
+    size_t members;
+    bool found;
+};
+
+static bool option_find(void *arg, struct str key, struct json_value v) {
+    struct option_scan *o = arg;
+    o->members++;
+    if (json_key_is(key, "include_usage")) {
+        o->usage = v;
+        o->found = true;
+    }
+    return true;
+}
+
+static void edit_include_usage(struct edits *es, const struct ask *ask, size_t open) {
+    struct json_value so = ask->stream_options_span;
+    if (!so.raw.p) {
+        edit_add(es, open, 0, STR("\"stream_options\":{\"include_usage\":true},"));
+        return;
+    }
+    size_t at = (size_t)(so.raw.p - ask->body.p);
+    if (so.kind != JSON_OBJECT) {
+        edit_add(es, at, so.raw.n, STR("{\"include_usage\":true}"));
+        return;
+    }
+    struct option_scan o = {.members = 0};
+    json_each(so.raw, option_find, &o);
+    if (o.found)
+        edit_add(es, (size_t)(o.usage.raw.p - ask->body.p), o.usage.raw.n, STR("true"));
+    else if (o.members)
+        edit_add(es, at + 1, 0, STR("\"include_usage\":true,"));
+    else
+        edit_add(es, at + 1, 0, STR("\"include_usage\":true"));
+}
+
+static struct str quoted(struct arena *a, const char *before, struct str text, const char *after) {
+    struct buf b;
+    buf_init(&b, 0);
+    buf_addz(&b, before);
+    json_quote(&b, text);
+    buf_addz(&b, after);
+    struct str s = arena_dup(a, buf_str(&b));
+    buf_free(&b);
+    return s;
+}
+
+bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
+               struct fault *f) {
+    struct edits es = {.n = 0};
+    size_t open = 0;
+    while (ask->body.p[open] != '{')
+        open++;
+    open++;
+    if (o->model.n > 0 && !ask->model_span.raw.p)
+        edit_add(&es, open, 0, quoted(a, "\"model\":", o->model, ","));
+    else if (o->model.n > 0 && !str_eq(o->model, ask->model))
+        edit_add(&es, (size_t)(ask->model_span.raw.p - ask->body.p), ask->model_span.raw.n,
+                 quoted(a, "", o->model, ""));
+    if (ask->routing_span.raw.p)
+        edit_remove_member(&es, ask->body, ask->routing_span.raw);
+    if (ask->stream && !ask->include_usage && !(o->quirks & QUIRK_NO_STREAM_OPTIONS))
+        edit_include_usage(&es, ask, open);
+    size_t more = 0;
+    for (size_t i = 0; i < es.n; i++)
+        more += es.e[i].put.n;
+    buf_room(out, ask->body.n + more);
+    size_t at = 0;
+    for (size_t i = 0; i < es.n; i++) {
+        buf_add(out, ask->body.p + at, es.e[i].at - at);
+        buf_adds(out, es.e[i].put);
+        at = es.e[i].at + es.e[i].cut;
+    }
+    buf_add(out, ask->body.p + at, ask->body.n - at);
+    if (!buf_ok(out)) {
+        fault_set(f, a, FAULT_TOO_LARGE, "the request is too large");
+        return false;
+    }
+    return true;
+}

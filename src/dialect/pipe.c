@@ -1,0 +1,277 @@
+/* One request out and one answer back between any two dialects. With the same dialect on both sides frames
+ * are handed on as they came and only looked at; otherwise the provider's reader makes events and the
+ * client's writer takes them. Nothing is allocated per event on the first way. */
+#include "dialect/pipe.h"
+
+#include "base/die.h"
+#include "base/sse.h"
+
+#define PIPE_MAGIC 0x50495045U
+
+struct pipe {
+    unsigned magic;
+    struct arena *a;
+    const struct client_face *client;
+    const struct provider_face *provider;
+    bool same, hide_usage, finishing;
+    bool finished; /* nothing is read any more */
+    bool started;  /* an event of the dialect was seen */
+    struct sse sse;
+    struct stream_reader *reader;
+    struct stream_writer *writer;
+    struct event_check check;
+    struct observed seen;
+    struct buf *out; /* during a call */
+};
+
+/* --- requests and whole answers --- */
+
+bool pipe_request(struct arena *a, const struct dialect *client, const struct dialect *provider,
+                  const struct ask *ask, const struct encode_opt *o, struct chat **chat, struct buf *out,
+                  struct buf *dropped, struct fault *f) {
+    MUST(client->client && provider->provider);
+    if (client == provider)
+        return provider->provider->splice(a, ask, o, out, f);
+    if (!*chat && !client->client->read_request(a, ask, chat, f)) {
+        *chat = NULL;
+        return false;
+    }
+    (*chat)->model = o->model;
+    if (!provider->provider->write_request(a, *chat, o, out, dropped, f))
+        return false;
+    if (buf_ok(out))
+        return true;
+    fault_set(f, a, FAULT_TOO_LARGE, "the request is too large");
+    return false;
+}
+
+static void observed_init(struct observed *seen) {
+    *seen = (struct observed){.usage = USAGE_NONE, .fault = {.retry_after_ms = -1}};
+}
+
+static uint64_t part_bytes(const struct part *p) {
+    return p->text.n + p->name.n;
+}
+
+static void observe_reply(struct observed *seen, const struct reply *r) {
+    seen->usage = r->usage;
+    seen->stop = r->stop;
+    seen->id = r->id;
+    seen->model = r->model;
+    seen->output = true;
+    seen->ended = true;
+    for (const struct part *p = r->message->parts; p; p = p->next)
+        seen->output_bytes += part_bytes(p);
+}
+
+bool pipe_reply(struct arena *a, const struct dialect *client, const struct dialect *provider,
+                struct str body, const struct mint *m, struct buf *scratch, struct str *out,
+                struct observed *seen, struct fault *f) {
+    observed_init(seen);
+    *f = seen->fault;
+    MUST(client->client && provider->provider);
+    if (client == provider) {
+        *out = body;
+        if (provider->provider->tap_reply(a, body, seen, f))
+            return true;
+        seen->fault = *f;
+        return false;
+    }
+    struct reply *r = provider->provider->read_reply(a, body, f);
+    if (!r) {
+        seen->fault = *f;
+        return false;
+    }
+    observe_reply(seen, r);
+    client->client->write_reply(scratch, r, m);
+    if (!buf_ok(scratch)) {
+        fault_set(f, a, FAULT_SERVER, "the provider's answer is too large");
+        seen->fault = *f;
+        return false;
+    }
+    *out = buf_str(scratch);
+    return true;
+}
+
+/* --- streams --- */
+
+static void fail(struct pipe *p, enum fault_class c, const char *why) {
+    fault_set(&p->seen.fault, p->a, c, "%s", why);
+    p->seen.fault.from_provider = true;
+}
+
+static bool failed(const struct pipe *p) {
+    return fault_is(&p->seen.fault);
+}
+
+static void observe_event(struct pipe *p, const struct event_item *ev) {
+    struct observed *o = &p->seen;
+    switch (ev->kind) {
+    case EV_START:
+        o->id = arena_dup(p->a, ev->id);
+        o->model = arena_dup(p->a, ev->model);
+        break;
+    case EV_PART_OPEN:
+        o->output = o->output || ev->part == PART_TOOL_CALL || ev->part == PART_THINKING_REDACTED;
+        o->output_bytes += ev->name.n;
+        break;
+    case EV_TEXT:
+    case EV_ARGS:
+    case EV_THINK:
+        o->output = o->output || ev->text.n > 0;
+        o->output_bytes += ev->text.n;
+        break;
+    case EV_USAGE:
+        usage_merge(&o->usage, &ev->usage);
+        break;
+    case EV_STOP:
+        o->stop = ev->stop;
+        o->output = true;
+        break;
+    case EV_FAULT:
+        o->fault = *ev->fault;
+        o->fault.message = arena_dup(p->a, ev->fault->message);
+        break;
+    case EV_END:
+        o->ended = true;
+        break;
+    case EV_SIGNATURE:
+    case EV_PART_CLOSE:
+        break;
+    }
+}
+
+static void on_event(void *arg, const struct event_item *ev) {
+    struct pipe *p = arg;
+    MAGIC_CHECK(p, PIPE_MAGIC);
+    if (failed(p))
+        return;
+    if (!event_check(&p->check, ev)) {
+        fail(p, FAULT_INTERNAL, "the provider's stream could not be translated");
+        return;
+    }
+    observe_event(p, ev);
+    if (!failed(p))
+        p->client->write_event(p->writer, ev, p->out);
+}
+
+static bool ends_blank(struct str raw) {
+    return str_ends(raw, "\n\n") || str_ends(raw, "\r\r") || str_ends(raw, "\n\r\n");
+}
+
+/* The last frame may lack its blank line. Whole, it gets one, since not every client reads a frame without;
+ * cut in the middle, it must not reach the client, which would choke on it before our error event. */
+static void forward_last(struct pipe *p, const struct sse_event *ev) {
+    enum json_kind kind;
+    struct json_error err;
+    if (!ev->comment && !p->seen.ended && json_scan(ev->data, &kind, NULL, NULL, &err) != 0)
+        return;
+    buf_adds(p->out, ev->raw);
+    buf_addz(p->out, str_ends(ev->raw, "\n") || str_ends(ev->raw, "\r") ? "\n" : "\n\n");
+}
+
+static void forward(struct pipe *p, const struct sse_event *ev) {
+    bool shown = true;
+    if (!ev->comment) {
+        shown = p->provider->tap_event(p->a, ev->name, ev->data, p->hide_usage, &p->seen);
+        p->started = p->started || ev->data.n > 0;
+    }
+    if (!shown || failed(p))
+        return;
+    if (p->finishing && !ends_blank(ev->raw))
+        forward_last(p, ev);
+    else
+        buf_adds(p->out, ev->raw);
+}
+
+static bool on_frame(void *arg, const struct sse_event *ev) {
+    struct pipe *p = arg;
+    MAGIC_CHECK(p, PIPE_MAGIC);
+    if (p->same) {
+        forward(p, ev);
+    } else if (!ev->comment && !p->seen.ended) {
+        p->started = p->started || ev->data.n > 0;
+        p->provider->read_event(p->reader, ev->name, ev->data);
+    }
+    return !failed(p);
+}
+
+static void at_arena_end(void *pipe) {
+    pipe_free(pipe);
+}
+
+struct pipe *pipe_new(struct arena *a, const struct dialect *client, const struct dialect *provider,
+                      const struct pipe_opt *o) {
+    MUST(client->client && provider->provider);
+    struct pipe *p = arena_alloc(a, sizeof *p);
+    p->magic = PIPE_MAGIC;
+    p->a = a;
+    p->client = client->client;
+    p->provider = provider->provider;
+    p->same = client == provider;
+    p->hide_usage = o->hide_usage;
+    observed_init(&p->seen);
+    sse_init(&p->sse, o->max_frame);
+    if (!p->same) {
+        p->reader = p->provider->reader_new(a, on_event, p);
+        p->writer = p->client->writer_new(a, o->mint, o->ask);
+    }
+    arena_cleanup(a, at_arena_end, p);
+    return p;
+}
+
+/* What sse_push and sse_finish give: false when a frame was too large. */
+static bool after(struct pipe *p, int rc) {
+    if (failed(p) || rc == -1)
+        p->finished = true;
+    if (rc == -1 && !failed(p))
+        fail(p, FAULT_SERVER, "the provider sent an event that is too large");
+    return rc != -1;
+}
+
+bool pipe_push(struct pipe *p, const void *bytes, size_t n, struct buf *out) {
+    if (p->finished)
+        return true;
+    p->out = out;
+    int rc = sse_push(&p->sse, bytes, n, on_frame, p);
+    p->out = NULL;
+    return after(p, rc);
+}
+
+static bool complete(const struct pipe *p) {
+    return p->seen.ended || (p->provider->stop_is_end && p->seen.stop != STOP_UNSET);
+}
+
+bool pipe_finish(struct pipe *p, struct buf *out) {
+    if (!p->finished) {
+        p->out = out;
+        p->finishing = true;
+        int rc = sse_finish(&p->sse, on_frame, p);
+        if (!p->same && rc != -1 && !failed(p))
+            p->provider->reader_end(p->reader);
+        p->out = NULL;
+        after(p, rc);
+        p->finished = true;
+    }
+    if (failed(p))
+        return false;
+    if (!p->started || (p->seen.ended && !p->seen.output && p->seen.id.n == 0 && p->seen.model.n == 0))
+        fail(p, FAULT_SERVER, "the provider's answer is empty");
+    else if (!complete(p))
+        fail(p, FAULT_SERVER, "the provider's stream ended too early");
+    return !failed(p);
+}
+
+void pipe_fault(struct pipe *p, const struct fault *f, struct str request_id, struct buf *out) {
+    p->client->write_stream_fault(out, f, request_id);
+}
+
+const struct observed *pipe_seen(const struct pipe *p) {
+    return &p->seen;
+}
+
+void pipe_free(struct pipe *p) {
+    MAGIC_CHECK(p, PIPE_MAGIC);
+    p->finished = true;
+    sse_free(&p->sse);
+}
