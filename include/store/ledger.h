@@ -43,6 +43,10 @@ void ledger_append(struct db_txn *t, struct str packed);  /* row and sums */
 uint64_t ledger_position(struct db_txn *t, uint64_t instance, uint32_t slot); /* committed ring position; 0: none */
 void ledger_set_position(struct db_txn *t, uint64_t instance, uint32_t slot, uint64_t pos);
 void ledger_trim(struct db_txn *t, int64_t before_wall_ms, unsigned at_most); /* retention of rows, not of sums */
+/* Positions of segments that are gone. */
+void ledger_drop_positions(struct db_txn *t, uint64_t but_instance);
+bool ledger_oldest(struct db_txn *t, int64_t *wall_ms); /* false: no rows */
+uint64_t ledger_rows(struct db_txn *t);
 extern const char *const ledger_tables[];
 
 /* Any process with the environment open for reading. */

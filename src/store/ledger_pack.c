@@ -1,0 +1,222 @@
+/* A row of the ledger as bytes, and as a line of the access log. The bytes go through the ring and lie in
+ * LMDB as they are, so what is read back may be torn or of another version: nothing in it is believed
+ * unchecked. */
+#include "base/clock.h"
+#include "base/json.h"
+#include "llm/usage.h"
+#include "pack.h"
+#include "store/ledger.h"
+
+enum { VERSION = 1, IS_STREAM = 1, IS_COMPLETE = 2, USAGE_KNOWN = 1, USAGE_ESTIMATED = 2 };
+/* version, flags, cache, attempts; status, ms, first_byte_ms; wall_ms, cost, two sizes, two parameters; usage
+ */
+enum { FIXED = 4 + 3 * 4 + 6 * 8 + PACK_USAGE_SIZE, ATTEMPT_FIXED = 2 * 4, STRINGS = 9 };
+
+/* --- usage --- */
+
+char *pack_usage(char *to, const struct usage *u) {
+    to = pack_u8(to, (u->known ? USAGE_KNOWN : 0) | (u->estimated ? USAGE_ESTIMATED : 0));
+    const uint64_t v[] = {u->input,  u->cache_read, u->cache_write, u->cache_write_1h,
+                          u->output, u->reasoning,  u->audio_in,    u->audio_out};
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        to = pack_u64(to, v[i]);
+    return pack_u64(to, (uint64_t)u->cost_nano);
+}
+
+void unpack_usage(struct unpack *from, struct usage *u) {
+    unsigned flags = unpack_u8(from);
+    if (flags & ~(unsigned)(USAGE_KNOWN | USAGE_ESTIMATED))
+        from->bad = true;
+    *u = (struct usage){.known = flags & USAGE_KNOWN, .estimated = flags & USAGE_ESTIMATED};
+    uint64_t *const v[] = {&u->input,  &u->cache_read, &u->cache_write, &u->cache_write_1h,
+                           &u->output, &u->reasoning,  &u->audio_in,    &u->audio_out};
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        *v[i] = unpack_u64(from);
+    u->cost_nano = (int64_t)unpack_u64(from);
+}
+
+/* --- rows --- */
+
+/* The strings of a row, in their order. */
+static void row_strings(struct ledger_row *r, struct str *s[STRINGS]) {
+    s[0] = &r->request_id;
+    s[1] = &r->key;
+    s[2] = &r->tenant;
+    s[3] = &r->surface;
+    s[4] = &r->model_asked;
+    s[5] = &r->provider;
+    s[6] = &r->model;
+    s[7] = &r->fault;
+    s[8] = &r->peer;
+}
+
+static size_t packed_size(const struct ledger_row *r, struct str *const s[STRINGS], unsigned attempts) {
+    size_t n = FIXED;
+    for (unsigned i = 0; i < STRINGS; i++)
+        n += pack_str_size(*s[i]);
+    for (unsigned i = 0; i < attempts; i++) {
+        const struct ledger_attempt *a = &r->attempt[i];
+        n += ATTEMPT_FIXED + pack_str_size(a->provider) + pack_str_size(a->model) + pack_str_size(a->key) +
+             pack_str_size(a->reason);
+    }
+    return n;
+}
+
+static char *pack_attempt(char *to, const struct ledger_attempt *a) {
+    to = pack_u32(to, (uint32_t)a->status);
+    to = pack_u32(to, a->ms);
+    to = pack_str(to, a->provider);
+    to = pack_str(to, a->model);
+    to = pack_str(to, a->key);
+    return pack_str(to, a->reason);
+}
+
+void ledger_pack(struct buf *out, const struct ledger_row *r) {
+    struct str *s[STRINGS];
+    row_strings((struct ledger_row *)r, s);
+    unsigned attempts = r->attempts < LEDGER_MAX_ATTEMPTS ? r->attempts : LEDGER_MAX_ATTEMPTS;
+    size_t n = packed_size(r, s, attempts);
+    char *to = buf_room(out, n);
+    if (!to)
+        return;
+    to = pack_u8(to, VERSION);
+    to = pack_u8(to, (r->stream ? IS_STREAM : 0) | (r->complete ? IS_COMPLETE : 0));
+    to = pack_u8(to, r->cache);
+    to = pack_u8(to, attempts);
+    to = pack_u32(to, (uint32_t)r->status);
+    to = pack_u32(to, r->ms);
+    to = pack_u32(to, r->first_byte_ms);
+    to = pack_u64(to, (uint64_t)r->wall_ms);
+    to = pack_u64(to, (uint64_t)r->cost_nano);
+    to = pack_u64(to, r->bytes_in);
+    to = pack_u64(to, r->bytes_out);
+    to = pack_u64(to, r->estimated_tokens);
+    to = pack_u64(to, r->max_tokens);
+    to = pack_usage(to, &r->usage);
+    for (unsigned i = 0; i < STRINGS; i++)
+        to = pack_str(to, *s[i]);
+    for (unsigned i = 0; i < attempts; i++)
+        to = pack_attempt(to, &r->attempt[i]);
+    buf_commit(out, n);
+}
+
+static void unpack_attempt(struct unpack *u, struct ledger_attempt *a) {
+    a->status = (int)unpack_u32(u);
+    a->ms = unpack_u32(u);
+    a->provider = unpack_str(u);
+    a->model = unpack_str(u);
+    a->key = unpack_str(u);
+    a->reason = unpack_str(u);
+}
+
+static void unpack_fixed(struct unpack *u, struct ledger_row *r) {
+    unsigned version = unpack_u8(u), flags = unpack_u8(u), cache = unpack_u8(u);
+    r->attempts = unpack_u8(u);
+    if (version != VERSION || flags & ~(unsigned)(IS_STREAM | IS_COMPLETE) || cache > LEDGER_CACHE_BYPASS ||
+        r->attempts > LEDGER_MAX_ATTEMPTS)
+        u->bad = true;
+    r->stream = flags & IS_STREAM;
+    r->complete = flags & IS_COMPLETE;
+    r->cache = (enum ledger_cache)cache;
+    r->status = (int)unpack_u32(u);
+    r->ms = unpack_u32(u);
+    r->first_byte_ms = unpack_u32(u);
+    r->wall_ms = (int64_t)unpack_u64(u);
+    r->cost_nano = (int64_t)unpack_u64(u);
+    r->bytes_in = unpack_u64(u);
+    r->bytes_out = unpack_u64(u);
+    r->estimated_tokens = unpack_u64(u);
+    r->max_tokens = unpack_u64(u);
+    unpack_usage(u, &r->usage);
+}
+
+bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r) {
+    (void)a; /* everything is a slice today */
+    struct unpack u = {.p = packed.p, .n = packed.n};
+    memset(r, 0, offsetof(struct ledger_row, attempt));
+    r->attempts = 0;
+    unpack_fixed(&u, r);
+    struct str *s[STRINGS];
+    row_strings(r, s);
+    for (unsigned i = 0; i < STRINGS && !u.bad; i++)
+        *s[i] = unpack_str(&u);
+    for (unsigned i = 0; i < r->attempts && !u.bad; i++)
+        unpack_attempt(&u, &r->attempt[i]);
+    return !u.bad && u.n == 0;
+}
+
+/* --- the access log --- */
+
+static const char *cache_name(enum ledger_cache c) {
+    static const char *const names[] = {"off", "miss", "hit", "bypass"};
+    return (unsigned)c < sizeof names / sizeof *names ? names[c] : "off";
+}
+
+static void log_attempts(struct jw *w, const struct ledger_row *r) {
+    jw_key(w, "attempts");
+    jw_arr(w);
+    for (unsigned i = 0; i < r->attempts && i < LEDGER_MAX_ATTEMPTS; i++) {
+        const struct ledger_attempt *a = &r->attempt[i];
+        jw_obj(w);
+        jw_kstr(w, "provider", a->provider);
+        jw_kstr(w, "model", a->model);
+        jw_kstr(w, "key", a->key);
+        jw_kint(w, "status", a->status);
+        jw_kstr(w, "reason", a->reason);
+        jw_ku64(w, "ms", a->ms);
+        jw_obj_end(w);
+    }
+    jw_arr_end(w);
+}
+
+static void log_who(struct jw *w, const struct ledger_row *r) {
+    char when[CLOCK_RFC3339_SIZE];
+    clock_rfc3339(when, r->wall_ms);
+    jw_kz(w, "time", when);
+    jw_kz(w, "level", "info");
+    jw_kz(w, "event", r->status >= 400 ? "error" : "response");
+    jw_kstr(w, "request_id", r->request_id);
+    jw_kstr(w, "key", r->key);
+    jw_kstr(w, "tenant", r->tenant);
+    jw_kstr(w, "surface", r->surface);
+    jw_kstr(w, "model", r->model_asked);
+    jw_kstr(w, "provider", r->provider);
+    jw_kstr(w, "provider_model", r->model);
+    jw_kint(w, "status", r->status);
+    if (r->fault.n)
+        jw_kstr(w, "fault", r->fault);
+    jw_kbool(w, "stream", r->stream);
+    jw_kbool(w, "complete", r->complete);
+}
+
+static void log_what(struct jw *w, const struct ledger_row *r) {
+    jw_ku64(w, "latency_ms", r->ms);
+    jw_ku64(w, "first_byte_ms", r->first_byte_ms);
+    jw_ku64(w, "input_tokens", r->usage.input);
+    jw_ku64(w, "cached_tokens", r->usage.cache_read);
+    jw_ku64(w, "output_tokens", r->usage.output);
+    jw_ku64(w, "reasoning_tokens", r->usage.reasoning);
+    if (r->usage.estimated)
+        jw_kbool(w, "tokens_estimated", true);
+    jw_key(w, "cost_usd");
+    if (r->cost_nano < 0)
+        jw_null(w);
+    else
+        jw_nano(w, r->cost_nano);
+    jw_kz(w, "cache", cache_name(r->cache));
+    jw_ku64(w, "bytes_in", r->bytes_in);
+    jw_ku64(w, "bytes_out", r->bytes_out);
+    jw_kstr(w, "peer", r->peer);
+    jw_ku64(w, "estimated_tokens", r->estimated_tokens);
+    jw_ku64(w, "max_tokens", r->max_tokens);
+}
+
+void ledger_log_line(struct buf *out, const struct ledger_row *r) {
+    struct jw w;
+    jw_init(&w, out);
+    jw_obj(&w);
+    log_who(&w, r);
+    log_attempts(&w, r);
+    log_what(&w, r);
+    jw_obj_end(&w);
+}
