@@ -51,8 +51,11 @@ static void put_digits(char *to, int digits, int64_t v) {
 
 void clock_rfc3339(char out[CLOCK_RFC3339_SIZE], int64_t wall_ms) {
     enum { DAY_MS = 86400000 };
-    int64_t days = wall_ms / DAY_MS - (wall_ms % DAY_MS < 0), year;
-    int64_t ms = wall_ms - days * DAY_MS;
+    int64_t days = wall_ms / DAY_MS, ms = wall_ms % DAY_MS, year;
+    if (ms < 0) {
+        ms += DAY_MS;
+        days--;
+    }
     int month, day;
     date_of(days, &year, &month, &day);
     if (year < 0 || year > 9999) { /* has no such form: the nearest end of what has */

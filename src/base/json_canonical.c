@@ -122,7 +122,7 @@ static void put_object(struct canon *c, struct str raw) {
     size_t from = c->n;
     json_each(raw, push_member, c);
     size_t to = c->n;
-    if (!in_order(c->stack + from, to - from))
+    if (to - from > 1 && !in_order(c->stack + from, to - from))
         qsort(c->stack + from, to - from, sizeof *c->stack, compare_members);
     buf_addc(c->out, '{');
     for (size_t i = from; i < to && buf_ok(c->out); i++) {
