@@ -14,14 +14,15 @@ struct admission { /* what is held; zero-initialised holds nothing */
     uint64_t tokens; /* reserved at each token layer */
 };
 /* The caller's layers: key and gateway. false: *f is RATE_LIMIT with retry_after_ms and says which limit. */
-bool admit_caller(struct plane *p, const struct caller *c, uint64_t tokens, struct admission *a, struct arena *arena,
-                  struct fault *f);
+bool admit_caller(struct plane *p, const struct caller *c, uint64_t tokens, struct admission *a,
+                  struct arena *arena, struct fault *f);
 /* A provider's and its key's layers for one attempt. */
-bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key, uint64_t tokens,
-                    struct admission *a, struct arena *arena, struct fault *f);
+bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key,
+                    uint64_t tokens, struct admission *a, struct arena *arena, struct fault *f);
 /* Settles the reservation with the tokens really used, and lets the gauges go. Once. */
 void admit_settle(struct plane *p, struct admission *a, uint64_t tokens_used);
-/* Tokens to reserve: the input's estimate and the smaller of max_tokens and what this model's answers take on average. */
+/* Tokens to reserve: the input's estimate and the smaller of max_tokens and what this model's answers take on
+ * average. */
 uint64_t admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity);
 
 /* The rate headers of the caller's tightest layer; at most ADMIT_HEADERS, texts in the arena. */

@@ -9,9 +9,11 @@ struct caller {
     const struct conf_gateway_key *key; /* never NULL after auth_caller said yes */
     uint32_t entity;
 };
-/* Authorization: Bearer, x-api-key, api-key, x-goog-api-key. false: *f is AUTH or PERMISSION, with a text that tells nothing
- * about which keys exist. permission 0: none needed, but a key that is given must be right unless `optional`. */
-bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, struct caller *c, struct fault *f);
+/* Authorization: Bearer, x-api-key, api-key, x-goog-api-key. false: *f is AUTH or PERMISSION, with a text
+ * that tells nothing about which keys exist. permission 0: none needed, but a key that is given must be right
+ * unless `optional`. */
+bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, struct caller *c,
+                 struct fault *f);
 /* May this key use this model? Patterns with '*'. */
 bool auth_model(const struct caller *c, struct str model);
 #endif

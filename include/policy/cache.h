@@ -6,16 +6,18 @@
 #include "store/replies.h"
 
 struct cache_ticket {
-    bool read, store;        /* allowed for this request */
+    bool read, store; /* allowed for this request */
     uint8_t key[INDEX_KEY];
     uint64_t model_hash, owner_hash;
-    uint64_t epoch;          /* at lookup: a clear in between forbids the store */
+    uint64_t epoch; /* at lookup: a clear in between forbids the store */
 };
-/* Decides, and computes the key: SHA-256 over scope, surface, model, first target, and the canonical body without the
- * members that do not change the answer (user, metadata, routing, store). */
+/* Decides, and computes the key: SHA-256 over scope, surface, model, first target, and the canonical body
+ * without the members that do not change the answer (user, metadata, routing, store). */
 void cache_ticket(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c,
-                  const struct dialect *client, const struct ask *ask, const struct plan *plan, struct cache_ticket *t);
-bool cache_find(struct plane *p, struct arena *a, const struct cache_ticket *t, struct reply_head *h, struct str *body);
+                  const struct dialect *client, const struct ask *ask, const struct plan *plan,
+                  struct cache_ticket *t);
+bool cache_find(struct plane *p, struct arena *a, const struct cache_ticket *t, struct reply_head *h,
+                struct str *body);
 /* Into my ring and the index. A full ring or a body over max_entry is no error: it is not stored. */
 void cache_store(struct plane *p, const struct cache_ticket *t, struct reply_head *h, struct str body);
 #endif

@@ -1,5 +1,5 @@
-/* The control plane of a worker: the immutable configuration joined with the shared state it is about. Made after the
- * fork, read by every decision; nothing here changes while the worker lives. */
+/* The control plane of a worker: the immutable configuration joined with the shared state it is about. Made
+ * after the fork, read by every decision; nothing here changes while the worker lives. */
 #ifndef PENSTOCK_POLICY_PLANE_H
 #define PENSTOCK_POLICY_PLANE_H
 #include "base/loop.h"
@@ -18,8 +18,8 @@ struct plane_provider {
     const struct conf_provider *conf;
     const struct dialect *dialect;
     struct upstream *upstream;
-    uint32_t entity;        /* limits, counters, histograms, health */
-    uint32_t other_target;  /* breaker and health of models that no configured target names */
+    uint32_t entity;       /* limits, counters, histograms, health */
+    uint32_t other_target; /* breaker and health of models that no configured target names */
     struct breaker_rule breaker;
     struct plane_key *keys;
     size_t nkeys;
@@ -27,7 +27,7 @@ struct plane_provider {
 struct target { /* a provider and a model there */
     struct plane_provider *provider;
     struct str model;
-    uint32_t entity;        /* breaker, health, histograms */
+    uint32_t entity; /* breaker, health, histograms */
     unsigned weight;
     const struct conf_model *conf; /* the configured model it belongs to, or NULL */
 };
@@ -49,17 +49,17 @@ struct plane {
     struct shm *shm;
     const struct conf *conf;
     struct arena *arena;
-    uint32_t gateway;       /* entity */
+    uint32_t gateway;                 /* entity */
     struct plane_provider *providers; /* in the order of conf->providers; disabled ones have upstream NULL */
     size_t nproviders;
     struct plane_model *models;
     size_t nmodels;
-    struct plane_gateway_key *keys;   /* in the order of conf->auth.keys */
+    struct plane_gateway_key *keys; /* in the order of conf->auth.keys */
     size_t nkeys;
-    struct conf_gateway_key anonymous;/* the caller when auth.mode is none */
+    struct conf_gateway_key anonymous; /* the caller when auth.mode is none */
     uint32_t anonymous_entity;
     struct price_table *prices;
-    struct db *ledger, *cache;        /* read-only; use plane_ledger() and plane_cache() */
+    struct db *ledger, *cache; /* read-only; use plane_ledger() and plane_cache() */
     uint64_t ledger_retry_ms, cache_retry_ms;
 };
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]);

@@ -1,13 +1,13 @@
-/* What tokens cost: nano-dollars, integers only. The built-in table, a file in LiteLLM's price-map format over it, and
- * a model's own `prices:` over both. No price known is said as -1, never as 0. */
+/* What tokens cost: nano-dollars, integers only. The built-in table, a file in LiteLLM's price-map format
+ * over it, and a model's own `prices:` over both. No price known is said as -1, never as 0. */
 #ifndef PENSTOCK_POLICY_PRICE_H
 #define PENSTOCK_POLICY_PRICE_H
 #include "conf/conf.h"
 #include "llm/usage.h"
 
-struct price {            /* nano-dollars per million tokens; -1 unknown (then `input` or `output` stands in) */
+struct price { /* nano-dollars per million tokens; -1 unknown (then `input` or `output` stands in) */
     int64_t input, cached_input, cache_write, output, reasoning, audio_in, audio_out;
-    uint64_t tier_start;  /* more input than this: the tier's prices for ALL tokens; 0: no tier */
+    uint64_t tier_start; /* more input than this: the tier's prices for ALL tokens; 0: no tier */
     int64_t tier_input, tier_cached_input, tier_cache_write, tier_output;
     uint64_t context, max_output; /* tokens; 0 unknown */
 };
@@ -15,8 +15,8 @@ struct price_table;
 /* file: "" for the built-in table alone. NULL and err when the file does not parse. */
 struct price_table *price_table_new(const char *file, char err[256]);
 void price_table_free(struct price_table *t);
-/* By vendor ("openai"; may be empty) and model id: exact, else without a vendor prefix ("openai/"), a ":suffix", a date
- * or "-latest" at its end. NULL if unknown. */
+/* By vendor ("openai"; may be empty) and model id: exact, else without a vendor prefix ("openai/"), a
+ * ":suffix", a date or "-latest" at its end. NULL if unknown. */
 const struct price *price_find(const struct price_table *t, struct str vendor, struct str model);
 /* A model's own prices laid over p (either may be NULL). false when nothing is known. */
 bool price_merge(const struct price *p, const struct conf_prices *own, struct price *out);

@@ -15,12 +15,13 @@ struct gateway_env { /* borrowed; must outlive the gateway */
     struct shm *shm;
     const struct conf *conf;
     /* Asks the master to reload; done is called once, from the loop. */
-    void (*reload)(void *arg, void (*done)(void *done_arg, bool ok, unsigned generation, struct str text), void *done_arg);
+    void (*reload)(void *arg, void (*done)(void *done_arg, bool ok, unsigned generation, struct str text),
+                   void *done_arg);
     void *reload_arg;
 };
 struct gateway *gateway_new(const struct gateway_env *env, char err[256]);
 void gateway_request(struct exchange *x, void *gateway); /* http_handler.request */
 void gateway_error_body(struct buf *out, int status, const char *why, struct str path,
                         void *gateway); /* http_handler.error_body */
-void gateway_free(struct gateway *g); /* after the server: no request is open any more */
+void gateway_free(struct gateway *g);   /* after the server: no request is open any more */
 #endif

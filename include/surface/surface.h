@@ -1,41 +1,42 @@
-/* The table of routes: method, path, surface, permission, and what answers: a client dialect (a model call, which
- * relay/ runs) or a handler. One row per endpoint. */
+/* The table of routes: method, path, surface, permission, and what answers: a client dialect (a model call,
+ * which relay/ runs) or a handler. One row per endpoint. */
 #ifndef PENSTOCK_SURFACE_SURFACE_H
 #define PENSTOCK_SURFACE_SURFACE_H
 #include "http/exchange.h"
 #include "policy/auth.h"
 #include "policy/plane.h"
 
-/* What a handler gets. It answers with surface_json() or surface_fault(), at once or later; for later it must set
- * x->on_gone. All memory in x->arena. */
+/* What a handler gets. It answers with surface_json() or surface_fault(), at once or later; for later it must
+ * set x->on_gone. All memory in x->arena. */
 struct surface_call {
     struct exchange *x;
     struct plane *plane;
-    struct caller caller;    /* key NULL on a row without permission when no key was given */
-    struct str rest;         /* what '*' of the row's path stood for, as sent */
+    struct caller caller; /* key NULL on a row without permission when no key was given */
+    struct str rest;      /* what '*' of the row's path stood for, as sent */
     struct str request_id;
     const struct surface_route *route;
     /* POST /admin/v1/reload: asks the master; done is called once. */
-    void (*reload)(void *arg, void (*done)(void *done_arg, bool ok, unsigned generation, struct str text), void *done_arg);
+    void (*reload)(void *arg, void (*done)(void *done_arg, bool ok, unsigned generation, struct str text),
+                   void *done_arg);
     void *reload_arg;
 };
 struct surface_route {
     enum http_method method;
-    const char *path;        /* "/v1/models/*": a star at the end stands for one or more segments */
-    unsigned surface;        /* enum conf_surface: on which listeners */
-    unsigned permission;     /* enum conf_permission; 0: no key needed */
-    const struct dialect *dialect; /* of the request and of its errors */
-    const char *name;        /* of the surface in records: "chat"; NULL: not a model call */
+    const char *path;    /* "/v1/models/" + star: a star at the end stands for one or more segments */
+    unsigned surface;    /* enum conf_surface: on which listeners */
+    unsigned permission; /* enum conf_permission; 0: no key needed */
+    const struct dialect *dialect;           /* of the request and of its errors */
+    const char *name;                        /* of the surface in records: "chat"; NULL: not a model call */
     void (*handler)(struct surface_call *c); /* NULL: a model call */
-    const char *help;        /* one line: for docs and the API description */
+    const char *help;                        /* one line: for docs and the API description */
 };
 extern const struct surface_route surface_routes[];
 extern const size_t surface_routes_n;
 
 enum route_result { ROUTE_FOUND, ROUTE_NO_PATH, ROUTE_NO_METHOD };
 /* allow: methods of that path for the Allow header ("GET, HEAD"), when NO_METHOD. HEAD goes to GET's row. */
-enum route_result surface_find(enum http_method m, struct str path, unsigned surfaces, const struct surface_route **r,
-                               struct str *rest, char allow[64]);
+enum route_result surface_find(enum http_method m, struct str path, unsigned surfaces,
+                               const struct surface_route **r, struct str *rest, char allow[64]);
 /* The dialect whose errors a path gets, also when it is unknown. */
 const struct dialect *surface_dialect(struct str path);
 

@@ -1,0 +1,107 @@
+/* Authentication of a request by its headers. Keys are looked up by the SHA-256 of what was sent and compared
+ * in constant time over all of them, so that neither the answer nor its time tells which keys exist. */
+#include "policy/auth.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+
+static struct str bearer(struct str v) {
+    if (!str_startsi(v, "bearer "))
+        return STR_NONE;
+    return str_trim(str_skip(v, 7));
+}
+
+/* The one place where programs put a key; the first that is there. */
+static struct str credential(const struct exchange *x) {
+    static const char *const headers[] = {"x-api-key", "api-key", "x-goog-api-key"};
+    struct str v = exchange_header(x, "authorization");
+    if (v.p)
+        return bearer(v).p ? bearer(v) : v;
+    for (size_t i = 0; i < sizeof(headers) / sizeof(*headers); i++) {
+        v = exchange_header(x, headers[i]);
+        if (v.p)
+            return v;
+    }
+    return STR_NONE;
+}
+
+static const struct plane_gateway_key *find_key(const struct plane *p, struct str given) {
+    uint8_t digest[SHA256_SIZE];
+    sha256(given.p, given.n, digest);
+    const struct plane_gateway_key *found = NULL;
+    for (size_t i = 0; i < p->nkeys; i++)
+        if (mem_equal_ct(p->keys[i].conf->hash, digest, SHA256_SIZE))
+            found = &p->keys[i];
+    return found;
+}
+
+/* Without any authentication the administration is for this machine only. */
+static bool anonymous(struct plane *p, const struct exchange *x, unsigned permission, struct caller *c,
+                      struct fault *f) {
+    if ((permission & PERM_ADMIN) && !x->peer_loopback) {
+        fault_set(f, x->arena, FAULT_PERMISSION,
+                  "Administration without authentication is only possible from this machine.");
+        return false;
+    }
+    *c = (struct caller){.key = &p->anonymous, .entity = p->anonymous_entity};
+    return true;
+}
+
+bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, struct caller *c,
+                 struct fault *f) {
+    if (p->conf->auth.mode == AUTH_NONE)
+        return anonymous(p, x, permission, c, f);
+    struct str given = credential(x);
+    if (!given.p || given.n == 0) {
+        if (permission == 0)
+            return true;
+        fault_set(f, x->arena, FAULT_AUTH,
+                  "You didn't provide an API key. Send it in the Authorization header: Authorization: Bearer "
+                  "YOUR_KEY.");
+        return false;
+    }
+    const struct plane_gateway_key *k = given.n <= 4096 ? find_key(p, given) : NULL;
+    if (!k || (k->conf->expires && k->conf->expires <= clock_wall_ms())) {
+        if (permission == 0)
+            return true; /* an open page is open, whatever else was sent */
+        fault_set(f, x->arena, FAULT_AUTH, "Incorrect API key provided.");
+        return false;
+    }
+    if ((k->conf->permissions & permission) != permission) {
+        fault_set(f, x->arena, FAULT_PERMISSION, "This API key has no permission for this endpoint.");
+        return false;
+    }
+    *c = (struct caller){.key = k->conf, .entity = k->entity};
+    return true;
+}
+
+/* '*' stands for any run of characters. Linear in both lengths but for backtracking to the last star. */
+static bool matches(struct str pattern, struct str s) {
+    size_t p = 0, i = 0, star = SIZE_MAX, mark = 0;
+    while (i < s.n) {
+        if (p < pattern.n && pattern.p[p] == '*') {
+            star = p++;
+            mark = i;
+        } else if (p < pattern.n && pattern.p[p] == s.p[i]) {
+            p++;
+            i++;
+        } else if (star != SIZE_MAX) {
+            p = star + 1;
+            i = ++mark;
+        } else {
+            return false;
+        }
+    }
+    while (p < pattern.n && pattern.p[p] == '*')
+        p++;
+    return p == pattern.n;
+}
+
+bool auth_model(const struct caller *c, struct str model) {
+    if (c->key->nmodels == 0)
+        return true;
+    for (size_t i = 0; i < c->key->nmodels; i++)
+        if (matches(str_of(c->key->models[i]), model))
+            return true;
+    return false;
+}

@@ -1,0 +1,160 @@
+/* Joins the configuration with the shared state: every name that has limits, a breaker or counters is looked
+ * up in the segment once, here, so that a request only deals in indexes. */
+#include "policy/plane.h"
+
+#include "base/clock.h"
+#include "base/die.h"
+#include "policy/price.h"
+#include "store/ledger.h"
+#include "store/replies.h"
+
+static struct breaker_rule breaker_rule_of(const struct conf_breaker *b) {
+    return (struct breaker_rule){
+        .consecutive_failures = b->consecutive_failures,
+        .error_rate = b->error_rate,
+        .window_ms = b->window,
+        .min_requests = b->min_requests,
+        .open_for_ms = b->open_for,
+        .max_open_for_ms = b->max_open_for,
+        .half_open_probes = b->half_open_probes,
+    };
+}
+
+static uint32_t target_entity(struct plane *p, const char *provider, const char *model) {
+    return shm_entity(p->shm, ENTITY_TARGET, arena_printf(p->arena, "%s/%s", provider, model));
+}
+
+static bool provider_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c,
+                          char err[256]) {
+    pr->conf = c;
+    pr->breaker = breaker_rule_of(&c->breaker);
+    pr->entity = shm_entity(p->shm, ENTITY_PROVIDER, str_of(c->name));
+    pr->other_target = target_entity(p, c->name, "*");
+    pr->nkeys = c->nkeys;
+    pr->keys = arena_array(p->arena, c->nkeys + 1, sizeof(*pr->keys));
+    for (size_t i = 0; i < c->nkeys; i++) {
+        pr->keys[i].conf = &c->keys[i];
+        pr->keys[i].entity = shm_entity(p->shm, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
+    }
+    if (!c->enabled)
+        return true;
+    pr->dialect = dialect_by_name(str_of(c->kind->dialect));
+    MUST(pr->dialect != NULL && pr->dialect->provider != NULL);
+    pr->upstream = upstream_new(p->multi, c, err);
+    return pr->upstream != NULL;
+}
+
+static void model_init(struct plane *p, struct plane_model *m, const struct conf_model *c) {
+    m->conf = c;
+    m->entity = shm_entity(p->shm, ENTITY_MODEL, str_of(c->name));
+    m->targets = arena_array(p->arena, c->ntargets + 1, sizeof(*m->targets));
+    for (size_t i = 0; i < c->ntargets; i++) {
+        const struct conf_target *t = &c->targets[i];
+        struct plane_provider *pr = &p->providers[t->provider_index];
+        if (!pr->upstream) /* disabled: known, not used */
+            continue;
+        m->targets[m->ntargets++] = (struct target){
+            .provider = pr,
+            .model = str_of(t->model),
+            .entity = target_entity(p, pr->conf->name, t->model),
+            .weight = t->weight ? t->weight : 1,
+            .conf = c,
+        };
+    }
+}
+
+static void keys_init(struct plane *p) {
+    const struct conf *c = p->conf;
+    p->nkeys = c->auth.nkeys;
+    p->keys = arena_array(p->arena, p->nkeys + 1, sizeof(*p->keys));
+    for (size_t i = 0; i < p->nkeys; i++) {
+        p->keys[i].conf = &c->auth.keys[i];
+        p->keys[i].entity = shm_entity(p->shm, ENTITY_GATEWAY_KEY, str_of(c->auth.keys[i].id));
+    }
+    p->anonymous = (struct conf_gateway_key){
+        .id = "anonymous",
+        .owner = "",
+        .tenant = "",
+        .permissions = PERM_COMPLETION | PERM_EMBEDDING | PERM_ADMIN,
+        .limits = c->auth.default_limits,
+    };
+    p->anonymous_entity = shm_entity(p->shm, ENTITY_GATEWAY_KEY, STR("anonymous"));
+}
+
+struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]) {
+    struct arena *a = arena_new(16 << 10);
+    struct plane *p = arena_alloc(a, sizeof(*p));
+    *p = (struct plane){.loop = l, .multi = m, .shm = s, .conf = c, .arena = a};
+    p->gateway = shm_entity(s, ENTITY_GATEWAY, STR(""));
+    p->prices = price_table_new(c->prices_file, err);
+    bool ok = p->prices != NULL;
+    p->nproviders = c->nproviders;
+    p->providers = arena_array(a, c->nproviders + 1, sizeof(*p->providers));
+    for (size_t i = 0; ok && i < c->nproviders; i++)
+        ok = provider_init(p, &p->providers[i], &c->providers[i], err);
+    if (!ok) {
+        plane_free(p);
+        return NULL;
+    }
+    p->nmodels = c->nmodels;
+    p->models = arena_array(a, c->nmodels + 1, sizeof(*p->models));
+    for (size_t i = 0; i < c->nmodels; i++)
+        model_init(p, &p->models[i], &c->models[i]);
+    keys_init(p);
+    return p;
+}
+
+void plane_free(struct plane *p) {
+    if (!p)
+        return;
+    for (size_t i = 0; p->providers && i < p->nproviders; i++)
+        if (p->providers[i].upstream)
+            upstream_free(p->providers[i].upstream);
+    if (p->ledger)
+        db_close(p->ledger);
+    if (p->cache)
+        db_close(p->cache);
+    price_table_free(p->prices);
+    arena_free(p->arena);
+}
+
+/* The scribe may not have made the store yet: tried again, but not at every request. */
+static struct db *store_open(struct plane *p, struct db **d, uint64_t *retry_ms, const char *name,
+                             const char *const *tables) {
+    uint64_t now = clock_ms();
+    if (*d || now < *retry_ms)
+        return *d;
+    char err[256];
+    struct arena *a = arena_new(0);
+    const char *dir = arena_printf(a, "%s/%s", p->conf->state_dir, name).p;
+    *d = db_open(dir, DB_READ, 0, tables, err);
+    if (!*d)
+        *retry_ms = now + 100;
+    arena_free(a);
+    return *d;
+}
+
+struct db *plane_ledger(struct plane *p) {
+    return store_open(p, &p->ledger, &p->ledger_retry_ms, "ledger", ledger_tables);
+}
+
+struct db *plane_cache(struct plane *p) {
+    return store_open(p, &p->cache, &p->cache_retry_ms, "cache", replies_tables);
+}
+
+struct plane_provider *plane_provider(struct plane *p, struct str name) {
+    for (size_t i = 0; i < p->nproviders; i++) /* an own name comes before a kind's alias */
+        if (p->providers[i].upstream && kind_name_eq(str_of(p->providers[i].conf->name), name))
+            return &p->providers[i];
+    for (size_t i = 0; i < p->nproviders; i++) {
+        const struct provider_kind *k = p->providers[i].conf->kind;
+        if (p->providers[i].upstream && k->alias && kind_name_eq(str_of(k->alias), name))
+            return &p->providers[i];
+    }
+    return NULL;
+}
+
+struct plane_model *plane_model(struct plane *p, struct str name) {
+    const struct conf_model *m = conf_model(p->conf, name);
+    return m ? &p->models[m - p->conf->models] : NULL;
+}

@@ -1,0 +1,317 @@
+/* Routing: a model id becomes a list of targets, the list gets an order, and a fault says whether there is a
+ * next one. No target is tried twice, so no configuration can make a circle. */
+#include "policy/route.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "shm/bucket.h"
+#include "shm/health.h"
+#include "shm/stat.h"
+
+/* --- from a model id to targets
+ * ----------------------------------------------------------------------------- */
+
+static bool listed(const struct plan *plan, const struct plane_provider *pr, struct str model) {
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->list[i]->provider == pr && str_eq(plan->list[i]->model, model))
+            return true;
+    return false;
+}
+
+static void add(struct plan *plan, struct target *t) {
+    if (plan->n < PLAN_MAX && !listed(plan, t->provider, t->model))
+        plan->list[plan->n++] = t;
+}
+
+/* A target for an id that no model of the configuration names. Its breaker is shared by all such ids of the
+ * provider: what clients make up must not fill the shared table. */
+static void add_loose(struct arena *a, struct plan *plan, struct plane_provider *pr, struct str model) {
+    struct target *t = arena_alloc(a, sizeof(*t));
+    *t = (struct target){.provider = pr, .model = model, .entity = pr->other_target, .weight = 1};
+    add(plan, t);
+}
+
+static void add_model(struct plan *plan, struct plane_model *m) {
+    for (size_t i = 0; i < m->ntargets; i++)
+        add(plan, &m->targets[i]);
+}
+
+static struct str default_model(const struct plane_provider *pr) {
+    const struct conf_provider *c = pr->conf;
+    return str_of(c->default_model && *c->default_model ? c->default_model : c->kind->default_model);
+}
+
+static struct plane_provider *default_provider(struct plane *p) {
+    struct plane_provider *pr = plane_provider(p, str_of(p->conf->routing.default_provider));
+    for (size_t i = 0; !pr && i < p->nproviders; i++)
+        if (p->providers[i].upstream)
+            pr = &p->providers[i];
+    return pr;
+}
+
+/* "provider/model" or "provider.model" with a configured provider. */
+static bool split(struct plane *p, struct str id, struct plane_provider **pr, struct str *model) {
+    for (size_t i = 1; i + 1 < id.n; i++) {
+        if (id.p[i] != '/' && id.p[i] != '.')
+            continue;
+        *pr = plane_provider(p, str_make(id.p, i));
+        *model = str_skip(id, i + 1);
+        if (*pr)
+            return true;
+    }
+    return false;
+}
+
+static bool infer_matches(const char *patterns, struct str id) {
+    struct str rest = str_of(patterns), one;
+    while (str_next(&rest, ',', &one)) {
+        if (one.n && one.p[one.n - 1] == '*' && id.n >= one.n - 1 && memcmp(one.p, id.p, one.n - 1) == 0 &&
+            one.n > 1)
+            return true;
+        if (str_eq(one, id) || (str_is(one, "*/*") && memchr(id.p, '/', id.n)))
+            return true;
+    }
+    return false;
+}
+
+static struct plane_provider *infer(struct plane *p, struct str id) {
+    if (!p->conf->routing.infer_provider)
+        return NULL;
+    for (size_t i = 0; i < p->nproviders; i++)
+        if (p->providers[i].upstream && infer_matches(p->providers[i].conf->kind->infer, id))
+            return &p->providers[i];
+    return NULL;
+}
+
+static bool resolve_loose(struct plane *p, struct arena *a, struct str id, struct plan *plan) {
+    struct plane_provider *said = p->conf->routing.default_provider_said ? default_provider(p) : NULL;
+    struct plane_provider *pr;
+    struct str model;
+    if (said && said->conf->kind->whole_ids)
+        add_loose(a, plan, said, id);
+    else if (split(p, id, &pr, &model))
+        add_loose(a, plan, pr, model);
+    else if ((pr = plane_provider(p, id)) != NULL)
+        add_loose(a, plan, pr, default_model(pr));
+    else if ((pr = infer(p, id)) != NULL)
+        add_loose(a, plan, pr, id);
+    else if (said || (p->nmodels == 0 && (pr = default_provider(p)) != NULL))
+        add_loose(a, plan, said ? said : pr, id);
+    return plan->n > 0;
+}
+
+/* No model named: the default model, else the default provider's, else the first provider's. */
+static struct str stand_in(struct plane *p) {
+    if (*p->conf->routing.default_model)
+        return str_of(p->conf->routing.default_model);
+    if (!p->conf->routing.default_provider_said && p->nmodels > 0)
+        return str_of(p->models[0].conf->name);
+    struct plane_provider *pr = default_provider(p);
+    return pr ? default_model(pr) : STR_NONE;
+}
+
+bool route_resolve(struct plane *p, struct arena *a, struct str model, struct plan *plan, struct fault *f) {
+    *plan = (struct plan){.model_entity = SHM_NONE, .on_unsupported = UNSUPPORTED_REJECT};
+    bool given = model.n > 0;
+    plan->asked = given ? model : stand_in(p);
+    plan->model = plane_model(p, plan->asked);
+    if (plan->model) {
+        plan->model_entity = plan->model->entity;
+        plan->on_unsupported = plan->model->conf->on_unsupported;
+        add_model(plan, plan->model);
+    } else if (plan->asked.n) {
+        resolve_loose(p, a, plan->asked, plan);
+    }
+    plan->own = plan->n;
+    if (plan->n > 0)
+        return true;
+    if (plan->model) {
+        fault_set(f, a, FAULT_NO_TARGET, "No provider of the model `" STR_FMT "` is enabled.",
+                  STR_ARG(plan->asked));
+    } else if (given) {
+        int shown = model.n > 128 ? 128 : (int)model.n;
+        fault_set(f, a, FAULT_MODEL_NOT_FOUND,
+                  "The model `%.*s` does not exist or you do not have access to it.", shown, model.p);
+        f->param = STR("model");
+    } else {
+        fault_set(f, a, FAULT_BAD_REQUEST, "You must provide a model parameter.");
+        f->param = STR("model");
+    }
+    return false;
+}
+
+/* --- the order of the own targets
+ * --------------------------------------------------------------------------- */
+
+static void rotate(struct target **list, size_t n, size_t by) {
+    struct target *copy[PLAN_MAX];
+    for (size_t i = 0; i < n; i++)
+        copy[i] = list[(i + by) % n];
+    memcpy(list, copy, n * sizeof(*list));
+}
+
+/* A random permutation in which a heavier target tends to come earlier: drawn without putting back. */
+static void draw_by_weight(struct target **list, size_t n) {
+    for (size_t i = 0; i + 1 < n; i++) {
+        uint64_t sum = 0;
+        for (size_t k = i; k < n; k++)
+            sum += list[k]->weight;
+        uint64_t r = random_u64() % (sum ? sum : 1);
+        size_t k = i;
+        while (r >= list[k]->weight)
+            r -= list[k++]->weight;
+        struct target *t = list[k];
+        memmove(&list[i + 1], &list[i], (k - i) * sizeof(*list));
+        list[i] = t;
+    }
+}
+
+void route_order(struct plane *p, struct plan *plan) {
+    enum conf_strategy s = plan->model ? plan->model->conf->strategy : STRATEGY_FALLBACK;
+    if (plan->own < 2)
+        return;
+    if (s == STRATEGY_WEIGHTED)
+        draw_by_weight(plan->list, plan->own);
+    else if (s == STRATEGY_ROUND_ROBIN)
+        rotate(plan->list, plan->own, entity_turn(p->shm, plan->model_entity) % plan->own);
+}
+
+/* --- what comes after a fault
+ * ------------------------------------------------------------------------------- */
+
+static bool class_listed(unsigned mask, enum fault_class after) {
+    for (unsigned c = 0; c < FAULT_CLASSES; c++)
+        if ((mask & (1u << c)) && fault_matches(after, (enum fault_class)c))
+            return true;
+    return false;
+}
+
+/* A fallback names a configured model, or a provider's model. */
+static void add_fallback(struct plane *p, struct arena *a, struct plan *plan, struct str name) {
+    struct plane_model *m = plane_model(p, name);
+    if (m)
+        add_model(plan, m);
+    else
+        resolve_loose(p, a, name, plan);
+}
+
+static void add_rules(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
+    const struct conf *c = p->conf;
+    for (size_t i = 0; i < c->nfallback_rules; i++) {
+        const struct conf_fallback_rule *r = &c->fallback_rules[i];
+        if (!str_is(plan->asked, r->model) || !class_listed(r->fallback_on, after))
+            continue;
+        for (size_t k = 0; k < r->nfallbacks; k++)
+            add_fallback(p, a, plan, str_of(r->fallbacks[k]));
+    }
+}
+
+/* An id that no model of the configuration names falls back to the other providers, best health first, each
+ * with its own default model. */
+static void add_other_providers(struct plane *p, struct arena *a, struct plan *plan) {
+    unsigned score[PLAN_MAX];
+    size_t from = plan->n;
+    for (size_t i = 0; i < p->nproviders && plan->n < PLAN_MAX; i++) {
+        struct plane_provider *pr = &p->providers[i];
+        if (!pr->upstream || pr == plan->list[0]->provider || default_model(pr).n == 0)
+            continue;
+        struct health h;
+        health_look(p->shm, pr->entity, pr->breaker.window_ms, clock_ns(), &h);
+        size_t before = plan->n;
+        add_loose(a, plan, pr, default_model(pr));
+        if (plan->n == before)
+            continue;
+        size_t k = before;
+        struct target *t = plan->list[before];
+        for (; k > from && score[k - 1] < h.score; k--) {
+            plan->list[k] = plan->list[k - 1];
+            score[k] = score[k - 1];
+        }
+        plan->list[k] = t;
+        score[k] = h.score;
+    }
+}
+
+static void add_fallbacks(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
+    if (!p->conf->routing.fallback || !(fault_rule(after)->tries & FAULT_TRY_MODEL))
+        return;
+    size_t before = plan->n;
+    const struct conf_model *m = plan->model ? plan->model->conf : NULL;
+    if (m && class_listed(m->fallback_on, after))
+        for (size_t i = 0; i < m->nfallbacks; i++)
+            add_fallback(p, a, plan, str_of(m->fallbacks[i]));
+    add_rules(p, a, plan, after);
+    if (!m && plan->n == before && after != FAULT_CONTEXT_LENGTH && after != FAULT_CONTENT_FILTER)
+        add_other_providers(p, a, plan);
+    plan->fallbacks_added = plan->n > before;
+}
+
+static bool passes(struct plane *p, const struct target *t) {
+    uint64_t now = clock_ns();
+    return rest_left_ns(p->shm, t->entity, now) == 0 &&
+           breaker_would_pass(p->shm, t->entity, &t->provider->breaker, now);
+}
+
+bool route_has_more(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
+    unsigned tries = after == FAULT_NONE ? ~0u : fault_rule(after)->tries;
+    for (size_t i = plan->next; i < plan->own && (tries & FAULT_TRY_TARGET); i++)
+        if (passes(p, plan->list[i]))
+            return true;
+    if (!plan->fallbacks_added && after != FAULT_NONE)
+        add_fallbacks(p, a, plan, after);
+    for (size_t i = plan->next > plan->own ? plan->next : plan->own; i < plan->n; i++)
+        if (passes(p, plan->list[i]))
+            return true;
+    return false;
+}
+
+struct target *route_next(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
+    if (!route_has_more(p, a, plan, after))
+        return NULL;
+    if (after != FAULT_NONE && !(fault_rule(after)->tries & FAULT_TRY_TARGET) && plan->next < plan->own)
+        plan->next = plan->own; /* the rest of this model would answer the same */
+    while (plan->next < plan->n) {
+        struct target *t = plan->list[plan->next++];
+        if (passes(p, t))
+            return t;
+    }
+    return NULL;
+}
+
+const struct plane_key *route_key(struct plane *p, const struct plane_provider *pr, uint64_t tried,
+                                  size_t *index) {
+    uint64_t now = clock_ns(), sum = 0;
+    bool free_key[64];
+    size_t n = pr->nkeys < 64 ? pr->nkeys : 64;
+    for (size_t i = 0; i < n; i++) {
+        free_key[i] = !(tried >> i & 1) && rest_left_ns(p->shm, pr->keys[i].entity, now) == 0;
+        sum += free_key[i] ? pr->keys[i].conf->weight : 0;
+    }
+    if (sum == 0)
+        return NULL;
+    uint64_t r = n > 1 ? random_u64() % sum : 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!free_key[i])
+            continue;
+        if (r < pr->keys[i].conf->weight) {
+            *index = i;
+            return &pr->keys[i];
+        }
+        r -= pr->keys[i].conf->weight;
+    }
+    return NULL;
+}
+
+const struct plane_key *route_key_resting(struct plane *p, const struct plane_provider *pr, size_t *index) {
+    uint64_t now = clock_ns(), best = UINT64_MAX;
+    const struct plane_key *k = NULL;
+    for (size_t i = 0; i < pr->nkeys; i++) {
+        uint64_t left = rest_left_ns(p->shm, pr->keys[i].entity, now);
+        if (left < best) {
+            best = left;
+            k = &pr->keys[i];
+            *index = i;
+        }
+    }
+    return k;
+}

@@ -1,0 +1,181 @@
+/* The one place where every request ends: limits are settled, counters moved, the record put into the ring.
+ */
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "policy/price.h"
+#include "request.h"
+#include "shm/health.h"
+#include "shm/stat.h"
+#include "store/record.h"
+
+/* --- one attempt
+ * ----------------------------------------------------------------------------------------------- */
+
+static void log_breaker(struct request *r, const struct target *t, const struct breaker_change *c) {
+    if (!c->changed)
+        return;
+    if (c->to == BREAKER_OPEN)
+        stat_add(r->p->shm, STAT_BREAKER_OPENED, 1);
+    log_event(c->to == BREAKER_OPEN ? LVL_WARN : LVL_INFO, "breaker", "%s/" STR_FMT ": %s to %s",
+              t->provider->conf->name, STR_ARG(t->model), breaker_state_name(c->from),
+              breaker_state_name(c->to));
+}
+
+static void attempt_row(struct request *r, const struct fault *f, uint64_t ms) {
+    if (r->row.attempts == LEDGER_MAX_ATTEMPTS)
+        return;
+    const struct attempt *t = &r->now;
+    r->row.attempt[r->row.attempts++] = (struct ledger_attempt){
+        .provider = str_of(t->target->provider->conf->name),
+        .model = t->target->model,
+        .key = t->key ? str_of(t->key->conf->id) : STR_NONE,
+        .reason = f ? str_of(fault_rule(f->cls)->name) : STR("ok"),
+        .status = t->status,
+        .ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms,
+    };
+}
+
+void account_attempt(struct request *r, const struct fault *f, uint64_t first_byte_ms) {
+    struct shm *s = r->p->shm;
+    struct target *t = r->now.target;
+    uint64_t now = clock_ns(), ms = (now - r->now.started_ns) / 1000000;
+    enum outcome o = !f ? OUTCOME_OK : fault_rule(f->cls)->counts ? OUTCOME_FAILED : OUTCOME_NEUTRAL;
+    r->now.open = false;
+    attempt_row(r, f, ms);
+    struct breaker_change c =
+        breaker_done(s, t->entity, &t->provider->breaker, r->now.pass, o, now, random_unit());
+    log_breaker(r, t, &c);
+    const uint32_t entities[2] = {t->entity, t->provider->entity};
+    for (size_t i = 0; i < 2; i++) {
+        entity_add(s, entities[i], ENTITY_STAT_REQUESTS, 1);
+        if (f && f->cls != FAULT_CANCELLED)
+            entity_add(s, entities[i], ENTITY_STAT_ERRORS, 1);
+        if (o == OUTCOME_NEUTRAL)
+            continue;
+        health_record(s, entities[i], o, ms, first_byte_ms, now);
+        hist_add(s, entities[i], HIST_LATENCY, ms);
+        if (!f)
+            hist_add(s, entities[i], HIST_FIRST_BYTE, first_byte_ms);
+    }
+}
+
+/* --- tokens and money
+ * ------------------------------------------------------------------------------------------- */
+
+/* A provider that gave no numbers, or a client that left before they came: counted by us, and marked so. */
+static void estimate_usage(struct request *r) {
+    const struct observed *seen = r->now.pipe ? pipe_seen(r->now.pipe) : NULL;
+    bool used = (seen && seen->output) || (!fault_is(&r->fault) && r->row.attempts > 0);
+    if (r->usage.known || r->cache == LEDGER_CACHE_HIT || !used)
+        return;
+    r->usage.known = r->usage.estimated = true;
+    if (r->usage.input == 0)
+        r->usage.input = usage_estimate(r->ask.input_bytes);
+    uint64_t bytes = seen ? seen->output_bytes : r->reply.n;
+    uint64_t out = usage_estimate(bytes);
+    if (out > r->usage.output)
+        r->usage.output = out;
+}
+
+static int64_t cost_of(struct request *r) {
+    const struct usage *u = &r->usage;
+    if (r->cache == LEDGER_CACHE_HIT || (u->input == 0 && u->output == 0))
+        return 0;
+    if (u->cost_nano >= 0)
+        return u->cost_nano;
+    const struct target *t = r->now.target;
+    struct price price;
+    if (!t || !price_merge(price_find(r->p->prices, str_of(t->provider->conf->kind->price_vendor), t->model),
+                           t->conf ? &t->conf->prices : NULL, &price))
+        return -1;
+    return price_cost(&price, u);
+}
+
+static void count(struct request *r, uint32_t entity, bool requests) {
+    struct shm *s = r->p->shm;
+    if (entity == SHM_NONE)
+        return;
+    if (requests) {
+        entity_add(s, entity, ENTITY_STAT_REQUESTS, 1);
+        if (r->status >= 400)
+            entity_add(s, entity, ENTITY_STAT_ERRORS, 1);
+    }
+    if (r->cache == LEDGER_CACHE_HIT) /* costs nothing and uses nothing */
+        return;
+    entity_add(s, entity, ENTITY_STAT_INPUT_TOKENS, r->usage.input);
+    entity_add(s, entity, ENTITY_STAT_CACHED_TOKENS, r->usage.cache_read);
+    entity_add(s, entity, ENTITY_STAT_OUTPUT_TOKENS, r->usage.output);
+    if (r->cost_nano > 0)
+        entity_add(s, entity, ENTITY_STAT_COST_NANO, (uint64_t)r->cost_nano);
+}
+
+enum verdict step_settle(struct request *r) {
+    r->status = fault_is(&r->fault) && !r->committed ? fault_status(&r->fault) : r->gone ? 499 : 200;
+    if (r->gone)
+        r->status = 499;
+    estimate_usage(r);
+    r->cost_nano = cost_of(r);
+    uint64_t tokens = r->cache == LEDGER_CACHE_HIT ? 0 : r->usage.input + r->usage.output;
+    admit_settle(r->p, &r->held, tokens);
+    if (r->caller.key)
+        count(r, r->caller.entity, true);
+    count(r, r->plan.model_entity, true);
+    count(r, r->p->gateway, true);
+    if (r->now.target) {
+        count(r, r->now.target->entity, false);
+        count(r, r->now.target->provider->entity, false);
+    }
+    stat_status(r->p->shm, r->status);
+    uint64_t ms = (clock_ns() - r->x->started_ns) / 1000000;
+    hist_add(r->p->shm, r->p->gateway, HIST_LATENCY, ms);
+    if (r->row.attempts > 1 && !fault_is(&r->fault) && r->now.target && r->plan.n &&
+        r->now.target != r->plan.list[0])
+        stat_add(r->p->shm, STAT_FALLBACKS, 1);
+    return NEXT;
+}
+
+/* --- the record
+ * --------------------------------------------------------------------------------------------------- */
+
+static void fill_row(struct request *r, struct ledger_row *row) {
+    const struct exchange *x = r->x;
+    uint64_t ms = (clock_ns() - x->started_ns) / 1000000;
+    row->wall_ms = clock_wall_ms();
+    row->request_id = r->request_id;
+    row->key = r->caller.key ? str_of(r->caller.key->id) : STR_NONE;
+    row->tenant = r->caller.key ? str_of(r->caller.key->tenant) : STR_NONE;
+    row->surface = str_of(r->route->name);
+    row->model_asked = r->plan.asked.n ? r->plan.asked : r->ask.model;
+    if (r->now.target && !(fault_is(&r->fault) && r->usage.input == 0 && r->usage.output == 0)) {
+        row->provider = str_of(r->now.target->provider->conf->name);
+        row->model = r->now.target->model;
+    }
+    row->fault = fault_is(&r->fault) ? str_of(fault_rule(r->fault.cls)->name) : STR_NONE;
+    row->status = r->status;
+    row->stream = r->ask.stream;
+    row->complete = !fault_is(&r->fault);
+    row->cache = r->cache;
+    row->usage = r->usage;
+    row->cost_nano = r->cost_nano;
+    row->ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+    row->first_byte_ms = (uint32_t)(r->first_byte_ms ? r->first_byte_ms : ms);
+    row->bytes_in = x->bytes_in;
+    row->bytes_out = x->bytes_out + r->reply.n;
+    row->peer = x->peer;
+    row->estimated_tokens = r->estimate;
+    row->max_tokens = r->ask.max_tokens;
+}
+
+enum verdict step_log(struct request *r) {
+    if (r->cache == LEDGER_CACHE_HIT) /* what the answer once used is not used again */
+        r->usage = (struct usage){.known = true, .cost_nano = -1};
+    fill_row(r, &r->row);
+    struct buf packed;
+    buf_init(&packed, 64 << 10);
+    ledger_pack(&packed, &r->row);
+    if (buf_ok(&packed))
+        outbox_put(r->g->outbox, RECORD_USAGE, buf_str(&packed));
+    buf_free(&packed);
+    return NEXT;
+}

@@ -1,0 +1,382 @@
+/* From the provider to the client. A whole answer is collected and checked before a byte of it goes out. A
+ * stream is held until its first real output (the pre-commit window), so that an error inside a 200 can still
+ * fail over; from then on bytes go through as they come, and a slow client pauses the provider. */
+#include <inttypes.h>
+
+#include "base/clock.h"
+#include "base/die.h"
+#include "request.h"
+#include "shm/stat.h"
+
+enum {
+    ERROR_BODY_MAX = 64 << 10, /* of a provider's error */
+    WINDOW_MAX = 64 << 10,     /* bytes held before the commit */
+    KEEP_BUFFER = 4 << 10,     /* an emptied stream buffer larger than this gives its memory back */
+    END_GRACE_MS = 100,        /* between the dialect's end and the end of the provider's bytes */
+};
+
+/* --- the head
+ * ------------------------------------------------------------------------------------------------- */
+
+static void keep_headers(struct request *r, const struct call_header *h, size_t n) {
+    r->now.headers = arena_array(r->a, n + 1, sizeof(*h));
+    r->now.nheaders = n;
+    for (size_t i = 0; i < n; i++)
+        r->now.headers[i] = (struct call_header){arena_dup(r->a, h[i].name), arena_dup(r->a, h[i].value)};
+}
+
+static struct str kept_header(void *arg, const char *name) {
+    const struct attempt *t = arg;
+    for (size_t i = 0; i < t->nheaders; i++)
+        if (str_is(t->headers[i].name, name))
+            return t->headers[i].value;
+    return STR_NONE;
+}
+
+static void pipe_start(struct request *r) {
+    struct pipe_opt *o = arena_alloc(r->a, sizeof(*o));
+    *o = (struct pipe_opt){.hide_usage = !r->ask.include_usage, .mint = &r->mint, .ask = &r->ask};
+    r->now.pipe = pipe_new(r->a, r->client, r->now.target->provider->dialect, o);
+}
+
+static enum flow on_head(void *arg, int status, const struct call_header *h, size_t n) {
+    struct request *r = arg;
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    r->now.status = status;
+    keep_headers(r, h, n);
+    bool ok = status >= 200 && status < 300;
+    bool json = str_startsi(kept_header(&r->now, "content-type"), "application/json");
+    r->now.sse = ok && r->ask.stream && !json;
+    buf_init(&r->now.body, ok ? r->p->conf->max_response_body : ERROR_BODY_MAX);
+    if (r->now.sse)
+        pipe_start(r);
+    return FLOW_OK;
+}
+
+/* --- the bytes
+ * ------------------------------------------------------------------------------------------------ */
+
+static enum flow collect(struct request *r, const char *p, size_t n) {
+    size_t room = r->now.body.max - buf_len(&r->now.body);
+    if (r->now.status >= 200 && r->now.status < 300) {
+        buf_add(&r->now.body, p, n);
+        return buf_ok(&r->now.body) ? FLOW_OK : FLOW_STOP;
+    }
+    buf_add(&r->now.body, p, n < room ? n : room); /* the rest of a long error page tells nothing more */
+    return FLOW_OK;
+}
+
+static void capture(struct request *r) {
+    if (!r->capturing)
+        return;
+    buf_adds(&r->capture, buf_str(&r->held_bytes));
+    if (buf_ok(&r->capture))
+        return;
+    r->capturing = false;
+    buf_free(&r->capture);
+}
+
+static void commit(struct request *r) {
+    struct http_header h[ANSWER_HEADERS];
+    size_t n = answer_headers(r, h, false);
+    r->committed = true;
+    r->first_byte_ms = (clock_ns() - r->x->started_ns) / 1000000;
+    timer_clear(&r->timer);
+    stat_add(r->p->shm, STAT_STREAMS, 1);
+    exchange_begin(r->x, 200, h, n, -1);
+    buf_free(&r->out); /* not needed again: no further attempt */
+}
+
+static enum flow write_held(struct request *r) {
+    if (buf_len(&r->held_bytes) == 0)
+        return FLOW_OK;
+    capture(r);
+    enum flow fl = exchange_write(r->x, buf_at(&r->held_bytes), buf_len(&r->held_bytes));
+    if (r->held_bytes.cap > KEEP_BUFFER)
+        buf_free(&r->held_bytes);
+    else
+        buf_clear(&r->held_bytes);
+    if (fl == FLOW_FULL)
+        r->full = true;
+    if (fl == FLOW_STOP)
+        r->client_lost = true;
+    return fl == FLOW_STOP ? FLOW_STOP : FLOW_OK;
+}
+
+static enum flow stream(struct request *r, const char *p, size_t n) {
+    if (r->full)
+        return FLOW_FULL;
+    if (r->ended) /* behind the end: nobody's */
+        return FLOW_OK;
+    bool ok = pipe_push(r->now.pipe, p, n, &r->held_bytes);
+    const struct observed *seen = pipe_seen(r->now.pipe);
+    if (!ok || fault_is(&seen->fault))
+        return FLOW_STOP;
+    if (seen->ended) { /* its last bytes go out when the account is made */
+        r->ended = true;
+        timer_set(&r->timer, END_GRACE_MS);
+        return FLOW_OK;
+    }
+    if (!r->committed) {
+        if (!seen->output && buf_len(&r->held_bytes) < WINDOW_MAX)
+            return FLOW_OK;
+        commit(r);
+    }
+    return write_held(r);
+}
+
+static enum flow on_data(void *arg, const char *p, size_t n) {
+    struct request *r = arg;
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    return r->now.sse ? stream(r, p, n) : collect(r, p, n);
+}
+
+void answer_drained(struct request *r) {
+    r->full = false;
+    if (r->now.call)
+        call_resume(r->now.call);
+}
+
+/* --- the end
+ * -------------------------------------------------------------------------------------------------- */
+
+static void fault_of_call(struct request *r, const struct call_result *res, struct fault *f) {
+    if (res->error == CALL_STOPPED && !buf_ok(&r->now.body))
+        fault_set(f, r->a, FAULT_SERVER, "The provider's answer is larger than this gateway takes.");
+    else
+        fault_set(f, r->a, call_error_is_timeout(res->error) ? FAULT_TIMEOUT : FAULT_CONNECTION,
+                  "The provider failed: %s.", call_error_text(res->error));
+    f->from_provider = true;
+}
+
+static void store(struct request *r, struct str body, const char *type, bool is_stream) {
+    if (!r->ticket.store || !r->now.target || r->plan.next > r->plan.own || buf_len(&r->dropped) > 0)
+        return; /* a fallback's answer is not the asked model's */
+    struct reply_head h = {
+        .provider = str_of(r->now.target->provider->conf->name),
+        .model = r->now.target->model,
+        .content_type = str_of(type),
+        .stream = is_stream,
+        .usage = r->usage,
+        .cost_nano = r->cost_nano,
+    };
+    cache_store(r->p, &r->ticket, &h, body);
+}
+
+static void succeed(struct request *r, uint64_t first_byte_ms) {
+    account_attempt(r, NULL, first_byte_ms);
+    attempt_done(r);
+}
+
+static bool whole(struct request *r, struct fault *f) {
+    struct observed seen = {.usage = USAGE_NONE};
+    buf_clear(&r->scratch);
+    if (!pipe_reply(r->a, r->client, r->now.target->provider->dialect, buf_str(&r->now.body), &r->mint,
+                    &r->scratch, &r->reply, &seen, f))
+        return false;
+    if (r->ask.stream) {
+        fault_set(f, r->a, FAULT_SERVER, "The provider answered a request for a stream with something else.");
+        return false;
+    }
+    r->usage = seen.usage;
+    r->reply_type = STR("application/json");
+    store(r, r->reply, "application/json", false);
+    return true;
+}
+
+static void on_done(void *arg, const struct call_result *res) {
+    struct request *r = arg;
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
+    r->now.call = NULL;
+    if (r->client_lost) /* on_gone follows and makes the account */
+        return;
+    const struct observed *seen = r->now.pipe ? pipe_seen(r->now.pipe) : NULL;
+    if (seen && fault_is(&seen->fault))
+        f = seen->fault;
+    else if (seen && r->ended)
+        r->usage = seen->usage;
+    else if (res->error != CALL_OK)
+        fault_of_call(r, res, &f);
+    else if (r->now.status < 200 || r->now.status >= 300)
+        r->now.target->provider->dialect->provider->read_fault(r->a, r->now.status, buf_str(&r->now.body),
+                                                               kept_header, &r->now, &f);
+    else if (!seen)
+        whole(r, &f);
+    else if (pipe_finish(r->now.pipe, &r->held_bytes))
+        r->usage = pipe_seen(r->now.pipe)->usage;
+    else
+        f = pipe_seen(r->now.pipe)->fault;
+    if (!fault_is(&f)) {
+        r->ended = true;
+        succeed(r, res->first_byte_ms);
+        return;
+    }
+    f.from_provider = true;
+    if (!r->committed)
+        buf_clear(&r->held_bytes);
+    attempt_failed(r, &f);
+}
+
+/* The first output did not come in time, or the provider keeps its connection open behind the end. */
+void answer_timed_out(struct request *r) {
+    call_cancel(r->now.call);
+    r->now.call = NULL;
+    if (r->ended) {
+        r->usage = pipe_seen(r->now.pipe)->usage;
+        succeed(r, (clock_ns() - r->now.started_ns) / 1000000);
+        return;
+    }
+    struct fault f;
+    fault_set(&f, r->a, FAULT_TIMEOUT, "The provider failed: %s.", call_error_text(CALL_TIMEOUT_FIRST_BYTE));
+    f.from_provider = true;
+    buf_clear(&r->held_bytes);
+    attempt_failed(r, &f);
+}
+
+const struct call_sink answer_sink = {on_head, on_data, on_done};
+
+/* --- out to the client
+ * ------------------------------------------------------------------------------------------ */
+
+static const char *const cache_words[] = {[LEDGER_CACHE_OFF] = "off",
+                                          [LEDGER_CACHE_MISS] = "miss",
+                                          [LEDGER_CACHE_HIT] = "hit",
+                                          [LEDGER_CACHE_BYPASS] = "bypass"};
+
+/* The provider's headers that programs look at go through under their names. */
+static size_t provider_headers(struct request *r, struct http_header *h, size_t max, bool rates) {
+    size_t n = 0;
+    for (size_t i = 0; i < r->now.nheaders && n < max; i++) {
+        struct str name = r->now.headers[i].name;
+        if (str_starts(name, "openai-processing-ms") || str_is(name, "openai-version") ||
+            (rates && str_starts(name, "x-ratelimit-")))
+            h[n++] = (struct http_header){name, r->now.headers[i].value};
+    }
+    return n;
+}
+
+static void put(struct http_header *h, size_t *n, struct str name, struct str value) {
+    h[(*n)++] = (struct http_header){name, value};
+}
+
+static struct str nano_text(struct arena *a, int64_t nano) {
+    struct buf b;
+    struct jw w;
+    buf_init(&b, 64);
+    jw_init(&w, &b);
+    jw_nano(&w, nano);
+    struct str s = arena_dup(a, buf_str(&b));
+    buf_free(&b);
+    return s;
+}
+
+static void served_by(struct request *r, struct http_header *h, size_t *n) {
+    struct str provider = r->row.provider, model = r->row.model;
+    if (r->cache != LEDGER_CACHE_HIT && r->now.target) {
+        provider = str_of(r->now.target->provider->conf->name);
+        model = r->now.target->model;
+    }
+    if (provider.n) {
+        put(h, n, STR("x-penstock-provider"), provider);
+        put(h, n, STR("x-penstock-model"), model);
+    }
+}
+
+size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
+    size_t n = 0;
+    put(h, &n, STR("content-type"), is_whole ? r->reply_type : str_of(r->client->client->stream_type));
+    if (!is_whole) {
+        put(h, &n, STR("cache-control"), STR("no-cache"));
+        put(h, &n, STR("x-accel-buffering"), STR("no"));
+    }
+    put(h, &n, STR("x-request-id"), r->request_id);
+    served_by(r, h, &n);
+    put(h, &n, STR("x-penstock-cache"), str_of(cache_words[r->cache]));
+    /* On a stream's head the attempt that is under way is not in the row yet. */
+    unsigned attempts = r->row.attempts + (r->now.call != NULL);
+    put(h, &n, STR("x-penstock-attempts"), arena_printf(r->a, "%u", attempts));
+    if (is_whole && r->cost_nano >= 0)
+        put(h, &n, STR("x-penstock-cost-usd"), nano_text(r->a, r->cost_nano));
+    if (buf_len(&r->dropped) > 0)
+        put(h, &n, STR("x-penstock-dropped"), arena_dup(r->a, buf_str(&r->dropped)));
+    size_t rates = admit_headers(r->p, &r->caller, r->a, h + n);
+    n += rates;
+    return n + provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0);
+}
+
+static void reply_fault(struct request *r, struct buf *body) {
+    struct http_header h[ANSWER_HEADERS];
+    size_t n = 0;
+    put(h, &n, STR("content-type"), STR("application/json"));
+    put(h, &n, STR("x-request-id"), r->request_id);
+    if (r->row.attempts > 0) {
+        served_by(r, h, &n);
+        put(h, &n, STR("x-penstock-attempts"), arena_printf(r->a, "%u", r->row.attempts));
+    }
+    if (r->fault.retry_after_ms >= 0)
+        put(h, &n, STR("retry-after"),
+            arena_printf(r->a, "%" PRId64, (r->fault.retry_after_ms + 999) / 1000));
+    if (r->status == 401)
+        put(h, &n, STR("www-authenticate"), STR("Bearer"));
+    if (r->caller.key)
+        n += admit_headers(r->p, &r->caller, r->a, h + n);
+    r->client->client->write_fault(body, &r->fault, r->request_id);
+    exchange_reply(r->x, r->status, h, n, buf_str(body));
+}
+
+static void finish_stream(struct request *r, struct buf *tail) {
+    if (!r->committed) {
+        struct http_header h[ANSWER_HEADERS];
+        size_t n = answer_headers(r, h, false);
+        exchange_begin(r->x, 200, h, n, -1);
+    }
+    if (fault_is(&r->fault))
+        pipe_fault(r->now.pipe, &r->fault, r->request_id, tail);
+    if (buf_len(tail) > 0)
+        exchange_write(r->x, buf_at(tail), buf_len(tail));
+    if (r->cache == LEDGER_CACHE_HIT)
+        exchange_write(r->x, r->reply.p, r->reply.n);
+    if (r->now.pipe)
+        pipe_free(r->now.pipe);
+    exchange_end(r->x);
+}
+
+static void finish_whole(struct request *r) {
+    struct http_header h[ANSWER_HEADERS];
+    size_t n = answer_headers(r, h, true);
+    exchange_reply(r->x, 200, h, n, r->reply);
+}
+
+/* The exchange's end frees its arena, and the request in it: what must outlive that is moved out first. */
+enum verdict step_finish(struct request *r) {
+    struct buf bufs[] = {r->out, r->dropped, r->held_bytes, r->capture, r->scratch, r->now.body};
+    struct buf fault_body;
+    buf_init(&fault_body, 0);
+    if (r->capturing && r->ended && !fault_is(&r->fault) && r->cache != LEDGER_CACHE_HIT) {
+        capture(r);
+        if (r->capturing)
+            store(r, buf_str(&r->capture), r->client->client->stream_type, true);
+        bufs[3] = r->capture;
+    }
+    r->x->on_gone = NULL;
+    r->x->on_drain = NULL;
+    timer_free(&r->timer);
+    task_cancel(&r->go);
+    r->g->open--;
+    r->magic = 0;
+    if (r->gone) {
+        if (r->now.pipe)
+            pipe_free(r->now.pipe);
+    } else if (r->committed || (r->ask.stream && !fault_is(&r->fault))) {
+        finish_stream(r, &bufs[2]);
+    } else if (fault_is(&r->fault)) {
+        reply_fault(r, &fault_body);
+    } else {
+        finish_whole(r);
+    }
+    for (size_t i = 0; i < sizeof(bufs) / sizeof(*bufs); i++)
+        buf_free(&bufs[i]);
+    buf_free(&fault_body);
+    return OVER;
+}

@@ -1,0 +1,100 @@
+/* The gateway of a worker: finds the row of the route table, and hands the exchange to the request machine or
+ * to the row's handler. */
+#include "request.h"
+
+#include "base/die.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "shm/stat.h"
+
+struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
+    struct plane *p = plane_new(env->loop, env->multi, env->shm, env->conf, err);
+    if (!p)
+        return NULL;
+    struct gateway *g = mem_alloc(sizeof(*g));
+    g->env = *env;
+    g->plane = p;
+    g->outbox = outbox_new(env->loop, env->shm);
+    return g;
+}
+
+void gateway_free(struct gateway *g) {
+    if (!g)
+        return;
+    outbox_free(g->outbox);
+    plane_free(g->plane);
+    mem_free(g);
+}
+
+/* The client's own id when it is one of ours in form: 1 to 128 of A-Za-z0-9._- */
+static struct str request_id(struct exchange *x) {
+    struct str id = exchange_header(x, "x-request-id");
+    bool ok = id.n >= 1 && id.n <= 128;
+    for (size_t i = 0; ok && i < id.n; i++) {
+        char c = id.p[i];
+        ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+             c == '_' || c == '-';
+    }
+    if (ok)
+        return id;
+    uint64_t r[2] = {random_u64(), random_u64()};
+    char hex[33];
+    hex_encode(hex, r, sizeof(r));
+    return arena_printf(x->arena, "req_%s", hex);
+}
+
+static void no_route(struct exchange *x, struct surface_call *c, enum route_result res, const char *allow) {
+    struct fault f;
+    bool path = res == ROUTE_NO_PATH;
+    fault_set(&f, x->arena, FAULT_BAD_REQUEST,
+              path ? "Unknown path: " STR_FMT "." : "This path takes no " STR_FMT " request.",
+              STR_ARG(path ? str_make(x->path.p, x->path.n < 200 ? x->path.n : 200) : x->method_name));
+    f.status = path ? 404 : 405;
+    struct buf body;
+    buf_init(&body, 0);
+    surface_dialect(x->path)->client->write_fault(&body, &f, c->request_id);
+    struct http_header h[3] = {{STR("content-type"), STR("application/json")},
+                               {STR("x-request-id"), c->request_id},
+                               {STR("allow"), str_of(allow)}};
+    exchange_reply(x, f.status, h, path ? 2 : 3, buf_str(&body));
+    buf_free(&body);
+}
+
+void gateway_request(struct exchange *x, void *arg) {
+    struct gateway *g = arg;
+    struct surface_call c = {
+        .x = x,
+        .plane = g->plane,
+        .request_id = request_id(x),
+        .reload = g->env.reload,
+        .reload_arg = g->env.reload_arg,
+    };
+    char allow[64];
+    struct fault f = {.cls = FAULT_NONE};
+    stat_add(g->env.shm, STAT_REQUESTS, 1);
+    enum route_result res = surface_find(x->method, x->path, x->surfaces, &c.route, &c.rest, allow);
+    if (res != ROUTE_FOUND) {
+        no_route(x, &c, res, allow);
+    } else if (!c.route->handler) {
+        request_start(g, x, c.route, c.request_id);
+    } else if (!auth_caller(g->plane, x, c.route->permission, &c.caller, &f)) {
+        stat_add(g->env.shm, STAT_AUTH_FAILURES, 1);
+        surface_fault(&c, &f);
+    } else {
+        if ((c.route->permission & PERM_ADMIN) && x->method != HTTP_GET)
+            log_event(LVL_INFO, "audit", "%s by key %s, request " STR_FMT, c.route->path, c.caller.key->id,
+                      STR_ARG(c.request_id));
+        c.route->handler(&c);
+    }
+}
+
+void gateway_error_body(struct buf *out, int status, const char *why, struct str path, void *arg) {
+    struct gateway *g = arg;
+    struct arena *a = arena_new(0);
+    struct fault f;
+    stat_add(g->env.shm, STAT_BAD_REQUESTS, 1);
+    fault_set(&f, a, status >= 500 ? FAULT_INTERNAL : FAULT_BAD_REQUEST, "%s", why);
+    f.status = status;
+    surface_dialect(path)->client->write_fault(out, &f, STR_NONE);
+    arena_free(a);
+}

@@ -1,0 +1,64 @@
+/* The worker never waits on the scribe: a record that finds the ring full waits here instead, in order. */
+#include "outbox.h"
+
+#include "base/buf.h"
+#include "base/die.h"
+#include "shm/ring.h"
+#include "shm/stat.h"
+
+enum { OUTBOX_MAX = 16 << 20, RETRY_MS = 10 };
+
+struct head {
+    uint32_t type, n;
+};
+struct outbox {
+    struct shm *shm;
+    struct timer retry;
+    struct buf waiting; /* heads and records */
+};
+
+static void flush(void *arg) {
+    struct outbox *o = arg;
+    while (buf_len(&o->waiting) > 0) {
+        struct head h;
+        uint64_t pos;
+        memcpy(&h, buf_at(&o->waiting), sizeof(h));
+        if (!ring_put(o->shm, h.type, str_make(buf_at(&o->waiting) + sizeof(h), h.n), STR_NONE, &pos))
+            break;
+        buf_consume(&o->waiting, sizeof(h) + h.n);
+    }
+    if (buf_len(&o->waiting) > 0)
+        timer_set(&o->retry, RETRY_MS);
+    else
+        buf_free(&o->waiting);
+}
+
+struct outbox *outbox_new(struct loop *l, struct shm *s) {
+    struct outbox *o = mem_alloc(sizeof(*o));
+    o->shm = s;
+    timer_init(&o->retry, l, flush, o);
+    buf_init(&o->waiting, OUTBOX_MAX);
+    return o;
+}
+
+void outbox_put(struct outbox *o, uint32_t type, struct str record) {
+    uint64_t pos;
+    if (buf_len(&o->waiting) == 0 && ring_put(o->shm, type, record, STR_NONE, &pos))
+        return;
+    struct head h = {type, (uint32_t)record.n};
+    if (buf_len(&o->waiting) + sizeof(h) + record.n > OUTBOX_MAX) {
+        stat_add(o->shm, STAT_RING_DROPPED, 1);
+        return;
+    }
+    buf_add(&o->waiting, &h, sizeof(h));
+    buf_adds(&o->waiting, record);
+    timer_set(&o->retry, RETRY_MS);
+}
+
+void outbox_free(struct outbox *o) {
+    flush(o);
+    timer_clear(&o->retry);
+    timer_free(&o->retry);
+    buf_free(&o->waiting);
+    mem_free(o);
+}

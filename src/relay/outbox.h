@@ -1,0 +1,13 @@
+/* Usage records that found the ring full: kept here, bounded, and put in as soon as there is room. */
+#ifndef PENSTOCK_RELAY_OUTBOX_H
+#define PENSTOCK_RELAY_OUTBOX_H
+#include "base/loop.h"
+#include "base/str.h"
+#include "shm/shm.h"
+
+struct outbox;
+struct outbox *outbox_new(struct loop *l, struct shm *s);
+void outbox_put(struct outbox *o, uint32_t type,
+                struct str record); /* never blocks; drops and counts beyond its bound */
+void outbox_free(struct outbox *o); /* a last try for what is left */
+#endif

@@ -1,0 +1,101 @@
+/* The request machine: a table of steps and a loop. What each step does is in steps.c, send.c, answer.c,
+ * account.c. */
+#include "request.h"
+
+#include "base/die.h"
+#include "base/hash.h"
+#include "shm/stat.h"
+
+static enum verdict (*const steps[])(struct request *) = {
+    [STEP_AUTH] = step_auth,     [STEP_READ] = step_read,     [STEP_DECODE] = step_decode,
+    [STEP_ADMIT] = step_admit,   [STEP_LOOKUP] = step_lookup, [STEP_ROUTE] = step_route,
+    [STEP_SEND] = step_send,     [STEP_SETTLE] = step_settle, [STEP_LOG] = step_log,
+    [STEP_FINISH] = step_finish,
+};
+
+void request_go(struct request *r) {
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    for (;;) {
+        switch (steps[r->step](r)) {
+        case NEXT:
+            r->step++;
+            break;
+        case SETTLE:
+            r->step = STEP_SETTLE;
+            break;
+        case WAIT:
+        case OVER:
+            return;
+        }
+    }
+}
+
+static void go_on(void *arg) {
+    request_go(arg);
+}
+
+void request_resume(struct request *r, enum step s) {
+    r->step = s;
+    task_defer(r->g->env.loop, &r->go);
+}
+
+/* The client is not there any more: no answer, but an account of what was used. */
+static void gone(struct exchange *x) {
+    struct request *r = x->owner;
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    if (r->step >= STEP_SETTLE && r->fault.cls == FAULT_CANCELLED)
+        return;
+    r->gone = true;
+    stat_add(r->p->shm, STAT_CLIENT_GONE, 1);
+    task_cancel(&r->go);
+    timer_clear(&r->timer);
+    attempt_drop(r);
+    fault_set(&r->fault, r->a, FAULT_CANCELLED, "The client left before its answer was complete.");
+    r->step = STEP_SETTLE;
+    request_go(r);
+}
+
+static void drained(struct exchange *x) {
+    struct request *r = x->owner;
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    answer_drained(r);
+}
+
+static void timed_out(void *arg) {
+    struct request *r = arg;
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    if (r->now.call)
+        answer_timed_out(r);
+    else
+        request_go(r); /* the back-off is over: STEP_SEND again */
+}
+
+void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route,
+                   struct str request_id) {
+    struct request *r = arena_alloc(x->arena, sizeof(*r));
+    *r = (struct request){
+        .magic = REQUEST_MAGIC,
+        .g = g,
+        .p = g->plane,
+        .x = x,
+        .a = x->arena,
+        .route = route,
+        .client = route->dialect,
+        .request_id = request_id,
+        .plan.model_entity = SHM_NONE,
+        .usage = USAGE_NONE,
+        .cost_nano = -1,
+    };
+    timer_init(&r->timer, g->env.loop, timed_out, r);
+    task_init(&r->go, go_on, r);
+    buf_init(&r->out, g->env.conf->max_request_body * 2 + (1 << 20));
+    buf_init(&r->dropped, 4096);
+    buf_init(&r->held_bytes, 0);
+    buf_init(&r->capture, g->env.conf->cache.max_entry);
+    buf_init(&r->scratch, g->env.conf->max_response_body * 2 + (1 << 20));
+    x->owner = r;
+    x->on_gone = gone;
+    x->on_drain = drained;
+    g->open++;
+    request_go(r);
+}

@@ -1,0 +1,144 @@
+/* One model call from start to end. The steps run in the order of the table in request.c; a step that must
+ * wait returns WAIT and somebody calls request_go() later. Whatever happens, SETTLE and LOG run exactly once,
+ * and then the answer's last bytes go out: what a client has seen whole is in the ledger's ring. */
+#ifndef PENSTOCK_RELAY_REQUEST_H
+#define PENSTOCK_RELAY_REQUEST_H
+#include "dialect/pipe.h"
+#include "outbox.h"
+#include "policy/admit.h"
+#include "policy/cache.h"
+#include "policy/plane.h"
+#include "policy/route.h"
+#include "relay/gateway.h"
+#include "store/ledger.h"
+#include "surface/surface.h"
+#include "upstream/call.h"
+
+struct gateway {
+    struct gateway_env env;
+    struct plane *plane;
+    struct outbox *outbox; /* usage records waiting for room in the ring */
+    unsigned open;         /* requests */
+};
+
+enum step {
+    STEP_AUTH,
+    STEP_READ,
+    STEP_DECODE,
+    STEP_ADMIT,
+    STEP_LOOKUP,
+    STEP_ROUTE,
+    STEP_SEND,
+    STEP_SETTLE,
+    STEP_LOG,
+    STEP_FINISH
+};
+enum verdict {
+    NEXT,   /* the next step */
+    WAIT,   /* request_go() comes later */
+    SETTLE, /* answered, refused or left: to the end */
+    OVER,   /* the request is gone: touch nothing */
+};
+
+/* One try at one target: what is held for it and what has come of it. */
+struct attempt {
+    struct target *target;
+    const struct plane_key *key;
+    size_t key_index;
+    uint64_t tried_keys; /* of this target's provider */
+    unsigned again;      /* further tries at this target */
+    bool open;           /* begun and not accounted for yet: pass and held are ours */
+    enum breaker_pass pass;
+    struct admission held;
+    struct call *call;
+    uint64_t started_ns;
+    int status; /* of the provider's answer; 0: none yet */
+    struct call_header *headers;
+    size_t nheaders;
+    bool sse;          /* the answer is an event stream */
+    struct buf body;   /* of a whole answer or an error */
+    struct pipe *pipe; /* of a stream */
+};
+
+#define REQUEST_MAGIC 0x72657175u
+struct request {
+    unsigned magic;
+    struct gateway *g;
+    struct plane *p;
+    struct exchange *x;
+    struct arena *a; /* the exchange's */
+    const struct surface_route *route;
+    const struct dialect *client;
+    struct str request_id;
+    enum step step;
+
+    struct caller caller;
+    struct ask ask;
+    struct plan plan;
+    struct fault fault; /* what the client gets, or why it ended */
+    struct admission held;
+    uint64_t estimate;
+    struct cache_ticket ticket;
+    enum ledger_cache cache;
+    struct mint mint;
+
+    struct attempt now;
+    struct chat *chat;  /* canonical request, made once for all attempts */
+    struct buf out;     /* body for the provider; alive while a call is */
+    struct buf dropped; /* names of what was left out, for the client */
+    uint64_t waited_ms; /* for Retry-After */
+    struct target
+        *rested; /* passed over because all its keys rest: asked all the same when nothing else is left */
+    struct timer timer; /* back-off, and the bound on the first output */
+    struct task go;
+
+    struct buf held_bytes; /* client bytes not written yet (before the commit) */
+    struct buf capture;    /* client bytes for the cache */
+    struct buf scratch;    /* a translated whole answer */
+    struct str reply;      /* a whole answer, ready to be sent */
+    struct str reply_type;
+    bool capturing;
+    bool committed;   /* the head of the answer has gone to the client */
+    bool full;        /* the client is slow: upstream is paused */
+    bool ended;       /* the stream is complete by its dialect */
+    bool client_lost; /* a write found the client gone: on_gone will follow */
+    bool gone;        /* the client left */
+    int status;       /* what the client got */
+
+    struct usage usage;
+    int64_t cost_nano;
+    uint64_t first_byte_ms; /* to the client */
+    struct ledger_row row;
+};
+
+void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route,
+                   struct str request_id);
+void request_go(struct request *r); /* runs steps until one waits */
+void request_resume(struct request *r,
+                    enum step s); /* from a callback: sets the step and goes on, deferred */
+
+/* steps.c */
+enum verdict step_auth(struct request *r);
+enum verdict step_read(struct request *r);
+enum verdict step_decode(struct request *r);
+enum verdict step_admit(struct request *r);
+enum verdict step_lookup(struct request *r);
+enum verdict step_route(struct request *r);
+/* send.c: attempts. Each that is opened is closed by exactly one of failed, done, drop. */
+enum verdict step_send(struct request *r);
+void attempt_failed(struct request *r,
+                    const struct fault *f); /* accounts for it and decides what comes next */
+void attempt_done(struct request *r);       /* a complete answer */
+void attempt_drop(struct request *r);       /* the client left: cancels, neutral */
+/* answer.c: from the provider to the client */
+extern const struct call_sink answer_sink;
+void answer_timed_out(struct request *r);
+void answer_drained(struct request *r);
+enum verdict step_finish(struct request *r);
+size_t answer_headers(struct request *r, struct http_header *h, bool whole);
+enum { ANSWER_HEADERS = 40 };
+/* account.c */
+enum verdict step_settle(struct request *r);
+enum verdict step_log(struct request *r);
+void account_attempt(struct request *r, const struct fault *f, uint64_t first_byte_ms);
+#endif

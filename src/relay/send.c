@@ -1,0 +1,325 @@
+/* Attempts: a target, a key, a body in its dialect, a call; and after a fault the decision what comes next.
+ * In order: another key of the same provider, the same target again after a pause, the next target of the
+ * model, a fallback model. Nothing is tried again once the client has a byte of the answer. */
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "policy/price.h"
+#include "request.h"
+#include "shm/bucket.h"
+#include "shm/stat.h"
+
+enum {
+    WAIT_OUT_MS =
+        5000, /* Retry-After: so much is waited out here per request, more is for the client to wait */
+    REST_429_MS = 5000,        /* a key that got 429 without Retry-After */
+    REST_403_MS = 60000,       /* the only key, refused for a reason that may pass */
+    MAX_TOKENS_UNKNOWN = 4096, /* where a dialect demands a number and nobody knows one */
+    MAX_TOKENS_MOST = 32000,
+};
+
+static uint64_t elapsed_ms(const struct request *r) {
+    return (clock_ns() - r->x->started_ns) / 1000000;
+}
+
+/* Of all attempts together, by the provider that is asked now. */
+static uint64_t time_left_ms(const struct request *r) {
+    uint64_t total = r->now.target->provider->conf->total, gone = elapsed_ms(r);
+    return gone < total ? total - gone : 0;
+}
+
+/* --- making an attempt
+ * --------------------------------------------------------------------------------------- */
+
+static void forget_answer(struct attempt *t) {
+    buf_clear(&t->body);
+    if (t->pipe)
+        pipe_free(t->pipe);
+    t->pipe = NULL;
+    t->headers = NULL;
+    t->nheaders = 0;
+    t->status = 0;
+    t->sse = false;
+}
+
+static bool take_target(struct request *r, enum fault_class after) {
+    struct target *t = route_next(r->p, r->a, &r->plan, after);
+    if (!t)
+        return false;
+    r->now.target = t;
+    r->now.tried_keys = 0;
+    r->now.again = 0;
+    return true;
+}
+
+static uint64_t default_max_tokens(const struct request *r, const struct target *t) {
+    uint64_t most = t->conf ? t->conf->max_output : 0;
+    const struct price *price =
+        price_find(r->p->prices, str_of(t->provider->conf->kind->price_vendor), t->model);
+    if (!most && price)
+        most = price->max_output;
+    if (!most)
+        most = MAX_TOKENS_UNKNOWN;
+    return most < MAX_TOKENS_MOST ? most : MAX_TOKENS_MOST;
+}
+
+static bool encode(struct request *r, struct fault *f) {
+    const struct target *t = r->now.target;
+    struct encode_opt o = {
+        .model = t->model,
+        .quirks = t->provider->conf->kind->quirks,
+        .default_max_tokens = default_max_tokens(r, t),
+        .drop_unsupported = r->plan.on_unsupported == UNSUPPORTED_DROP,
+        .pass_unsupported = r->plan.on_unsupported == UNSUPPORTED_PASS,
+    };
+    buf_clear(&r->out);
+    buf_clear(&r->dropped);
+    return pipe_request(r->a, r->client, t->provider->dialect, &r->ask, &o, &r->chat, &r->out, &r->dropped,
+                        f);
+}
+
+/* Headers of the client that are meant for the provider. */
+static size_t pass_headers(struct request *r, struct call_header *h, size_t max) {
+    static const char *const names[] = {"http-referer", "x-title"};
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names) && n < max; i++) {
+        struct str v = exchange_header(r->x, names[i]);
+        if (v.p && str_is(str_of(r->now.target->provider->conf->kind->name), "openrouter"))
+            h[n++] = (struct call_header){str_of(names[i]), v};
+    }
+    return n;
+}
+
+static void start_call(struct request *r) {
+    struct plane_provider *pr = r->now.target->provider;
+    struct call_header h[4];
+    struct call_spec spec = {
+        .upstream = pr->upstream,
+        .path = pr->dialect->provider->chat_path,
+        .key = r->now.key ? r->now.key->conf : NULL,
+        .headers = h,
+        .nheaders = pass_headers(r, h, 4),
+        .body = buf_str(&r->out),
+        .stream = r->ask.stream,
+        .total_ms = time_left_ms(r),
+        .mock = exchange_header(r->x, "x-penstock-mock"),
+    };
+    r->now.call = call_start(r->g->env.multi, &spec, &answer_sink, r);
+    if (r->ask.stream) /* comments and empty chunks are bytes, but not an answer */
+        timer_set(&r->timer, pr->conf->first_byte);
+}
+
+enum tried { STARTED, SKIPPED, REFUSED };
+
+static bool pick_key(struct request *r, bool last_resort) {
+    struct plane_provider *pr = r->now.target->provider;
+    r->now.key = NULL;
+    if (pr->nkeys == 0)
+        return true;
+    r->now.key = route_key(r->p, pr, r->now.tried_keys, &r->now.key_index);
+    if (!r->now.key && (last_resort || r->now.again > 0))
+        r->now.key = route_key_resting(r->p, pr, &r->now.key_index);
+    return r->now.key != NULL;
+}
+
+/* SKIPPED: this target cannot be asked now (*f says why). REFUSED: the request is at fault. */
+static enum tried try_target(struct request *r, bool last_resort, struct fault *f) {
+    struct target *t = r->now.target;
+    forget_answer(&r->now);
+    if (!pick_key(r, last_resort)) {
+        r->rested = t;
+        fault_set(f, r->a, FAULT_RATE_LIMIT, "All keys of the provider are resting.");
+        return SKIPPED;
+    }
+    if (time_left_ms(r) == 0) {
+        fault_set(f, r->a, FAULT_TIMEOUT, "The time for this request is over.");
+        return SKIPPED;
+    }
+    r->now.pass = breaker_ask(r->p->shm, t->entity, &t->provider->breaker, clock_ns());
+    if (r->now.pass == BREAKER_REFUSE) {
+        fault_set(f, r->a, FAULT_NO_TARGET, "The provider is not available at the moment.");
+        return SKIPPED;
+    }
+    bool ok = admit_provider(r->p, t->provider, r->now.key, r->estimate, &r->now.held, r->a, f);
+    enum tried no = SKIPPED;
+    if (ok && !encode(r, f)) {
+        admit_settle(r->p, &r->now.held, 0);
+        no = REFUSED;
+        ok = false;
+    }
+    if (!ok) {
+        breaker_done(r->p->shm, t->entity, &t->provider->breaker, r->now.pass, OUTCOME_NEUTRAL, clock_ns(),
+                     0);
+        return no;
+    }
+    r->now.started_ns = clock_ns();
+    r->now.open = true;
+    start_call(r);
+    return STARTED;
+}
+
+/* Nothing left to ask. What a provider said last is the better answer than that nothing is left. */
+static enum verdict give_up(struct request *r, const struct fault *why) {
+    if (r->row.attempts == 0 || !fault_is(&r->fault))
+        r->fault = *why;
+    if (r->fault.cls == FAULT_NO_TARGET && r->fault.retry_after_ms < 0) {
+        uint64_t in_ns = 0;
+        breaker_state(r->p->shm, r->plan.list[0]->entity, &in_ns, clock_ns());
+        if (in_ns)
+            r->fault.retry_after_ms = (int64_t)(in_ns / 1000000) + 1;
+    }
+    if (r->fault.cls == FAULT_RATE_LIMIT && !r->fault.from_provider)
+        stat_add(r->p->shm, STAT_RATE_LIMITED, 1);
+    return SETTLE;
+}
+
+enum verdict step_send(struct request *r) {
+    struct fault why;
+    fault_set(&why, r->a, FAULT_NO_TARGET, "No provider of this model is available at the moment.");
+    enum fault_class after = r->fault.cls;
+    if (!r->now.target && !take_target(r, after))
+        return give_up(r, &why);
+    for (;;) {
+        switch (try_target(r, false, &why)) {
+        case STARTED:
+            return WAIT;
+        case REFUSED:
+            r->fault = why;
+            if (!(fault_rule(why.cls)->tries & FAULT_TRY_TARGET) || !take_target(r, why.cls))
+                return SETTLE;
+            continue;
+        case SKIPPED:
+            break;
+        }
+        if (take_target(r, after == FAULT_NONE ? why.cls : after))
+            continue;
+        if (r->row.attempts == 0 && r->rested) {
+            r->now.target = r->rested;
+            r->rested = NULL;
+            if (try_target(r, true, &why) == STARTED)
+                return WAIT;
+        }
+        return give_up(r, &why);
+    }
+}
+
+/* --- after a fault
+ * -------------------------------------------------------------------------------------------- */
+
+static void rest_key(struct request *r, const struct fault *f) {
+    const struct plane_key *k = r->now.key;
+    if (!k || !fault_rule(f->cls)->rests_key)
+        return;
+    uint64_t now = clock_ns(), ms = f->retry_after_ms > 0 ? (uint64_t)f->retry_after_ms : REST_429_MS;
+    if (f->cls == FAULT_PROVIDER_AUTH && (r->now.status == 401 || r->now.target->provider->nkeys > 1)) {
+        rest_until(r->p->shm, k->entity, UINT64_MAX);
+        log_event(LVL_ERROR, "alert",
+                  "the provider refused the key %s (status %d): it rests until the next reload", k->conf->id,
+                  r->now.status);
+        return;
+    }
+    if (f->cls == FAULT_PROVIDER_AUTH)
+        ms = REST_403_MS;
+    rest_until(r->p->shm, k->entity, now + ms * 1000000);
+}
+
+static bool has_other_key(struct request *r) {
+    size_t i;
+    r->now.tried_keys |= (uint64_t)1 << (r->now.key_index & 63);
+    return r->now.target->provider->nkeys > 1 &&
+           route_key(r->p, r->now.target->provider, r->now.tried_keys, &i) != NULL;
+}
+
+static uint64_t backoff_ms(const struct conf_retry *c, unsigned again) {
+    double d = (double)c->initial_backoff;
+    for (unsigned i = 0; i < again && d < (double)c->max_backoff; i++)
+        d *= c->factor;
+    if (d > (double)c->max_backoff)
+        d = (double)c->max_backoff;
+    return (uint64_t)(d * (1.0 - c->jitter * random_unit()));
+}
+
+/* A pause before the same target is asked again, or false: it is not to be asked again. */
+static bool pause_ms(struct request *r, const struct fault *f, uint64_t *ms) {
+    const struct conf_retry *c = &r->now.target->provider->conf->retry;
+    if (!(fault_rule(f->cls)->tries & FAULT_TRY_SAME) || f->retry_said_no || r->now.again >= c->max ||
+        r->row.attempts >= LEDGER_MAX_ATTEMPTS)
+        return false;
+    /* What is down, slow or full will hardly be better at once: another target first, if there is one. */
+    bool elsewhere = f->cls == FAULT_CONNECTION || f->cls == FAULT_TIMEOUT || f->cls == FAULT_RATE_LIMIT;
+    if (elsewhere && route_has_more(r->p, r->a, &r->plan, f->cls))
+        return false;
+    if (!breaker_would_pass(r->p->shm, r->now.target->entity, &r->now.target->provider->breaker, clock_ns()))
+        return false;
+    *ms = backoff_ms(c, r->now.again);
+    if (f->retry_after_ms >= 0 && c->honour_retry_after && (uint64_t)f->retry_after_ms > *ms)
+        *ms = (uint64_t)f->retry_after_ms;
+    bool waits_out = f->retry_after_ms < 0 || !c->honour_retry_after || r->waited_ms + *ms <= WAIT_OUT_MS;
+    return waits_out && *ms < time_left_ms(r);
+}
+
+static void again_now(struct request *r) {
+    stat_add(r->p->shm, STAT_RETRIES, 1);
+    request_resume(r, STEP_SEND);
+}
+
+static void after_fault(struct request *r, const struct fault *f) {
+    uint64_t ms;
+    unsigned tries = fault_rule(f->cls)->tries;
+    bool room = r->row.attempts < LEDGER_MAX_ATTEMPTS;
+    if (room && (tries & (FAULT_TRY_KEY | FAULT_TRY_SAME)) && has_other_key(r)) {
+        again_now(r);
+    } else if (pause_ms(r, f, &ms)) {
+        r->now.again++;
+        r->waited_ms += f->retry_after_ms >= 0 ? ms : 0;
+        stat_add(r->p->shm, STAT_RETRIES, 1);
+        r->step = STEP_SEND;
+        timer_set(&r->timer, ms ? ms : 1);
+    } else if (room && take_target(r, f->cls)) {
+        request_resume(r, STEP_SEND);
+    } else {
+        request_resume(r, STEP_SETTLE);
+    }
+}
+
+/* The call is over (or cancelled) when this is called. */
+void attempt_failed(struct request *r, const struct fault *f) {
+    r->now.call = NULL;
+    timer_clear(&r->timer);
+    account_attempt(r, f, 0);
+    uint64_t used = 0;
+    if (r->committed) {
+        const struct observed *seen = pipe_seen(r->now.pipe);
+        r->usage = seen->usage;
+        used = seen->usage.known ? seen->usage.input + seen->usage.output : r->estimate;
+    }
+    admit_settle(r->p, &r->now.held, used);
+    rest_key(r, f);
+    r->fault = *f;
+    if (r->committed)
+        request_resume(r, STEP_SETTLE);
+    else
+        after_fault(r, f);
+}
+
+void attempt_done(struct request *r) {
+    r->now.call = NULL;
+    timer_clear(&r->timer);
+    r->fault = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
+    admit_settle(r->p, &r->now.held, r->usage.known ? r->usage.input + r->usage.output : r->estimate);
+    request_resume(r, STEP_SETTLE);
+}
+
+void attempt_drop(struct request *r) {
+    if (!r->now.open)
+        return;
+    struct fault f;
+    fault_set(&f, r->a, FAULT_CANCELLED, "The client left.");
+    if (r->now.call)
+        call_cancel(r->now.call);
+    r->now.call = NULL;
+    account_attempt(r, &f, 0);
+    if (r->now.pipe)
+        r->usage = pipe_seen(r->now.pipe)->usage;
+    admit_settle(r->p, &r->now.held, r->usage.known ? r->usage.input + r->usage.output : 0);
+}

@@ -1,0 +1,126 @@
+/* The steps before anything is sent: who asks, what is asked, whether it may be, whether it is known already.
+ */
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "request.h"
+#include "shm/stat.h"
+
+enum verdict step_auth(struct request *r) {
+    if (auth_caller(r->p, r->x, r->route->permission, &r->caller, &r->fault))
+        return NEXT;
+    stat_add(r->p->shm, STAT_AUTH_FAILURES, 1);
+    return SETTLE;
+}
+
+/* --- the body
+ * ----------------------------------------------------------------------------------------------- */
+
+static void body_read(struct exchange *x, int status) {
+    struct request *r = x->owner;
+    switch (status) {
+    case 0:
+        break;
+    case 413:
+        fault_set(&r->fault, r->a, FAULT_TOO_LARGE,
+                  "The request body is larger than the %zu bytes this gateway takes.",
+                  (size_t)r->p->conf->max_request_body);
+        break;
+    case 408:
+        fault_set(&r->fault, r->a, FAULT_TIMEOUT, "The request body came too slowly.");
+        break;
+    default:
+        fault_set(&r->fault, r->a, FAULT_BAD_REQUEST, "The request body is not legal HTTP.");
+    }
+    if (status)
+        r->fault.status = status;
+    request_resume(r, fault_is(&r->fault) ? STEP_SETTLE : STEP_DECODE);
+}
+
+enum verdict step_read(struct request *r) {
+    exchange_read_body(r->x, r->p->conf->max_request_body, body_read);
+    return WAIT;
+}
+
+/* --- what is asked
+ * ------------------------------------------------------------------------------------------- */
+
+static void take_hints(struct request *r) {
+    struct str h = exchange_header(r->x, "x-penstock-routing");
+    if (h.p && json_scan(h, NULL, NULL, NULL, &(struct json_error){0, NULL}) == 0)
+        r->ask.routing = h;
+}
+
+enum verdict step_decode(struct request *r) {
+    if (!r->client->client->peek(r->a, r->x->body, &r->ask, &r->fault))
+        return SETTLE;
+    take_hints(r);
+    if (!route_resolve(r->p, r->a, r->ask.model, &r->plan, &r->fault))
+        return SETTLE;
+    if (!auth_model(&r->caller, r->plan.asked)) {
+        fault_set(&r->fault, r->a, FAULT_PERMISSION, "This API key may not use the model it asked for.");
+        r->fault.param = STR("model");
+        return SETTLE;
+    }
+    return NEXT;
+}
+
+enum verdict step_admit(struct request *r) {
+    r->estimate = admit_estimate(r->p, &r->ask, r->plan.model_entity);
+    if (admit_caller(r->p, &r->caller, r->estimate, &r->held, r->a, &r->fault))
+        return NEXT;
+    stat_add(r->p->shm, STAT_RATE_LIMITED, 1);
+    return SETTLE;
+}
+
+/* --- the cache
+ * ------------------------------------------------------------------------------------------------ */
+
+static enum verdict answer_from_cache(struct request *r, const struct reply_head *h, struct str body) {
+    stat_add(r->p->shm, STAT_CACHE_HITS, 1);
+    r->cache = LEDGER_CACHE_HIT;
+    r->row.provider = h->provider;
+    r->row.model = h->model;
+    r->usage = h->usage;
+    r->cost_nano = 0;
+    r->reply = body;
+    r->reply_type = h->content_type;
+    r->ended = true;
+    return SETTLE;
+}
+
+enum verdict step_lookup(struct request *r) {
+    struct reply_head h;
+    struct str body;
+    cache_ticket(r->p, r->a, r->x, &r->caller, r->client, &r->ask, &r->plan, &r->ticket);
+    if (!r->p->conf->cache.enabled)
+        return NEXT;
+    r->cache = r->ticket.read ? LEDGER_CACHE_MISS : LEDGER_CACHE_BYPASS;
+    if (cache_find(r->p, r->a, &r->ticket, &h, &body))
+        return answer_from_cache(r, &h, body);
+    if (r->ticket.read)
+        stat_add(r->p->shm, STAT_CACHE_MISSES, 1);
+    r->capturing = r->ticket.store && r->ask.stream;
+    return NEXT;
+}
+
+/* --- the order of targets
+ * -------------------------------------------------------------------------------------- */
+
+static struct str mint_id(struct arena *a) {
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    char *id = arena_alloc(a, 25);
+    for (size_t i = 0; i < 24; i++)
+        id[i] = alphabet[random_u64() % (sizeof(alphabet) - 1)];
+    return str_make(id, 24);
+}
+
+enum verdict step_route(struct request *r) {
+    route_order(r->p, &r->plan);
+    r->mint = (struct mint){
+        .id = mint_id(r->a),
+        .created = clock_wall_ms() / 1000,
+        .model = r->plan.asked,
+    };
+    return NEXT;
+}
