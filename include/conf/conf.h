@@ -48,6 +48,7 @@ struct conf_key { /* a provider's key */
     struct conf_secret secret;
     unsigned weight;        /* 1.. */
     const char *id;         /* "openai/0": provider and position, or as named; for shm names and records */
+    struct conf_rates limits; /* keys[].limits */
 };
 struct conf_retry {
     unsigned max;           /* further attempts after the first */
@@ -123,7 +124,7 @@ struct conf_fallback_rule {
     const char *model;
     const char **fallbacks;
     size_t nfallbacks;
-    unsigned fallback_on;
+    unsigned fallback_on;     /* mask of 1 << fault_class */
 };
 
 enum conf_permission { PERM_COMPLETION = 1, PERM_EMBEDDING = 2, PERM_ADMIN = 4 };
@@ -136,6 +137,7 @@ struct conf_gateway_key {
     size_t nmodels;
     struct conf_rates limits; /* default_limits filled in */
     int64_t expires;          /* wall ms; 0: never */
+    const char *source;       /* "hash", or where the plain key came from: "env:NAME", "file:/path", "value" */
 };
 enum conf_auth { AUTH_KEYS, AUTH_NONE };
 
@@ -145,8 +147,10 @@ struct conf {
     unsigned generation;      /* set by the master */
     int64_t loaded_ms;
 
-    struct conf_listen *listen;
+    struct conf_listen *listen; /* admin_listen too, as the last */
     size_t nlisten;
+    struct conf_listen *admin_listen; /* that one, while loading; read `listen` */
+    size_t nadmin_listen;
     const char *user, *group; /* "" : do not change */
     unsigned workers;         /* "auto" resolved: cores */
     const char *state_dir, *pid_file;
@@ -177,6 +181,7 @@ struct conf {
         bool said;            /* mode was given in words */
         struct conf_gateway_key *keys;
         size_t nkeys;
+        struct conf_rates default_limits; /* of every key that sets none, and of the anonymous caller */
     } auth;
 
     struct {
@@ -193,6 +198,10 @@ struct conf {
         enum log_format format;
         bool access;
     } log;
+
+    const char **warnings; /* what is odd but no error; conf_load has logged them */
+    size_t nwarnings;
+    struct conf_index *index; /* of conf_model() */
 };
 
 struct conf_error {

@@ -52,6 +52,8 @@ enum entity_counter {
 };
 extern const struct stat_row entity_rows[ENTITY_COUNTERS_N];
 void entity_add(struct shm *s, uint32_t entity, enum entity_counter c, uint64_t n);
+/* The next turn of an entity, 0, 1, 2 ... over all processes: for round-robin. */
+uint64_t entity_turn(struct shm *s, uint32_t entity);
 uint64_t entity_count(const struct shm *s, uint32_t entity, enum entity_counter c);
 
 /* Latency histograms per entity: total time, and time to the first byte. */
