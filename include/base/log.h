@@ -1,5 +1,7 @@
 /* The process log: one JSON (or text) line per event on stderr, syslog or a file, never blocking.
  * A line that cannot be written at once is dropped and counted; the count is logged when writing works again.
+ * A message is cut so that its line fits one atomic write to a pipe; control characters in it are escaped.
+ * SIGPIPE has to be ignored by the process. errno is kept.
  * No secret and no prompt text is ever passed in here. Any process; one thread. */
 #ifndef PENSTOCK_BASE_LOG_H
 #define PENSTOCK_BASE_LOG_H

@@ -10,7 +10,7 @@ struct event;
 struct loop;
 
 struct loop *loop_new(void);
-void loop_free(struct loop *l);
+void loop_free(struct loop *l); /* after every timer and event on it; lets go of tasks that still wait */
 struct event_base *loop_base(struct loop *l);
 void loop_run(struct loop *l);  /* until loop_stop */
 void loop_stop(struct loop *l); /* this turn and its tasks are still finished; before loop_run: it returns at once */

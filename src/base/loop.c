@@ -4,6 +4,7 @@
 #include "base/loop.h"
 #include "base/clock.h"
 #include "base/die.h"
+#include "base/log.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
@@ -15,7 +16,19 @@ struct loop {
     bool stop;
 };
 
+/* libevent's own words go to the log, not to stderr, and what is fatal to it ends the process our way. */
+static void on_message(int severity, const char *text) {
+    static const enum log_level levels[] = {LVL_DEBUG, LVL_INFO, LVL_WARN, LVL_ERROR};
+    log_event(levels[severity & 3], "libevent", "%s", text);
+}
+
+static void on_fatal(int code) {
+    die("libevent: fatal error %d", code);
+}
+
 struct loop *loop_new(void) {
+    event_set_log_callback(on_message);
+    event_set_fatal_callback(on_fatal);
     struct loop *l = mem_alloc(sizeof *l);
     struct event_config *cfg = event_config_new();
     if (!cfg || event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK) != 0)
