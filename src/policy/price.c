@@ -1,0 +1,348 @@
+/* Prices by (vendor, model). Looked up exactly first, then with what ids carry besides the model taken off: a
+ * vendor prefix, a ":suffix", a date or "-latest" at the end. All sums are 128-bit integers, rounded once. */
+#include "policy/price.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/die.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "price_table.h"
+
+enum { FILE_MAX = 32 << 20 };
+
+struct entry {
+    struct str vendor, model;
+    struct price price;
+};
+struct price_table {
+    struct arena *arena;
+    struct entry *slot; /* open addressing by the model's hash; a power of two, at most half full */
+    size_t mask, used;
+};
+
+static const struct {
+    const char *vendor, *model;
+    struct price price;
+} builtin[] = {
+#define X(v, m, ctx, max, in, out, cr, cw, start, tin, tout, tcr, tcw)                                       \
+    {v,                                                                                                      \
+     m,                                                                                                      \
+     {.input = in,                                                                                           \
+      .cached_input = cr,                                                                                    \
+      .cache_write = cw,                                                                                     \
+      .output = out,                                                                                         \
+      .reasoning = -1,                                                                                       \
+      .audio_in = -1,                                                                                        \
+      .audio_out = -1,                                                                                       \
+      .tier_start = start,                                                                                   \
+      .tier_input = tin,                                                                                     \
+      .tier_cached_input = tcr,                                                                              \
+      .tier_cache_write = tcw,                                                                               \
+      .tier_output = tout,                                                                                   \
+      .context = ctx,                                                                                        \
+      .max_output = max}},
+    PRICE_TABLE(X)
+#undef X
+};
+
+/* --- the table
+ * ------------------------------------------------------------------------------------------------ */
+
+static void grow(struct price_table *t);
+
+static void put(struct price_table *t, struct str vendor, struct str model, const struct price *p) {
+    if ((t->used + 1) * 2 > t->mask + 1)
+        grow(t);
+    size_t i = hash64(model.p, model.n) & t->mask;
+    while (t->slot[i].model.p && !(str_eq(t->slot[i].model, model) && str_eq(t->slot[i].vendor, vendor)))
+        i = (i + 1) & t->mask;
+    if (!t->slot[i].model.p)
+        t->used++;
+    t->slot[i] = (struct entry){vendor, model, *p};
+}
+
+static void grow(struct price_table *t) {
+    struct entry *old = t->slot;
+    size_t n = old ? t->mask + 1 : 0;
+    t->mask = n ? 2 * n - 1 : 255;
+    t->slot = mem_array(t->mask + 1, sizeof(*t->slot));
+    t->used = 0;
+    for (size_t i = 0; i < n; i++)
+        if (old[i].model.p)
+            put(t, old[i].vendor, old[i].model, &old[i].price);
+    mem_free(old);
+}
+
+/* vendor empty: the first of that model. */
+static const struct price *get(const struct price_table *t, struct str vendor, struct str model) {
+    if (model.n == 0)
+        return NULL;
+    for (size_t i = hash64(model.p, model.n) & t->mask; t->slot[i].model.p; i = (i + 1) & t->mask)
+        if (str_eq(t->slot[i].model, model) && (vendor.n == 0 || str_eq(t->slot[i].vendor, vendor)))
+            return &t->slot[i].price;
+    return NULL;
+}
+
+/* --- a file in LiteLLM's price-map format
+ * ----------------------------------------------------------------------- */
+
+/* Dollars per token, as text, to nano-dollars per million tokens: * 10^15, digit by digit, no binary
+ * fractions. */
+static int64_t per_token(struct json_value v) {
+    __int128 n = 0;
+    int scale = 15, exponent = 0;
+    bool point = false;
+    const char *p = v.raw.p, *end = p + v.raw.n;
+    if (v.kind != JSON_NUMBER || (p < end && *p == '-'))
+        return -1;
+    for (; p < end && *p != 'e' && *p != 'E'; p++) {
+        if (*p == '.') {
+            point = true;
+        } else if (n < (__int128)1 << 100) {
+            n = n * 10 + (*p - '0');
+            scale -= point;
+        }
+    }
+    if (p < end) {
+        int64_t e;
+        struct str digits = str_make(p + 1, (size_t)(end - p - 1));
+        if (digits.n && *digits.p == '+')
+            digits = str_skip(digits, 1);
+        if (!str_i64(digits, &e) || e > 30 || e < -60)
+            return -1;
+        exponent = (int)e;
+    }
+    for (scale += exponent; scale > 0 && n < (__int128)1 << 100; scale--)
+        n *= 10;
+    for (; scale < 0; scale++)
+        n = scale == -1 ? (n + 5) / 10 : n / 10;
+    return n > INT64_MAX ? -1 : (int64_t)n;
+}
+
+static int64_t cost_member(struct str object, const char *key) {
+    struct json_value v;
+    return json_member(object, key, &v) ? per_token(v) : -1;
+}
+
+static uint64_t count_member(struct str object, const char *key) {
+    struct json_value v;
+    uint64_t n;
+    return json_member(object, key, &v) && json_u64(v, &n) ? n : 0;
+}
+
+struct reading {
+    struct price_table *table;
+};
+
+static bool read_model(void *arg, struct str key, struct json_value v) {
+    struct reading *r = arg;
+    struct arena *a = r->table->arena;
+    if (v.kind != JSON_OBJECT || str_is(key, "sample_spec") || memchr(key.p, '\\', key.n))
+        return true;
+    struct price p = {
+        .input = cost_member(v.raw, "input_cost_per_token"),
+        .cached_input = cost_member(v.raw, "cache_read_input_token_cost"),
+        .cache_write = cost_member(v.raw, "cache_creation_input_token_cost"),
+        .output = cost_member(v.raw, "output_cost_per_token"),
+        .reasoning = cost_member(v.raw, "output_cost_per_reasoning_token"),
+        .audio_in = cost_member(v.raw, "input_cost_per_audio_token"),
+        .audio_out = cost_member(v.raw, "output_cost_per_audio_token"),
+        .tier_input = cost_member(v.raw, "input_cost_per_token_above_200k_tokens"),
+        .tier_output = cost_member(v.raw, "output_cost_per_token_above_200k_tokens"),
+        .tier_cached_input = cost_member(v.raw, "cache_read_input_token_cost_above_200k_tokens"),
+        .tier_cache_write = cost_member(v.raw, "cache_creation_input_token_cost_above_200k_tokens"),
+        .context = count_member(v.raw, "max_input_tokens"),
+        .max_output = count_member(v.raw, "max_output_tokens"),
+    };
+    p.tier_start = p.tier_input >= 0 || p.tier_output >= 0 ? 200000 : 0;
+    struct json_value provider;
+    struct str vendor = STR_NONE, model = arena_dup(a, key);
+    if (json_member(v.raw, "litellm_provider", &provider) && provider.kind == JSON_STRING)
+        vendor = arena_dup(a, json_text(a, provider));
+    if (p.input < 0 && p.output < 0)
+        return true;
+    put(r->table, vendor, model, &p);
+    const char *slash = memchr(model.p, '/', model.n); /* "openai/gpt-x" is gpt-x of openai, too */
+    if (slash)
+        put(r->table, str_make(model.p, (size_t)(slash - model.p)),
+            str_skip(model, (size_t)(slash - model.p) + 1), &p);
+    return true;
+}
+
+static bool read_all(const char *path, struct buf *text, char err[256]) {
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        snprintf(err, 256, "prices.file: %s: %s", path, strerror(errno));
+        return false;
+    }
+    for (;;) {
+        char *room = buf_room(text, 64 << 10);
+        size_t n = room ? fread(room, 1, 64 << 10, f) : 0;
+        if (n == 0)
+            break;
+        buf_commit(text, n);
+    }
+    bool ok = !ferror(f) && buf_ok(text);
+    if (fclose(f) != 0 || !ok)
+        snprintf(err, 256, "prices.file: %s: cannot be read, or is larger than %d bytes", path, FILE_MAX);
+    return ok;
+}
+
+static bool read_file(struct price_table *t, const char *path, char err[256]) {
+    struct buf text;
+    struct json_error e;
+    enum json_kind kind;
+    struct reading r = {t};
+    buf_init(&text, FILE_MAX);
+    bool ok = read_all(path, &text, err);
+    if (ok && (json_scan(buf_str(&text), &kind, NULL, NULL, &e) != 0 || kind != JSON_OBJECT)) {
+        snprintf(err, 256, "prices.file: %s: not a JSON object", path);
+        ok = false;
+    }
+    if (ok)
+        json_each(buf_str(&text), read_model, &r);
+    buf_free(&text);
+    return ok;
+}
+
+struct price_table *price_table_new(const char *file, char err[256]) {
+    struct arena *a = arena_new(0);
+    struct price_table *t = arena_alloc(a, sizeof(*t));
+    t->arena = a;
+    grow(t);
+    for (size_t i = 0; i < sizeof(builtin) / sizeof(*builtin); i++)
+        put(t, str_of(builtin[i].vendor), str_of(builtin[i].model), &builtin[i].price);
+    if (file && *file && !read_file(t, file, err)) {
+        price_table_free(t);
+        return NULL;
+    }
+    return t;
+}
+
+void price_table_free(struct price_table *t) {
+    if (!t)
+        return;
+    mem_free(t->slot);
+    arena_free(t->arena);
+}
+
+/* --- looking up
+ * --------------------------------------------------------------------------------------------------- */
+
+static const struct price *either(const struct price_table *t, struct str vendor, struct str model) {
+    const struct price *p = get(t, vendor, model);
+    return p ? p : get(t, STR_NONE, model);
+}
+
+static bool digits(const char *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (p[i] < '0' || p[i] > '9')
+            return false;
+    return true;
+}
+
+/* "-2024-11-20", "-20241120", "-1106", "-latest" at the end. */
+static struct str undated(struct str m) {
+    if (str_ends(m, "-latest"))
+        return str_make(m.p, m.n - 7);
+    if (m.n > 11 && m.p[m.n - 11] == '-' && digits(m.p + m.n - 10, 4) && m.p[m.n - 6] == '-' &&
+        digits(m.p + m.n - 5, 2) && m.p[m.n - 3] == '-' && digits(m.p + m.n - 2, 2))
+        return str_make(m.p, m.n - 11);
+    if (m.n > 9 && m.p[m.n - 9] == '-' && digits(m.p + m.n - 8, 8))
+        return str_make(m.p, m.n - 9);
+    if (m.n > 5 && m.p[m.n - 5] == '-' && digits(m.p + m.n - 4, 4))
+        return str_make(m.p, m.n - 5);
+    return m;
+}
+
+static const struct price *without_date(const struct price_table *t, struct str vendor, struct str model) {
+    const struct price *p = either(t, vendor, model);
+    struct str bare = undated(model);
+    return p || bare.n == model.n ? p : either(t, vendor, bare);
+}
+
+/* OpenRouter writes claude-3.5 where Anthropic writes claude-3-5. */
+static const struct price *dashed(const struct price_table *t, struct str model) {
+    char m[128];
+    if (model.n >= sizeof(m) || !memchr(model.p, '.', model.n))
+        return NULL;
+    for (size_t i = 0; i < model.n; i++)
+        m[i] = model.p[i] == '.' ? '-' : model.p[i];
+    return without_date(t, STR_NONE, str_make(m, model.n));
+}
+
+const struct price *price_find(const struct price_table *t, struct str vendor, struct str model) {
+    const struct price *p = without_date(t, vendor, model);
+    const char *cut = model.n ? memchr(model.p, ':', model.n) : NULL;
+    if (!p && cut) {
+        model.n = (size_t)(cut - model.p);
+        p = without_date(t, vendor, model);
+    }
+    while (!p && model.n && (cut = memchr(model.p, '/', model.n)) != NULL) {
+        vendor = str_make(model.p, (size_t)(cut - model.p));
+        model = str_skip(model, vendor.n + 1);
+        p = without_date(t, vendor, model);
+    }
+    return p ? p : dashed(t, model);
+}
+
+static void lay(int64_t *over, int64_t own) {
+    if (own >= 0)
+        *over = own;
+}
+
+bool price_merge(const struct price *p, const struct conf_prices *own, struct price *out) {
+    static const struct price unknown = {-1, -1, -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, 0, 0};
+    *out = p ? *p : unknown;
+    if (own) {
+        if (own->input >= 0 || own->output >= 0) /* a price of one's own has no tiers */
+            out->tier_start = 0;
+        if (own->input >= 0 && own->cached_input < 0) /* and no list price for its parts */
+            out->cached_input = out->cache_write = -1;
+        lay(&out->input, own->input);
+        lay(&out->cached_input, own->cached_input);
+        lay(&out->cache_write, own->cache_write);
+        lay(&out->output, own->output);
+        lay(&out->reasoning, own->reasoning);
+        lay(&out->audio_in, own->audio_in);
+        lay(&out->audio_out, own->audio_out);
+    }
+    return out->input >= 0 || out->output >= 0;
+}
+
+/* --- what it costs
+ * -------------------------------------------------------------------------------------------------- */
+
+static int64_t known(int64_t first, int64_t second) {
+    return first >= 0 ? first : second >= 0 ? second : 0;
+}
+
+static uint64_t less(uint64_t whole, uint64_t part) {
+    return part < whole ? whole - part : 0;
+}
+
+int64_t price_cost(const struct price *p, const struct usage *u) {
+    if (p->input < 0 && p->output < 0)
+        return -1;
+    bool tier = p->tier_start && u->input > p->tier_start;
+    int64_t in = tier && p->tier_input >= 0 ? p->tier_input : known(p->input, -1);
+    int64_t out = tier && p->tier_output >= 0 ? p->tier_output : known(p->output, -1);
+    int64_t cached = tier && p->tier_cached_input >= 0 ? p->tier_cached_input : known(p->cached_input, in);
+    int64_t write = tier && p->tier_cache_write >= 0 ? p->tier_cache_write : known(p->cache_write, in);
+    uint64_t plain = less(less(less(u->input, u->cache_read), u->cache_write), u->audio_in);
+    uint64_t text = less(less(u->output, p->reasoning >= 0 ? u->reasoning : 0), u->audio_out);
+    uint64_t write_5m = less(u->cache_write, u->cache_write_1h);
+    __int128 sum = (__int128)plain * in + (__int128)u->cache_read * cached + (__int128)write_5m * write;
+    sum += (__int128)u->cache_write_1h *
+           (p->cache_write >= 0 ? 2 * in : write); /* an hour costs twice the input */
+    sum += (__int128)u->audio_in * known(p->audio_in, in) + (__int128)u->audio_out * known(p->audio_out, out);
+    sum += (__int128)text * out;
+    if (p->reasoning >= 0)
+        sum += (__int128)u->reasoning * p->reasoning;
+    sum = (sum + 500000) / 1000000;
+    return sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
+}
