@@ -1,7 +1,6 @@
 /* Small texts of HTTP: reason phrases, dates, percent-escapes. Pure. */
 #include "text.h"
 #include "http/server.h"
-#include <stdio.h>
 #include <time.h>
 
 const char *http_reason(int status) {
@@ -60,18 +59,30 @@ const char *http_reason(int status) {
     return "Unknown";
 }
 
+static char *two_digits(char *to, int v) {
+    to[0] = (char)('0' + v / 10 % 10);
+    to[1] = (char)('0' + v % 10);
+    return to + 2;
+}
+
+static void three_letters(char *to, const char *from) {
+    memcpy(to, from, 3);
+}
+
 void http_date(char out[HTTP_DATE_BYTES], int64_t unix_s) {
-    static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     time_t t = (time_t)unix_s;
     struct tm tm;
     if (!gmtime_r(&t, &tm))
         memset(&tm, 0, sizeof tm);
-    snprintf(out, HTTP_DATE_BYTES, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[(unsigned)tm.tm_wday % 7],
-             (unsigned)tm.tm_mday % 100, months[(unsigned)tm.tm_mon % 12],
-             (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
-             (unsigned)tm.tm_sec % 100);
+    memcpy(out, "xxx, 00 xxx 0000 00:00:00 GMT", HTTP_DATE_BYTES);
+    three_letters(out, days + tm.tm_wday % 7 * 3);
+    two_digits(out + 5, tm.tm_mday);
+    three_letters(out + 8, months + tm.tm_mon % 12 * 3);
+    two_digits(two_digits(out + 12, (tm.tm_year + 1900) / 100), tm.tm_year + 1900);
+    two_digits(out + 17, tm.tm_hour);
+    two_digits(out + 20, tm.tm_min);
+    two_digits(out + 23, tm.tm_sec);
 }
 
 static int hex_digit(char c) {
