@@ -40,16 +40,25 @@ static bool is_hex(char c) {
 static const char *check_escape(struct scan *s, const char *p) {
     if (++p == s->end)
         return fail(s, p, END);
-    if (*p == 'u') {
+    switch (*p) {
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+        return p + 1;
+    case 'u':
         for (int i = 0; i < 4; i++) {
             if (++p == s->end || !is_hex(*p))
                 return fail(s, p, "invalid \\u escape in a string");
         }
         return p + 1;
-    }
-    if (*p == '\0' || !strchr("\"\\/bfnrt", *p))
+    default:
         return fail(s, p, "invalid escape in a string");
-    return p + 1;
+    }
 }
 
 /* Three bytes, the bulk of East Asian text, in one look: the leading bits, then neither overlong nor
