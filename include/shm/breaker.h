@@ -25,10 +25,14 @@ struct breaker_change {
     enum breaker_state from, to;
     uint64_t open_for_ms;
 };
-/* unit: a random number in [0,1) for the jitter. Does not record health: health_record() does. */
+/* unit: a random number in [0,1) for the jitter. Does not record health: health_record() does, and must be called
+ * before this for error_rate to see it. The first opening takes open_for_ms; jitter makes the later ones up to a quarter
+ * shorter than doubled. changed is true in exactly one process per change. Calls that began before it opened change
+ * nothing when they end (PASS while OPEN or HALF_OPEN). OPEN becomes HALF_OPEN in breaker_ask(), when asked. */
 struct breaker_change breaker_done(struct shm *s, uint32_t entity, const struct breaker_rule *r, enum breaker_pass pass,
                                    enum outcome o, uint64_t now_ns, double unit);
+/* *retry_in_ns (may be NULL): of an open one, until it may be probed; else, and when that is past, 0. */
 enum breaker_state breaker_state(const struct shm *s, uint32_t entity, uint64_t *retry_in_ns, uint64_t now_ns);
-void breaker_reset(struct shm *s, uint32_t entity);
+void breaker_reset(struct shm *s, uint32_t entity); /* closed; errors of before do not open it again */
 const char *breaker_state_name(enum breaker_state st); /* "closed", "open", "half_open" */
 #endif

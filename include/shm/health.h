@@ -1,5 +1,8 @@
 /* Health of an entity: a score from 0 to 100 from latency (EWMA against its own slow baseline), errors in a sliding
- * window and failures in a row. Every word is one atomic. */
+ * window and failures in a row. Every word is one atomic.
+ *   score = 100 * (1 - error rate) * latency factor * (1 - failures in a row / 10)
+ * latency factor: 1 up to 1.5 times the baseline, falling in a line to 0.5 at 4 times. The window is sharp to an eighth
+ * (not below 1 s), and 512 s at most. OUTCOME_NEUTRAL is not recorded; the latency of failures is not averaged. */
 #ifndef PENSTOCK_SHM_HEALTH_H
 #define PENSTOCK_SHM_HEALTH_H
 #include "shm/breaker.h"

@@ -17,11 +17,14 @@ struct index_entry {
     uint64_t created_wall_ms;
 };
 bool index_find(struct shm *s, const uint8_t key[INDEX_KEY], int64_t wall_ms, struct index_entry *out); /* marks it used */
-/* Worker: the value lies in my ring at pos. Refused (false) when the epoch has moved on since `epoch` was read. */
+bool index_peek(const struct shm *s, const uint8_t key[INDEX_KEY], struct index_entry *out); /* does not; also expired */
+/* Worker: the value lies in my ring at pos. Refused (false) when the epoch has moved on since `epoch` was read, or the
+ * set is being written by others all the while. created_wall_ms must be now: it is also the first use. */
 bool index_put(struct shm *s, const struct index_entry *e, uint64_t epoch);
 /* Scribe: after the commit. False when the entry is gone or another by now (then the stored value is rubbish). */
 bool index_stored(struct shm *s, const uint8_t key[INDEX_KEY], uint32_t slot, uint64_t pos);
-/* Scribe at start: an entry found in LMDB. */
+/* Scribe at start: an entry found in LMDB. True when the key is in the index now (what was there already stays); false
+ * when it has expired or its set is full of what was used later: the stored value is rubbish then. */
 bool index_restore(struct shm *s, const struct index_entry *e);
 bool index_drop(struct shm *s, const uint8_t key[INDEX_KEY]);
 struct index_filter {
@@ -32,6 +35,10 @@ struct index_filter {
 uint64_t index_clear(struct shm *s, const struct index_filter *f);
 /* Scribe: the least recently used of a sample, to evict when the store is over its size. False: empty. */
 bool index_victim(struct shm *s, struct index_entry *out);
+/* Drops it if it is still the same entry (a worker may have put a new one), and counts an eviction. */
+bool index_evict(struct shm *s, const struct index_entry *victim);
+/* Scribe, now and then and after a worker's death: puts right the totals that a killed process left wrong. */
+void index_recount(struct shm *s);
 struct index_totals {
     uint64_t entries, bytes, evictions, expired;
 };

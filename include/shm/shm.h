@@ -30,9 +30,10 @@ enum entity_kind {
     ENTITY_MODEL,       /* the model name asked for (configured names only: a bounded set) */
     ENTITY_TENANT,
 };
-/* Found or made (any process, CAS). SHM_NONE when the table is full: the caller goes without state for it. */
+/* Found or made (any process, CAS). SHM_NONE when the table is full: the caller goes without state for it, and every
+ * function of this room takes it for an entity without limits that remembers nothing. */
 uint32_t shm_entity(struct shm *s, enum entity_kind kind, struct str name);
-/* Walks what exists: false when i is past the end. Names are cut at 95 bytes. */
+/* Walks what exists: false when i is past the end. Names are cut at 95 bytes. *kind 0: just being made, skip it. */
 bool shm_entity_at(const struct shm *s, uint32_t i, enum entity_kind *kind, struct str *name);
 uint32_t shm_entities(const struct shm *s);
 

@@ -37,7 +37,7 @@ uint32_t slot_high(const struct shm *s); /* slots ever used: [0, high) is worth 
 /* Gauges: requests in flight per entity (concurrency), and probes of a half-open breaker. */
 enum gauge { GAUGE_IN_FLIGHT, GAUGE_PROBES, GAUGE_KINDS };
 /* Takes one when fewer than cap are taken over all processes: exactly cap pass, whoever asks at once.
- * cap UINT64_MAX: always. */
+ * cap UINT64_MAX: always. Refused without a count of mine left behind. Dropping what was not taken is a bug (MUST). */
 bool gauge_take(struct shm *s, uint32_t entity, enum gauge g, uint64_t cap);
 void gauge_drop(struct shm *s, uint32_t entity, enum gauge g);
 uint64_t gauge_sum(const struct shm *s, uint32_t entity, enum gauge g);

@@ -1,0 +1,522 @@
+/* The index of the response cache: sets of eight entries, a writer's word for each set, readers that copy and
+ * check. A set's word is {sequence 32, writer 32}; the writer is 0, or {life 23, slot + 1 9} of the process
+ * that changes the set just now. When that process dies the master moves the life of its slot on, and the
+ * next who needs the set takes it over. Nothing is to be repaired then: an entry's `live` word is cleared
+ * before its other words are changed and set after them, so an entry is whole or it is none. */
+#include "base/clock.h"
+#include "base/hash.h"
+#include "layout.h"
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+#define TRIES_FIND 8   /* to find something: then it is a miss */
+#define TRIES_PUT  500 /* to change one entry: some hundred microseconds, then it is not cached */
+#define TRIES_WALK                                                                                           \
+    20000 /* to change what must be changed: outlasts any writer that is merely not running                  \
+           */
+
+/* --- a set's word --- */
+
+#define SLOT_BITS 9
+#define NO_SLOT   511U /* a process without a slot goes by its pid */
+#define LIFE_MASK ((1U << (32 - SLOT_BITS)) - 1)
+
+static uint32_t writer_me(const struct shm *s) {
+    if (s->slot == SHM_NONE)
+        return ((uint32_t)getpid() & LIFE_MASK) << SLOT_BITS | NO_SLOT;
+    return (s->life & LIFE_MASK) << SLOT_BITS | (s->slot + 1);
+}
+
+static bool writer_dead(const struct shm *s, uint32_t writer) {
+    uint32_t slot = writer & ((1U << SLOT_BITS) - 1), life = writer >> SLOT_BITS;
+    if (slot == NO_SLOT)
+        return kill((pid_t)life, 0) != 0 && errno == ESRCH;
+    return slot == 0 || slot > SHM_MAX_SLOTS || (atomic_load(&s->slots[slot - 1].life) & LIFE_MASK) != life;
+}
+
+static bool set_free(const struct shm *s, uint64_t lock) {
+    return (uint32_t)lock == 0 || writer_dead(s, (uint32_t)lock);
+}
+
+static uint64_t next_sequence(uint64_t lock) {
+    return ((lock >> 32) + 1) << 32;
+}
+
+/* False when another process kept it for all the tries. */
+static bool set_lock(struct shm *s, struct shm_set *set, unsigned tries) {
+    for (unsigned i = 0; i < tries; i++) {
+        uint64_t was = atomic_load_explicit(&set->lock, memory_order_relaxed);
+        if (set_free(s, was) &&
+            atomic_compare_exchange_strong_explicit(&set->lock, &was, next_sequence(was) | writer_me(s),
+                                                    memory_order_acquire, memory_order_relaxed)) {
+            atomic_thread_fence(memory_order_release); /* no change is seen before the word */
+            return true;
+        }
+        shm_backoff(i);
+    }
+    return false;
+}
+
+static void set_unlock(struct shm_set *set) {
+    uint64_t was = atomic_load_explicit(&set->lock, memory_order_relaxed);
+    atomic_store_explicit(&set->lock, next_sequence(was), memory_order_release);
+}
+
+/* --- which sets there are --- */
+
+static uint64_t key_word(const uint8_t key[INDEX_KEY], int i) {
+    uint64_t w;
+    memcpy(&w, key + (size_t)i * sizeof w, sizeof w);
+    return w;
+}
+
+static uint32_t set_number(const uint8_t key[INDEX_KEY]) {
+    return (uint32_t)(key_word(key, 0) % INDEX_SETS);
+}
+
+static uint32_t tag_of(const uint8_t key[INDEX_KEY]) {
+    return (uint32_t)key_word(key, 1);
+}
+
+/* To look into a page is to make it: sets that were never written are left alone. */
+static bool set_known(const struct shm *s, uint32_t n) {
+    return atomic_load(&s->set_used[n / 64]) >> (n % 64) & 1;
+}
+
+/* Before the epoch or the walk is read: see index_clear() and index_recount(). */
+static void set_make_known(struct shm *s, uint32_t n) {
+    if (!set_known(s, n))
+        atomic_fetch_or(&s->set_used[n / 64], (uint64_t)1 << (n % 64));
+}
+
+/* The next known set from n on, or INDEX_SETS. */
+static uint32_t set_next(const struct shm *s, uint32_t n) {
+    while (n < INDEX_SETS) {
+        uint64_t rest = atomic_load(&s->set_used[n / 64]) >> (n % 64);
+        if (rest)
+            return n + (uint32_t)__builtin_ctzll(rest);
+        n = (n / 64 + 1) * 64;
+    }
+    return INDEX_SETS;
+}
+
+/* --- entries. Words are relaxed: the set's word and `live` order them --- */
+
+static uint64_t get(word *w) {
+    return atomic_load_explicit(w, memory_order_relaxed);
+}
+
+static void put(word *w, uint64_t v) {
+    atomic_store_explicit(w, v, memory_order_relaxed);
+}
+
+#define PLACE_STORED ((uint64_t)1 << 32)
+
+static void cell_read(struct shm_cell *c, struct index_entry *out) {
+    for (int i = 0; i < INDEX_KEY / 8; i++) {
+        uint64_t w = get(&c->key[i]);
+        memcpy(out->key + (size_t)i * sizeof w, &w, sizeof w);
+    }
+    uint64_t place = get(&c->place);
+    out->stored = (place & PLACE_STORED) != 0;
+    out->slot = (uint32_t)place;
+    out->pos = get(&c->pos);
+    out->bytes = get(&c->bytes);
+    out->expires_wall_ms = (int64_t)get(&c->expires_wall_ms);
+    out->model_hash = get(&c->model_hash);
+    out->owner_hash = get(&c->owner_hash);
+    out->created_wall_ms = get(&c->created_wall_ms);
+}
+
+static bool cell_is(struct shm_cell *c, const uint8_t key[INDEX_KEY]) {
+    for (int i = 0; i < INDEX_KEY / 8; i++) {
+        if (get(&c->key[i]) != key_word(key, i))
+            return false;
+    }
+    return true;
+}
+
+static bool cell_expired(struct shm_cell *c, int64_t wall_ms) {
+    return (int64_t)get(&c->expires_wall_ms) <= wall_ms;
+}
+
+/* The entry of this key in a set: its way, or -1. */
+static int set_find(struct shm_set *st, const uint8_t key[INDEX_KEY], uint64_t epoch) {
+    for (int i = 0; i < INDEX_WAYS; i++) {
+        if (atomic_load_explicit(&st->tag[i], memory_order_relaxed) != tag_of(key))
+            continue;
+        struct shm_cell *c = &st->cell[i];
+        if (atomic_load_explicit(&c->live, memory_order_acquire) == epoch && cell_is(c, key))
+            return i;
+    }
+    return -1;
+}
+
+/* --- totals: all cells with a live word, of whatever epoch. Only under the set's lock --- */
+
+static void total_add(struct shm *s, struct shm_set *st, uint64_t entries, uint64_t bytes) {
+    uint64_t side = get(&st->walk) & 1;
+    atomic_fetch_add_explicit(&s->head->index.entries[side], entries, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->head->index.bytes[side], bytes, memory_order_relaxed);
+}
+
+static void cell_empty(struct shm *s, struct shm_set *st, struct shm_cell *c) {
+    if (get(&c->live) == 0)
+        return;
+    put(&c->live, 0);
+    atomic_thread_fence(
+        memory_order_release); /* a cell with new words is never seen with the old live word */
+    total_add(s, st, (uint64_t)0 - 1, (uint64_t)0 - get(&c->bytes));
+}
+
+static void cell_write(struct shm *s, struct shm_set *st, int way, const struct index_entry *e,
+                       uint64_t epoch) {
+    struct shm_cell *c = &st->cell[way];
+    cell_empty(s, st, c);
+    atomic_store_explicit(&st->tag[way], tag_of(e->key), memory_order_relaxed);
+    for (int i = 0; i < INDEX_KEY / 8; i++)
+        put(&c->key[i], key_word(e->key, i));
+    put(&c->used, e->created_wall_ms);
+    put(&c->expires_wall_ms, (uint64_t)e->expires_wall_ms);
+    put(&c->bytes, e->bytes);
+    put(&c->place, (e->stored ? PLACE_STORED : 0) | e->slot);
+    put(&c->pos, e->pos);
+    put(&c->model_hash, e->model_hash);
+    put(&c->owner_hash, e->owner_hash);
+    put(&c->created_wall_ms, e->created_wall_ms);
+    atomic_store_explicit(&c->live, epoch, memory_order_release);
+    total_add(s, st, 1, e->bytes);
+}
+
+/* A set that is written for the first time belongs to the walk under way: counted by it or after it. */
+static void set_join_walk(struct shm *s, struct shm_set *st) {
+    if (get(&st->walk) == 0)
+        put(&st->walk, atomic_load(&s->head->index.walk));
+}
+
+static struct shm_set *lock_for_key(struct shm *s, const uint8_t key[INDEX_KEY], bool make) {
+    uint32_t n = set_number(key);
+    if (make)
+        set_make_known(s, n);
+    else if (!set_known(s, n))
+        return NULL;
+    if (!set_lock(s, &s->sets[n], TRIES_PUT))
+        return NULL;
+    if (make)
+        set_join_walk(s, &s->sets[n]);
+    return &s->sets[n];
+}
+
+/* --- finding --- */
+
+static void count(word *w) {
+    atomic_fetch_add_explicit(w, 1, memory_order_relaxed);
+}
+
+/* One way to the entry for all who only look. *way: where it was. */
+static bool look(const struct shm *s, const uint8_t key[INDEX_KEY], struct index_entry *out, int *way) {
+    uint32_t n = set_number(key);
+    if (!set_known(s, n))
+        return false;
+    struct shm_set *st = &s->sets[n];
+    for (unsigned i = 0; i < TRIES_FIND; i++) {
+        uint64_t before = atomic_load_explicit(&st->lock, memory_order_acquire);
+        if (set_free(s, before)) {
+            *way = set_find(st, key, shm_cache_epoch(s));
+            if (*way >= 0)
+                cell_read(&st->cell[*way], out);
+            atomic_thread_fence(memory_order_acquire);
+            if (get(&st->lock) == before)
+                return *way >= 0;
+        }
+        shm_backoff(i);
+    }
+    return false;
+}
+
+static void drop_expired(struct shm *s, const uint8_t key[INDEX_KEY], int64_t wall_ms) {
+    struct shm_set *st = lock_for_key(s, key, false);
+    if (!st)
+        return;
+    int way = set_find(st, key, shm_cache_epoch(s));
+    if (way >= 0 && cell_expired(&st->cell[way], wall_ms)) {
+        cell_empty(s, st, &st->cell[way]);
+        count(&s->head->index.expired);
+    }
+    set_unlock(st);
+}
+
+bool index_find(struct shm *s, const uint8_t key[INDEX_KEY], int64_t wall_ms, struct index_entry *out) {
+    int way;
+    if (!look(s, key, out, &way))
+        return false;
+    if (out->expires_wall_ms <= wall_ms) {
+        drop_expired(s, key, wall_ms);
+        return false;
+    }
+    /* Without the lock: at worst another entry that has just come into this place is taken for used. */
+    word *used = &s->sets[set_number(key)].cell[way].used;
+    if (get(used) < (uint64_t)wall_ms)
+        put(used, (uint64_t)wall_ms);
+    return true;
+}
+
+bool index_peek(const struct shm *s, const uint8_t key[INDEX_KEY], struct index_entry *out) {
+    int way;
+    return look(s, key, out, &way);
+}
+
+/* --- changing --- */
+
+/* Where a new entry goes: its own place, else an empty one, else the least recently used. */
+static int way_for(struct shm_set *st, const struct index_entry *e, uint64_t epoch) {
+    int way = set_find(st, e->key, epoch), oldest = 0;
+    if (way >= 0)
+        return way;
+    for (int i = 0; i < INDEX_WAYS; i++) {
+        struct shm_cell *c = &st->cell[i];
+        if (get(&c->live) != epoch || cell_expired(c, (int64_t)e->created_wall_ms))
+            return i;
+        if (get(&c->used) < get(&st->cell[oldest].used))
+            oldest = i;
+    }
+    return oldest;
+}
+
+static void count_loss(struct shm *s, struct shm_cell *c, const struct index_entry *by, uint64_t epoch) {
+    if (get(&c->live) != epoch || cell_is(c, by->key))
+        return;
+    bool expired = cell_expired(c, (int64_t)by->created_wall_ms);
+    count(expired ? &s->head->index.expired : &s->head->index.evictions);
+}
+
+/* The epoch is looked at once more after the entry stands: a clearing bumps it and then goes through the
+ * sets, so either it finds this entry, or the bump is seen here. */
+static bool write_entry(struct shm *s, struct shm_set *st, const struct index_entry *e, uint64_t epoch) {
+    int way = way_for(st, e, epoch);
+    count_loss(s, &st->cell[way], e, epoch);
+    cell_write(s, st, way, e, epoch);
+    bool ok = shm_cache_epoch(s) == epoch;
+    if (!ok)
+        cell_empty(s, st, &st->cell[way]);
+    return ok;
+}
+
+bool index_put(struct shm *s, const struct index_entry *e, uint64_t epoch) {
+    if (shm_cache_epoch(s) != epoch)
+        return false;
+    struct shm_set *st = lock_for_key(s, e->key, true);
+    if (!st)
+        return false;
+    bool ok = write_entry(s, st, e, epoch);
+    set_unlock(st);
+    return ok;
+}
+
+static bool same_place(struct shm_cell *c, bool stored, uint32_t slot, uint64_t pos) {
+    return get(&c->place) == ((stored ? PLACE_STORED : 0) | slot) && get(&c->pos) == pos;
+}
+
+bool index_stored(struct shm *s, const uint8_t key[INDEX_KEY], uint32_t slot, uint64_t pos) {
+    struct shm_set *st = lock_for_key(s, key, false);
+    if (!st)
+        return false;
+    int way = set_find(st, key, shm_cache_epoch(s));
+    bool ok = way >= 0 && same_place(&st->cell[way], false, slot, pos);
+    if (ok)
+        put(&st->cell[way].place, PLACE_STORED | slot);
+    set_unlock(st);
+    return ok;
+}
+
+/* What is already there was put by a worker or survived the scribe, and is at least as new. Where a set is
+ * full of what was used later, the entry from the store gives way. */
+bool index_restore(struct shm *s, const struct index_entry *e) {
+    uint64_t epoch = shm_cache_epoch(s);
+    if (e->expires_wall_ms <= clock_wall_ms())
+        return false;
+    struct shm_set *st = lock_for_key(s, e->key, true);
+    if (!st)
+        return false;
+    bool ok = set_find(st, e->key, epoch) >= 0;
+    if (!ok) {
+        struct shm_cell *c = &st->cell[way_for(st, e, epoch)];
+        bool taken = get(&c->live) == epoch && !cell_expired(c, clock_wall_ms());
+        struct index_entry stored = *e;
+        stored.stored = true;
+        ok = !(taken && get(&c->used) > e->created_wall_ms) && write_entry(s, st, &stored, epoch);
+    }
+    set_unlock(st);
+    return ok;
+}
+
+bool index_drop(struct shm *s, const uint8_t key[INDEX_KEY]) {
+    struct shm_set *st = lock_for_key(s, key, false);
+    if (!st)
+        return false;
+    int way = set_find(st, key, shm_cache_epoch(s));
+    if (way >= 0)
+        cell_empty(s, st, &st->cell[way]);
+    set_unlock(st);
+    return way >= 0;
+}
+
+bool index_evict(struct shm *s, const struct index_entry *victim) {
+    struct shm_set *st = lock_for_key(s, victim->key, false);
+    if (!st)
+        return false;
+    int way = set_find(st, victim->key, shm_cache_epoch(s));
+    struct shm_cell *c = way >= 0 ? &st->cell[way] : NULL;
+    bool ok = c && same_place(c, victim->stored, victim->slot, victim->pos) &&
+              get(&c->created_wall_ms) == victim->created_wall_ms;
+    if (ok) {
+        cell_empty(s, st, c);
+        count(&s->head->index.evictions);
+    }
+    set_unlock(st);
+    return ok;
+}
+
+/* --- clearing --- */
+
+static bool matches(struct shm_cell *c, const struct index_filter *f) {
+    return (f->model_hash == 0 || get(&c->model_hash) == f->model_hash) &&
+           (f->owner_hash == 0 || get(&c->owner_hash) == f->owner_hash) &&
+           (f->older_than_wall_ms == 0 || get(&c->created_wall_ms) < f->older_than_wall_ms);
+}
+
+/* Takes what matches of one epoch out of all sets. Entries that had expired go too, but nobody misses them.
+ */
+static uint64_t walk_out(struct shm *s, const struct index_filter *f, uint64_t epoch) {
+    uint64_t n = 0;
+    int64_t wall_ms = clock_wall_ms();
+    for (uint32_t i = set_next(s, 0); i < INDEX_SETS; i = set_next(s, i + 1)) {
+        struct shm_set *st = &s->sets[i];
+        if (!set_lock(s, st, TRIES_WALK))
+            continue;
+        for (int way = 0; way < INDEX_WAYS; way++) {
+            struct shm_cell *c = &st->cell[way];
+            if (get(&c->live) != epoch || !matches(c, f))
+                continue;
+            n += !cell_expired(c, wall_ms);
+            cell_empty(s, st, c);
+        }
+        set_unlock(st);
+    }
+    return n;
+}
+
+uint64_t index_clear(struct shm *s, const struct index_filter *f) {
+    bool all = f->model_hash == 0 && f->owner_hash == 0 && f->older_than_wall_ms == 0;
+    /* After the bump no process finds any of them; the walk is for the count and the totals. */
+    uint64_t epoch = all ? atomic_fetch_add(&s->head->cache_epoch, 1) : shm_cache_epoch(s);
+    return walk_out(s, f, epoch);
+}
+
+/* --- evicting --- */
+
+#define SAMPLE_SETS 8
+
+struct victim {
+    struct index_entry e;
+    uint64_t used;
+    bool any;
+};
+
+/* What is stored goes first: the store is what is too large. */
+static bool better(const struct victim *v, struct shm_cell *c) {
+    bool stored = (get(&c->place) & PLACE_STORED) != 0;
+    if (!v->any)
+        return true;
+    return stored != v->e.stored ? stored : get(&c->used) < v->used;
+}
+
+static void sample(struct shm *s, uint32_t n, uint64_t epoch, struct victim *v) {
+    struct shm_set *st = &s->sets[n];
+    if (!set_lock(s, st, TRIES_PUT))
+        return;
+    for (int way = 0; way < INDEX_WAYS; way++) {
+        struct shm_cell *c = &st->cell[way];
+        if (get(&c->live) == epoch && better(v, c)) {
+            cell_read(c, &v->e);
+            v->used = get(&c->used);
+            v->any = true;
+        }
+    }
+    set_unlock(st);
+}
+
+/* From a random set on: SAMPLE_SETS that have been used, and on until one has an entry at all. */
+bool index_victim(struct shm *s, struct index_entry *out) {
+    struct victim v = {.any = false};
+    uint64_t epoch = shm_cache_epoch(s);
+    uint32_t start = (uint32_t)(random_u64() % INDEX_SETS), seen = 0;
+    for (int half_ = 0; half_ < 2; half_++) { /* from start to the end, then from the beginning to start */
+        uint32_t from = half_ ? 0 : start, to = half_ ? start : INDEX_SETS;
+        for (uint32_t n = set_next(s, from); n < to && (seen < SAMPLE_SETS || !v.any);
+             n = set_next(s, n + 1)) {
+            sample(s, n, epoch, &v);
+            seen++;
+        }
+    }
+    if (v.any)
+        *out = v.e;
+    return v.any;
+}
+
+/* --- totals ---
+ *
+ * A process killed between changing an entry and adding to the totals leaves them wrong. So there are two of
+ * each, and a set's walk number says by its last bit which of them it adds to. A recount goes through the
+ * sets, and moves what each really holds from the old to the new. What is left of the old in the end was
+ * never there. At any time the sum of the two is the total, so that nobody waits. */
+
+static void set_recount(struct shm *s, struct shm_set *st, uint64_t walk) {
+    uint64_t entries = 0, bytes = 0, epoch = shm_cache_epoch(s);
+    if (get(&st->walk) == walk)
+        return;
+    for (int way = 0; way < INDEX_WAYS; way++) {
+        struct shm_cell *c = &st->cell[way];
+        if (get(&c->live) < epoch)
+            cell_empty(s, st, c); /* of a clearing that was killed */
+        entries += get(&c->live) != 0;
+        bytes += get(&c->live) ? get(&c->bytes) : 0;
+    }
+    total_add(s, st, (uint64_t)0 - entries, (uint64_t)0 - bytes);
+    put(&st->walk, walk);
+    total_add(s, st, entries, bytes);
+}
+
+void index_recount(struct shm *s) {
+    struct shm_index_totals *t = &s->head->index;
+    uint64_t walk = atomic_load(&t->walked) + 1;
+    bool complete = true;
+    atomic_store(&t->walk, walk); /* before the sets are listed: a set not in the list has seen it */
+    for (uint32_t i = set_next(s, 0); i < INDEX_SETS; i = set_next(s, i + 1)) {
+        if (!set_lock(s, &s->sets[i], TRIES_WALK)) {
+            complete = false; /* goes on with it the next time */
+            continue;
+        }
+        set_recount(s, &s->sets[i], walk);
+        set_unlock(&s->sets[i]);
+    }
+    if (!complete)
+        return;
+    atomic_store(&t->entries[(walk - 1) & 1], 0);
+    atomic_store(&t->bytes[(walk - 1) & 1], 0);
+    atomic_store(&t->walked, walk);
+}
+
+static uint64_t total(word two[2]) {
+    uint64_t sum = get(&two[0]) + get(&two[1]);
+    return sum > UINT64_MAX / 2 ? 0 : sum; /* below zero, until the next recount */
+}
+
+void index_totals(const struct shm *s, struct index_totals *out) {
+    struct shm_index_totals *t = &s->head->index;
+    out->entries = total(t->entries);
+    out->bytes = total(t->bytes);
+    out->evictions = get(&t->evictions);
+    out->expired = get(&t->expired);
+}

@@ -1,0 +1,174 @@
+/* What lies in the segment, in which order. Tables that every process reads all the time are packed side by
+ * side, and what only some slots or entities use is spread so that untouched pages are never made: the
+ * segment is gigabytes of addresses and some hundred kilobytes of memory. Nothing here is ever memset: new
+ * pages are zero, and zero is everywhere the right beginning.
+ *
+ * Memory orders: release/acquire where a word publishes others (entity names, ring heads, index sets);
+ * seq_cst where two processes must not both miss each other (gauges, breaker probes, the sleeping scribe, the
+ * cache epoch); relaxed for statistics, and for words that stand for themselves (buckets, rests). */
+#ifndef PENSTOCK_SHM_LAYOUT_H
+#define PENSTOCK_SHM_LAYOUT_H
+#include "base/die.h"
+#include "shm/breaker.h"
+#include "shm/bucket.h"
+#include "shm/health.h"
+#include "shm/index.h"
+#include "shm/ring.h"
+#include "shm/shm.h"
+#include "shm/slot.h"
+#include "shm/stat.h"
+#include <stdatomic.h>
+
+#define SHM_LINE   64   /* bytes of a cache line: words of different writers are kept apart */
+#define SHM_PAGE   4096 /* of memory; only used to punch holes, and larger pages merely refuse */
+#define SHM_HANDLE 0x5348484EU
+
+typedef _Atomic uint64_t word;
+typedef _Atomic uint32_t half;
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "a lock could be held by the dead");
+_Static_assert(sizeof(word) == 8 && sizeof(half) == 4, "atomics must be bare words");
+
+#define STATUS_CLASSES 6 /* 499, 1xx .. 5xx */
+
+struct shm_stats {
+    word counter[STAT_COUNTERS_N];
+    word status[STATUS_CLASSES];
+};
+
+/* --- the head --- */
+
+struct shm_index_totals { /* see index_recount() for why there are two of them */
+    word entries[2], bytes[2];
+    word evictions, expired;
+    word walk, walked; /* number of the recount under way, and of the last one that came to its end */
+};
+
+struct shm_head {
+    uint64_t magic, version, layout, bytes, instance; /* written before the first fork, then only read */
+    _Alignas(SHM_LINE) word cache_epoch;
+    half slot_high, entities;
+    _Alignas(SHM_LINE) half scribe_asleep;
+    _Alignas(SHM_LINE) word fold_seq; /* odd while the master folds a slot into the past */
+    struct shm_stats past;
+    _Alignas(SHM_LINE) struct shm_index_totals index;
+};
+
+/* --- slots --- */
+
+struct shm_slot {
+    /* the master's */
+    _Alignas(SHM_LINE) half role;
+    half life; /* counts claims and releases: a writer (slot, life) is alive while it has not moved */
+    half pid, number, generation;
+    word started_wall_ms;
+    /* the process's own */
+    _Alignas(SHM_LINE) half state;
+    half connections, exchanges;
+    word heartbeat_ms;
+    struct shm_stats stats;
+    _Alignas(SHM_LINE) word ring_head; /* written so far */
+    _Alignas(SHM_LINE) word ring_done; /* the scribe's: released to readers so far ... */
+    word ring_free; /* ... and to the writer: follows ring_done once the pages are given back */
+};
+
+/* --- entities --- */
+
+#define ENTITY_NAME  96
+#define ENTITY_HINTS 16384 /* hash -> index, a shortcut only */
+
+struct shm_entity {
+    half published; /* 0, or the kind */
+    half length;
+    word name[ENTITY_NAME / sizeof(word)];
+};
+
+#define HEALTH_SCALES 3 /* windows are kept at three resolutions, see health.c */
+#define HEALTH_CELLS  8
+
+struct shm_state {
+    _Alignas(SHM_LINE) word bucket[BUCKET_KINDS];
+    word rest;
+    word breaker;
+    word latency;  /* two floats: EWMA of the whole, of the first byte */
+    word baseline; /* a float and how many samples made it */
+    word last_wall_ms;
+    half failures_in_a_row;
+    _Alignas(SHM_LINE) word counter[ENTITY_COUNTERS_N];
+    _Alignas(SHM_LINE) word cell[HEALTH_SCALES][HEALTH_CELLS];
+};
+
+struct shm_hist {
+    word count[HIST_BUCKETS];
+    word sum_ms;
+};
+
+/* --- the cache index --- */
+
+#define INDEX_SETS 8192
+#define INDEX_WAYS 8
+
+struct shm_cell {
+    word live; /* 0: empty; else the epoch it was made in. Cleared first and set last by whoever writes */
+    word used; /* wall ms of its last use; may be written without the set's lock */
+    word key[INDEX_KEY / sizeof(word)];
+    word expires_wall_ms, bytes, place, pos, model_hash, owner_hash, created_wall_ms;
+    word spare[2];
+};
+
+struct shm_set {
+    word lock; /* sequence and writer, see index.c */
+    half tag[INDEX_WAYS];
+    word walk;
+    word spare[2];
+    struct shm_cell cell[INDEX_WAYS];
+};
+_Static_assert(sizeof(struct shm_set) == 1024, "a set must not straddle pages");
+
+/* --- the handle --- */
+
+struct shm {
+    uint32_t handle;
+    uint32_t slot, life; /* mine, or SHM_NONE */
+    int wake_fd;
+    unsigned char *base;
+    size_t bytes;
+    size_t ring_bytes; /* at most so many bytes wait in a ring; its area is twice that, see ring.c */
+    struct shm_head *head;
+    struct shm_slot *slots;
+    word *entity_hash;
+    half *entity_hint;
+    struct shm_entity *entity;
+    struct shm_state *state;
+    struct shm_hist *hist;
+    half *gauges;
+    word *set_used; /* a bit for each set that was ever written: walks leave the others untouched */
+    struct shm_set *sets;
+    unsigned char *rings;
+};
+
+/* SHM_NONE (the table was full) has no state: nothing is limited, nothing is remembered. */
+static inline struct shm_state *state_of(const struct shm *s, uint32_t entity) {
+    return entity < SHM_MAX_ENTITIES ? s->state + entity : NULL;
+}
+
+static inline void cpu_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+/* Waiting for another process for an instant: spins first, then lets others run (it may need this very CPU).
+ */
+void shm_backoff(unsigned tries);
+
+/* Folds and empties a dead slot's counters. Master only. */
+void stat_fold(struct shm *s, uint32_t slot);
+
+/* Requests and errors of the last window_ms, only in cells that began at since_ms or later. */
+struct health_count {
+    uint64_t requests, errors;
+};
+struct health_count health_count(const struct shm *s, uint32_t entity, uint64_t window_ms, uint64_t since_ms,
+                                 uint64_t now_ns);
+#endif

@@ -1,0 +1,256 @@
+/* Making the segment, and the table of entities. The table only grows: an entity is an index that stays what
+ * it is for the life of the segment, so that processes of all generations mean the same by it. */
+#include "base/hash.h"
+#include "layout.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SHM_MAGIC   0x6B636F74736E6570U /* "penstock" */
+#define SHM_VERSION 1
+#define RING_MIN    ((size_t)4 * SHM_PAGE)
+#define RING_MAX    ((size_t)1 << 30)
+
+/* --- layout --- */
+
+enum part {
+    PART_HEAD,
+    PART_SLOTS,
+    PART_HASHES,
+    PART_HINTS,
+    PART_ENTITIES,
+    PART_STATES,
+    PART_HISTS,
+    PART_GAUGES,
+    PART_USED,
+    PART_SETS,
+    PART_RINGS,
+    PARTS
+};
+
+struct layout {
+    size_t at[PARTS], bytes;
+    uint64_t hash;
+};
+
+static void layout_of(size_t ring_bytes, struct layout *l) {
+    const size_t size[PARTS] = {
+        [PART_HEAD] = sizeof(struct shm_head),
+        [PART_SLOTS] = SHM_MAX_SLOTS * sizeof(struct shm_slot),
+        [PART_HASHES] = SHM_MAX_ENTITIES * sizeof(word),
+        [PART_HINTS] = ENTITY_HINTS * sizeof(half),
+        [PART_ENTITIES] = SHM_MAX_ENTITIES * sizeof(struct shm_entity),
+        [PART_STATES] = SHM_MAX_ENTITIES * sizeof(struct shm_state),
+        [PART_HISTS] = SHM_MAX_ENTITIES * HIST_KINDS * sizeof(struct shm_hist),
+        [PART_GAUGES] = (size_t)SHM_MAX_SLOTS * SHM_MAX_ENTITIES * GAUGE_KINDS * sizeof(half),
+        [PART_USED] = INDEX_SETS / 8,
+        [PART_SETS] = INDEX_SETS * sizeof(struct shm_set),
+        [PART_RINGS] = SHM_MAX_SLOTS * 2 * ring_bytes,
+    };
+    size_t at = 0;
+    for (int i = 0; i < PARTS; i++) {
+        l->at[i] = at;
+        at += (size[i] + SHM_PAGE - 1) / SHM_PAGE * SHM_PAGE;
+    }
+    l->bytes = at;
+    l->hash = hash64_more(hash64(size, sizeof size), l->at, sizeof l->at);
+}
+
+static void layout_apply(struct shm *s, const struct layout *l) {
+    s->head = (void *)(s->base + l->at[PART_HEAD]);
+    s->slots = (void *)(s->base + l->at[PART_SLOTS]);
+    s->entity_hash = (void *)(s->base + l->at[PART_HASHES]);
+    s->entity_hint = (void *)(s->base + l->at[PART_HINTS]);
+    s->entity = (void *)(s->base + l->at[PART_ENTITIES]);
+    s->state = (void *)(s->base + l->at[PART_STATES]);
+    s->hist = (void *)(s->base + l->at[PART_HISTS]);
+    s->gauges = (void *)(s->base + l->at[PART_GAUGES]);
+    s->set_used = (void *)(s->base + l->at[PART_USED]);
+    s->sets = (void *)(s->base + l->at[PART_SETS]);
+    s->rings = s->base + l->at[PART_RINGS];
+}
+
+/* --- the segment --- */
+
+static void *fail(char err[256], const char *what) {
+    snprintf(err, 256, "shared memory: %s: %s", what, strerror(errno));
+    return NULL;
+}
+
+/* The descriptor is not kept: whoever may use the segment has the mapping, and nobody else shall. */
+static void *map_new(size_t bytes, char err[256]) {
+    int fd = memfd_create("penstock", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return fail(err, "memfd_create");
+    void *base = NULL;
+    if (ftruncate(fd, (off_t)bytes) != 0)
+        fail(err, "ftruncate");
+    else if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+        fail(err, "F_ADD_SEALS");
+    else if ((base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0)) ==
+             MAP_FAILED)
+        base = fail(err, "mmap");
+    close(fd);
+    return base;
+}
+
+struct shm *shm_create(size_t ring_bytes, char err[256]) {
+    if (ring_bytes < RING_MIN || ring_bytes > RING_MAX || (ring_bytes & (ring_bytes - 1)) != 0) {
+        snprintf(err, 256, "shared memory: a ring of %zu bytes: must be a power of two from %zu to %zu",
+                 ring_bytes, RING_MIN, RING_MAX);
+        return NULL;
+    }
+    struct layout l;
+    layout_of(ring_bytes, &l);
+    int wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (wake_fd < 0)
+        return fail(err, "eventfd");
+    void *base = map_new(l.bytes, err);
+    if (!base) {
+        close(wake_fd);
+        return NULL;
+    }
+    (void)madvise(base, l.bytes, MADV_DONTDUMP); /* answers and usage of clients have no place in a core */
+    struct shm *s = mem_alloc(sizeof *s);
+    *s = (struct shm){
+        .handle = SHM_HANDLE, .slot = SHM_NONE, .wake_fd = wake_fd, .base = base, .bytes = l.bytes};
+    s->ring_bytes = ring_bytes;
+    layout_apply(s, &l);
+    *s->head =
+        (struct shm_head){.magic = SHM_MAGIC, .version = SHM_VERSION, .layout = l.hash, .bytes = l.bytes};
+    while (s->head->instance == 0)
+        random_bytes(&s->head->instance, sizeof s->head->instance);
+    atomic_store(&s->head->cache_epoch, 1); /* 0 marks an empty cell of the index ... */
+    atomic_store(&s->head->index.walk, 1);  /* ... and a set that was never written */
+    atomic_store(&s->head->index.walked, 1);
+    return s;
+}
+
+void shm_free(struct shm *s) {
+    if (!s)
+        return;
+    MUST(s->handle == SHM_HANDLE);
+    munmap(s->base, s->bytes);
+    close(s->wake_fd);
+    s->handle = 0;
+    mem_free(s);
+}
+
+uint64_t shm_instance(const struct shm *s) {
+    return s->head->instance;
+}
+
+size_t shm_bytes(const struct shm *s) {
+    return s->bytes;
+}
+
+uint64_t shm_cache_epoch(const struct shm *s) {
+    return atomic_load(&s->head->cache_epoch);
+}
+
+void shm_backoff(unsigned tries) {
+    if (tries >= 8) {
+        sched_yield();
+        return;
+    }
+    for (unsigned i = 0; i < 1U << tries; i++)
+        cpu_pause();
+}
+
+/* --- entities ---
+ *
+ * The array of hashes is the truth: an entity is claimed by putting its hash into the first cell that is
+ * zero. Two processes that make the same entity go through the same cells in the same order, so they meet at
+ * the same zero cell, and the one that loses the CAS finds its own hash there: no entity is ever made twice.
+ * One killed after the claim leaves a cell without a name; whoever asks for that entity next writes the same
+ * name. The hints are a shortcut from a hash to its index. They may be incomplete or hold an index twice; a
+ * hint is always checked against the array. */
+
+#define HINT_PROBES 32
+
+static uint32_t hint_find(const struct shm *s, uint64_t hash) {
+    for (uint64_t i = 0; i < HINT_PROBES; i++) {
+        uint32_t hint =
+            atomic_load_explicit(&s->entity_hint[(hash + i) % ENTITY_HINTS], memory_order_acquire);
+        if (hint == 0)
+            break;
+        if (atomic_load_explicit(&s->entity_hash[hint - 1], memory_order_relaxed) == hash)
+            return hint - 1;
+    }
+    return SHM_NONE;
+}
+
+static void hint_add(struct shm *s, uint64_t hash, uint32_t entity) {
+    for (uint64_t i = 0; i < HINT_PROBES; i++) {
+        uint32_t was = 0;
+        half *hint = &s->entity_hint[(hash + i) % ENTITY_HINTS];
+        if (atomic_compare_exchange_strong_explicit(hint, &was, entity + 1, memory_order_release,
+                                                    memory_order_relaxed) ||
+            was == entity + 1)
+            return;
+    }
+}
+
+/* An index is only given out when the count covers it: slot_release() looks no further than the count. */
+static void cover(half *count, uint32_t at_least) {
+    uint32_t n = atomic_load(count);
+    while (n < at_least && !atomic_compare_exchange_weak(count, &n, at_least))
+        ;
+}
+
+static uint32_t entity_claim(struct shm *s, uint64_t hash) {
+    for (uint32_t i = 0; i < SHM_MAX_ENTITIES; i++) {
+        uint64_t is = atomic_load_explicit(&s->entity_hash[i], memory_order_relaxed);
+        if (is == 0 && atomic_compare_exchange_strong(&s->entity_hash[i], &is, hash))
+            is = hash;
+        if (is == hash) {
+            cover(&s->head->entities, i + 1);
+            hint_add(s, hash, i);
+            return i;
+        }
+    }
+    return SHM_NONE;
+}
+
+/* May be done by several at once: they write the same bytes. */
+static void entity_publish(struct shm_entity *e, enum entity_kind kind, struct str name) {
+    union {
+        char z[ENTITY_NAME];
+        uint64_t word[ENTITY_NAME / sizeof(uint64_t)];
+    } text = {.word = {0}};
+    str_copy(text.z, sizeof text.z, name);
+    for (size_t i = 0; i < sizeof text.word / sizeof text.word[0]; i++)
+        atomic_store_explicit(&e->name[i], text.word[i], memory_order_relaxed);
+    atomic_store_explicit(&e->length, (uint32_t)strlen(text.z), memory_order_relaxed);
+    atomic_store_explicit(&e->published, (uint32_t)kind, memory_order_release);
+}
+
+uint32_t shm_entity(struct shm *s, enum entity_kind kind, struct str name) {
+    uint64_t k = (uint64_t)kind;
+    uint64_t hash = hash64_more(hash64(&k, sizeof k), name.p, name.n);
+    uint32_t i = hint_find(s, hash);
+    if (i == SHM_NONE)
+        i = entity_claim(s, hash);
+    if (i != SHM_NONE && atomic_load_explicit(&s->entity[i].published, memory_order_relaxed) == 0)
+        entity_publish(&s->entity[i], kind, name);
+    return i;
+}
+
+uint32_t shm_entities(const struct shm *s) {
+    return atomic_load(&s->head->entities);
+}
+
+bool shm_entity_at(const struct shm *s, uint32_t i, enum entity_kind *kind, struct str *name) {
+    if (i >= shm_entities(s))
+        return false;
+    const struct shm_entity *e = &s->entity[i];
+    *kind = (enum entity_kind)atomic_load_explicit(&s->entity[i].published, memory_order_acquire);
+    *name = *kind ? str_make((const char *)e->name,
+                             atomic_load_explicit(&s->entity[i].length, memory_order_relaxed))
+                  : STR_NONE;
+    return true;
+}
