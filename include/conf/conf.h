@@ -224,6 +224,9 @@ struct conf_source {
 };
 /* Parses, checks, reads secrets. NULL and *errors (conf_errors_free) when anything is wrong. `warnings` are logged. */
 struct conf *conf_load(const struct conf_source *src, struct conf_errors *errors);
+/* The same of one text that includes nothing and reads no secret file: for tests and fuzzing. */
+struct conf *conf_load_text(const struct provider_kinds *kinds, const char *file, struct str text,
+                            struct conf_errors *errors);
 void conf_free(struct conf *c); /* wipes secrets */
 void conf_errors_free(struct conf_errors *e);
 

@@ -1,0 +1,381 @@
+/* Checks across options: names that must exist, names that must differ, circles, and an open door. */
+#include "base/die.h"
+#include "schema.h"
+
+/* ---- names ---- */
+
+const struct conf_provider *find_provider(const struct conf *c, struct str name) {
+    for (size_t i = 0; i < c->nproviders; i++)
+        if (name.n && kind_name_eq(str_of(c->providers[i].name), name))
+            return &c->providers[i];
+    return NULL;
+}
+
+static const char *provider_hint(const struct conf *c, struct str name, char hint[96]) {
+    struct nearest n;
+    nearest_init(&n, name);
+    for (size_t i = 0; i < c->nproviders; i++)
+        nearest_offer(&n, str_of(c->providers[i].name));
+    return nearest_hint(&n, hint);
+}
+
+static ptrdiff_t find_model(const struct conf *c, struct str name) {
+    for (size_t i = 0; i < c->nmodels; i++)
+        if (str_is(name, c->models[i].name))
+            return (ptrdiff_t)i;
+    return -1;
+}
+
+/* The length of the configured provider's name in front of "provider/model" or "provider.model", or 0. */
+static size_t provider_prefix(const struct conf *c, struct str id) {
+    for (size_t i = 1; i + 1 < id.n; i++)
+        if ((id.p[i] == '/' || id.p[i] == '.') && find_provider(c, str_make(id.p, i)))
+            return i;
+    return 0;
+}
+
+/* ---- providers ---- */
+
+static void check_key_of(struct load *l, const struct conf_provider *p, const struct at *at) {
+    const struct provider_kind *k = p->kind;
+    bool unset = p->nkeys == 0;
+    if (!k || !p->enabled)
+        return;
+    if (k->needs_key && unset) {
+        const char *names = k->env_keys ? k->env_keys : "";
+        load_error(l, at, "a provider of kind %s needs a key: give keys%s%s", k->name,
+                   *names ? ", or set one of " : "", names);
+    }
+    if (!*p->base_url && !node_get(at->node, "base_url") && !k->builtin && !(k->base_url && *k->base_url))
+        load_error(l, at, "a provider of kind %s needs a base_url", k->name);
+}
+
+static void check_providers(struct load *l, const struct at *list) {
+    const struct conf *c = l->c;
+    bool any = false;
+    for (size_t i = 0; i < c->nproviders; i++) {
+        struct at at = at_item(list, i), name = at_child(&at, "name");
+        const struct conf_provider *p = &c->providers[i], *same = find_provider(c, str_of(p->name));
+        if (same && same != p)
+            load_error(l, name.node ? &name : &at, "the name %s is taken by providers[%zu]", p->name,
+                       (size_t)(same - c->providers));
+        check_key_of(l, p, &at);
+        any = any || p->enabled;
+    }
+    if (c->nproviders && !any)
+        load_warn(l, list, "no provider is enabled");
+}
+
+/* ---- models ---- */
+
+static void check_target(struct load *l, struct conf_target *t, const struct at *at) {
+    const struct conf_provider *p = find_provider(l->c, str_of(t->provider));
+    struct at name = at_child(at, "provider");
+    char hint[96];
+    if (p) {
+        t->provider = p->name;
+        t->provider_index = (size_t)(p - l->c->providers);
+    } else if (*t->provider) {
+        load_error(l, &name, "there is no provider %s%s", t->provider,
+                   provider_hint(l->c, str_of(t->provider), hint));
+    }
+}
+
+static bool known_model(const struct conf *c, struct str id) {
+    return find_model(c, id) >= 0 || provider_prefix(c, id) > 0;
+}
+
+static void check_model_name(struct load *l, const struct at *at, struct str id) {
+    struct nearest n;
+    char hint[96];
+    if (id.n == 0 || known_model(l->c, id))
+        return;
+    nearest_init(&n, id);
+    for (size_t i = 0; i < l->c->nmodels; i++)
+        nearest_offer(&n, str_of(l->c->models[i].name));
+    load_error(l, at, "there is no model %.100s, nor a provider of that name before a / or .%s", id.p,
+               nearest_hint(&n, hint));
+}
+
+static void check_fallbacks(struct load *l, const struct at *at, const char *const *list, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        struct at here = at->node && at->node->kind == NODE_LIST ? at_item(at, i) : *at;
+        check_model_name(l, &here, str_of(list[i]));
+    }
+}
+
+static void check_models(struct load *l, const struct at *list) {
+    struct conf *c = l->c;
+    for (size_t i = 0; i < c->nmodels; i++) {
+        struct conf_model *m = &c->models[i];
+        struct at at = at_item(list, i), targets = at_child(&at, "targets"),
+                  fall = at_child(&at, "fallbacks");
+        struct at name = at_child(&at, "name");
+        ptrdiff_t first = find_model(c, str_of(m->name));
+        if (*m->name && (size_t)first != i)
+            load_error(l, name.node ? &name : &at, "the name %s is taken by models[%td]", m->name, first);
+        if (!node_get(at.node, "strategy"))
+            m->strategy = c->routing.default_strategy;
+        for (size_t t = 0; t < m->ntargets; t++) {
+            struct at target =
+                targets.node && targets.node->kind == NODE_LIST ? at_item(&targets, t) : targets;
+            check_target(l, &m->targets[t], &target);
+        }
+        check_fallbacks(l, &fall, m->fallbacks, m->nfallbacks);
+    }
+}
+
+static void check_rules(struct load *l, const struct at *list) {
+    for (size_t i = 0; i < l->c->nfallback_rules; i++) {
+        const struct conf_fallback_rule *r = &l->c->fallback_rules[i];
+        struct at at = at_item(list, i), model = at_child(&at, "model"),
+                  to = at_child(&at, "fallback_models");
+        if (!to.node)
+            to = at_child(&at, "fallbacks");
+        check_model_name(l, &model, str_of(r->model));
+        check_fallbacks(l, &to, r->fallbacks, r->nfallbacks);
+    }
+}
+
+/* ---- circles of fallbacks ---- */
+
+/* Model ids as numbers: models first, then each other id that some fallback names. Edges come from models and
+ * from rules. A walk in depth with an explicit stack; an edge back into the stack is a circle. */
+struct graph {
+    struct load *l;
+    const char **name;
+    unsigned char *state; /* 0 new, 1 on the stack, 2 done */
+    size_t n, max;
+};
+
+/* "openai.gpt-4" and "OpenAI/gpt-4" are one. */
+static const char *canonical(struct load *l, const char *id) {
+    struct str s = str_of(id);
+    size_t prefix = find_model(l->c, s) >= 0 ? 0 : provider_prefix(l->c, s);
+    if (!prefix)
+        return id;
+    const struct conf_provider *p = find_provider(l->c, str_make(s.p, prefix));
+    return arena_printf(l->scratch, "%s/%s", p->name, id + prefix + 1).p;
+}
+
+static size_t graph_node(struct graph *g, const char *id) {
+    const char *name = canonical(g->l, id);
+    for (size_t i = 0; i < g->n; i++)
+        if (strcmp(g->name[i], name) == 0)
+            return i;
+    MUST(g->n < g->max);
+    g->name[g->n] = name;
+    return g->n++;
+}
+
+/* The stack from `again` on, and back to it. */
+static void report_circle(struct graph *g, const size_t *stack, size_t depth, size_t again) {
+    struct load *l = g->l;
+    struct buf path;
+    size_t i = depth;
+    while (stack[i] != again)
+        i--;
+    buf_init(&path, 0);
+    for (; i <= depth; i++)
+        buf_printf(&path, "%s -> ", g->name[stack[i]]);
+    ptrdiff_t model = find_model(l->c, str_of(g->name[again]));
+    struct at root = {NULL, NULL, 0, l->root},
+              list = at_child(&root, model < 0 ? "fallback_rules" : "models");
+    struct at item = at_item(&list, model < 0 ? 0 : (size_t)model), fall = at_child(&item, "fallbacks");
+    load_error(l,
+               model < 0   ? &list
+               : fall.node ? &fall
+                           : &item,
+               "fallbacks go in a circle: " STR_FMT "%s", STR_ARG(buf_str(&path)), g->name[again]);
+    buf_free(&path);
+}
+
+static void graph_walk(struct graph *g, const size_t *from, const size_t *to, size_t edges, size_t start,
+                       size_t *stack, size_t *next) {
+    size_t depth = 0;
+    stack[0] = start;
+    next[0] = 0;
+    g->state[start] = 1;
+    for (;;) {
+        size_t here = stack[depth], e = next[depth];
+        while (e < edges && from[e] != here)
+            e++;
+        next[depth] = e + 1;
+        if (e == edges) {
+            g->state[here] = 2;
+            if (depth == 0)
+                return;
+            depth--;
+        } else if (g->state[to[e]] == 0) {
+            stack[++depth] = to[e];
+            next[depth] = 0;
+            g->state[to[e]] = 1;
+        } else if (g->state[to[e]] == 1) {
+            report_circle(g, stack, depth, to[e]);
+        }
+    }
+}
+
+static size_t count_edges(const struct conf *c) {
+    size_t n = 0;
+    for (size_t i = 0; i < c->nmodels; i++)
+        n += c->models[i].nfallbacks;
+    for (size_t i = 0; i < c->nfallback_rules; i++)
+        n += c->fallback_rules[i].nfallbacks;
+    return n;
+}
+
+static void check_circles(struct load *l) {
+    const struct conf *c = l->c;
+    size_t edges = count_edges(c), e = 0, max = edges + c->nmodels + c->nfallback_rules + 1;
+    enum { EDGES_MAX = 10000 }; /* the search is quadratic */
+    if (edges > EDGES_MAX) {
+        load_error(l, NULL, "more than %d fallbacks in all", EDGES_MAX);
+        return;
+    }
+    struct graph g = {l, arena_array(l->scratch, max, sizeof *g.name), arena_alloc(l->scratch, max), 0, max};
+    size_t *from = arena_array(l->scratch, edges + 1, sizeof *from),
+           *to = arena_array(l->scratch, edges + 1, sizeof *to);
+    size_t *stack = arena_array(l->scratch, max, sizeof *stack),
+           *next = arena_array(l->scratch, max, sizeof *next);
+    for (size_t i = 0; i < c->nmodels; i++)
+        for (size_t j = 0; j < c->models[i].nfallbacks; j++, e++) {
+            from[e] = graph_node(&g, c->models[i].name);
+            to[e] = graph_node(&g, c->models[i].fallbacks[j]);
+        }
+    for (size_t i = 0; i < c->nfallback_rules; i++)
+        for (size_t j = 0; j < c->fallback_rules[i].nfallbacks; j++, e++) {
+            from[e] = graph_node(&g, c->fallback_rules[i].model);
+            to[e] = graph_node(&g, c->fallback_rules[i].fallbacks[j]);
+        }
+    for (size_t i = 0; i < g.n; i++)
+        if (g.state[i] == 0)
+            graph_walk(&g, from, to, edges, i, stack, next);
+}
+
+/* ---- routing, keys, listeners ---- */
+
+/* By its name, or the name or alias of its kind: LLM_PROVIDER=claude. */
+static const struct conf_provider *provider_or_kind(const struct load *l, struct str name) {
+    const struct conf_provider *p = find_provider(l->c, name);
+    const struct provider_kind *k = p ? NULL : kind_find(l->kinds, name);
+    for (size_t i = 0; k && !p && i < l->c->nproviders; i++)
+        if (l->c->providers[i].kind == k)
+            p = &l->c->providers[i];
+    return p;
+}
+
+static void check_routing(struct load *l, const struct at *root) {
+    struct conf *c = l->c;
+    struct at at = at_child(root, "routing.default_provider");
+    struct str name = str_of(c->routing.default_provider);
+    char hint[96];
+    c->routing.default_provider_said = name.n > 0;
+    if (!name.n)
+        return;
+    const struct conf_provider *p = provider_or_kind(l, name);
+    const struct provider_kind *k = kind_find(l->kinds, name);
+    if (p)
+        c->routing.default_provider = p->name;
+    else if (k && at.node && at.node->env && k->env_keys && *k->env_keys)
+        load_error(l, &at, "there is no provider %s: its key is not set (%s)", name.p, k->env_keys);
+    else
+        load_error(l, &at, "there is no provider %s%s", name.p, provider_hint(c, name, hint));
+}
+
+static void fill_limits(struct load *l, struct conf_rates *r, const struct at *at) {
+    const struct conf_rates *d = &l->c->auth.default_limits;
+    if (!node_get(at->node, "limits.requests_per_minute"))
+        r->requests_per_minute = d->requests_per_minute;
+    if (!node_get(at->node, "limits.tokens_per_minute"))
+        r->tokens_per_minute = d->tokens_per_minute;
+    if (!node_get(at->node, "limits.concurrent"))
+        r->concurrent = d->concurrent;
+}
+
+static void check_keys(struct load *l, const struct at *list) {
+    struct conf *c = l->c;
+    static const uint8_t none[32];
+    for (size_t i = 0; i < c->auth.nkeys; i++) {
+        struct conf_gateway_key *k = &c->auth.keys[i];
+        struct at at = at_item(list, i);
+        fill_limits(l, &k->limits, &at);
+        for (size_t j = 0; j < i; j++) {
+            const struct conf_gateway_key *other = &c->auth.keys[j];
+            if (*k->id && strcmp(k->id, other->id) == 0)
+                load_error(l, &at, "the id %s is taken by auth.keys[%zu]", k->id, j);
+            if (memcmp(k->hash, other->hash, sizeof k->hash) == 0 && memcmp(k->hash, none, sizeof none) != 0)
+                load_error(l, &at, "the same key as auth.keys[%zu]", j);
+        }
+    }
+}
+
+static bool same_address(const struct conf_listen *a, const struct conf_listen *b) {
+    if (a->is_unix || b->is_unix)
+        return a->is_unix && b->is_unix && strcmp(a->path, b->path) == 0;
+    return a->port && a->port == b->port && strcmp(a->host, b->host) == 0; /* port 0: any free one */
+}
+
+static void check_listen(struct load *l, const struct conf_listen *e, size_t i, const struct at *at) {
+    struct conf *c = l->c;
+    for (size_t j = 0; j < i; j++)
+        if (same_address(e, &c->listen[j]))
+            load_error(l, at, "the address %s is given twice", e->address);
+    if (e->loopback || (!*e->address))
+        return;
+    if (c->auth.mode == AUTH_NONE && !c->auth.said)
+        load_error(l, at,
+                   "%s can be reached from other machines, but there is no authentication: configure "
+                   "auth.keys (or set API_KEY), or say auth: {mode: none}",
+                   e->address);
+    if (l->mock_implied)
+        load_error(l, at,
+                   "%s can be reached from other machines, but no provider is configured, and the built-in "
+                   "mock answers this machine alone unless it is configured itself",
+                   e->address);
+}
+
+/* admin_listen is one more listener for all who come after. */
+static void join_listeners(struct conf *c) {
+    struct conf_listen *all = arena_array(c->arena, c->nlisten + c->nadmin_listen + 1, sizeof *all);
+    for (size_t i = 0; i < c->nlisten; i++)
+        all[i] = c->listen[i];
+    for (size_t i = 0; i < c->nadmin_listen; i++)
+        all[c->nlisten + i] = c->admin_listen[i];
+    c->listen = all;
+    c->nlisten += c->nadmin_listen;
+}
+
+static void check_listeners(struct load *l, const struct at *root) {
+    struct conf *c = l->c;
+    size_t own = c->nlisten;
+    struct at listen = at_child(root, "listen"), admin = at_child(root, "admin_listen");
+    join_listeners(c);
+    if (c->nadmin_listen > 1)
+        load_error(l, &admin, "only one address may be given");
+    if (c->nlisten == 0)
+        load_error(l, &listen, "at least one address is needed");
+    for (size_t i = 0; i < c->nlisten; i++) {
+        const struct at *list = i < own ? &listen : &admin;
+        bool many = list->node && list->node->kind == NODE_LIST;
+        struct at at = many ? at_item(list, i < own ? i : i - own) : *list;
+        check_listen(l, &c->listen[i], i, &at);
+    }
+}
+
+void check_conf(struct load *l) {
+    struct at root = {NULL, NULL, 0, l->root};
+    struct conf *c = l->c;
+    struct at providers = at_child(&root, "providers"), models = at_child(&root, "models"),
+              rules = at_child(&root, "fallback_rules"), keys = at_child(&root, "auth.keys");
+    c->auth.said = node_get(l->root, "auth.mode") != NULL;
+    if (!c->auth.said)
+        c->auth.mode = c->auth.nkeys ? AUTH_KEYS : AUTH_NONE;
+    check_providers(l, &providers);
+    check_models(l, &models);
+    check_rules(l, &rules);
+    check_circles(l);
+    check_routing(l, &root);
+    check_keys(l, &keys);
+    check_listeners(l, &root);
+}

@@ -1,0 +1,439 @@
+/* THE table of options: a row each. What is not here cannot be set, and what is here is checked, dumped and
+ * documented. AT() refuses at compile time a member whose type is not the row's. */
+#include "schema.h"
+
+#define AT(S, m, T) (offsetof(struct S, m) + 0 * sizeof(_Generic(&((struct S *)0)->m, T * : 1)))
+
+typedef uint8_t hash_bytes[32];
+
+#define BOOL(p, S, m)      .path = p, .type = TYPE_BOOL, .offset = AT(S, m, bool)
+#define NUMBER(p, S, m)    .path = p, .type = TYPE_NUMBER, .offset = AT(S, m, unsigned)
+#define COUNT(p, S, m)     .path = p, .type = TYPE_COUNT, .offset = AT(S, m, uint64_t)
+#define RATE(p, S, m)      .path = p, .type = TYPE_RATE, .offset = AT(S, m, uint64_t), .min = 1, .def = "none"
+#define DURATION(p, S, m)  .path = p, .type = TYPE_DURATION, .offset = AT(S, m, uint64_t)
+#define SIZE(p, S, m)      .path = p, .type = TYPE_SIZE, .offset = AT(S, m, uint64_t)
+#define REAL(p, S, m)      .path = p, .type = TYPE_REAL, .offset = AT(S, m, double)
+#define PRICE(p, S, m)     .path = p, .type = TYPE_PRICE, .offset = AT(S, m, int64_t), .max = 1000000
+#define STRING(t, p, S, m) .path = p, .type = t, .offset = AT(S, m, const char *)
+#define CHOICE(p, S, m)    .path = p, .type = TYPE_CHOICE, .offset = AT(S, m, unsigned)
+#define FLAGS(p, S, m)     .path = p, .type = TYPE_FLAGS, .offset = AT(S, m, unsigned)
+#define FAULTS(p, S, m)    .path = p, .type = TYPE_FAULTS, .offset = AT(S, m, unsigned)
+#define TEXTS(p, S, m, n)                                                                                    \
+    .path = p, .type = TYPE_TEXTS, .offset = AT(S, m, const char **), .count = AT(S, n, size_t)
+#define LIST(p, S, m, n, sub, T)                                                                             \
+    .path = p, .type = TYPE_LIST, .offset = AT(S, m, struct T *), .count = AT(S, n, size_t), .table = &(sub)
+#define SECTION(title, about)                                                                                \
+    { .path = title, .type = TYPE_SECTION, .help = about }
+#define TABLE(rows) .row = (rows), .n = sizeof(rows) / sizeof(rows)[0]
+
+#define SECOND UINT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+#define KIB    UINT64_C(1024)
+#define MIB    (1024 * KIB)
+#define GIB    (1024 * MIB)
+
+#define FALLBACK_ON                                                                                          \
+    "rate_limit_exceeded server_error timeout connection model_not_found context_length_exceeded"
+#define STRATEGIES       "fallback weighted round-robin"
+#define LATER_STRATEGIES "health cost latency least-busy"
+
+/* ---- listen[] and admin_listen ---- */
+
+#define LISTEN_ROWS(default_surfaces)                                                                        \
+    {STRING(TYPE_TEXT, "address", conf_listen, address),                                                     \
+     .min = 1,                                                                                               \
+     .max = 200,                                                                                             \
+     .required = true,                                                                                       \
+     .example = "127.0.0.1:8080",                                                                            \
+     .help = "127.0.0.1:8080, [::1]:8080, localhost:8080, *:8080 (all addresses) or unix:/path."},           \
+        {.path = "mode",                                                                                     \
+         .type = TYPE_MODE,                                                                                  \
+         .offset = AT(conf_listen, mode, unsigned),                                                          \
+         .def = "0660",                                                                                      \
+         .max = 0777,                                                                                        \
+         .help = "Permissions of a unix: socket, in octal."},                                                \
+        {STRING(TYPE_TEXT, "group", conf_listen, group), .max = 64, .help = "Group of a unix: socket."},     \
+        {STRING(TYPE_PATH, "tls.certificate", conf_listen, tls.certificate_file), .example = "-",            \
+         .help = "Certificate chain in PEM; with it the address speaks TLS. Read again at a reload."},       \
+        {STRING(TYPE_PATH, "tls.key", conf_listen, tls.key_file), .example = "-",                            \
+         .help = "The certificate's private key in PEM."},                                                   \
+        {STRING(TYPE_PATH, "tls.client_ca", conf_listen, tls.client_ca_file), .example = "-",                \
+         .help = "Certificates of authorities in PEM: clients must show a certificate that one of them "     \
+                 "signed."},                                                                                 \
+    {                                                                                                        \
+        FLAGS("surfaces", conf_listen, surfaces), .def = default_surfaces,                                   \
+                                                  .words = "native admin metrics all",                       \
+                                                  .help = "What is served here: all, or some of native, "    \
+                                                          "admin, metrics."                                  \
+    }
+
+static const struct option listen_rows[] = {LISTEN_ROWS("all")};
+static const struct option admin_listen_rows[] = {LISTEN_ROWS("admin")};
+static const struct table listen_options = {TABLE(listen_rows),  .size = sizeof(struct conf_listen),
+                                            .title = "listen[]", .scalar = "address",
+                                            .single = true,      .finish = finish_listen};
+static const struct table admin_listen_options = {
+    TABLE(admin_listen_rows), .size = sizeof(struct conf_listen),
+    .title = "admin_listen",  .scalar = "address",
+    .single = true,           .finish = finish_listen};
+
+/* ---- providers[] ---- */
+
+static const struct option provider_key_rows[] = {
+    {.path = "env",
+     .type = TYPE_SOURCE,
+     .example = "OPENAI_API_KEY",
+     .help = "The key is the value of this variable of the environment."},
+    {.path = "file",
+     .type = TYPE_SOURCE,
+     .example = "-",
+     .help = "The key is the content of this file, without the line end behind it. Read again at a reload."},
+    {.path = "value",
+     .type = TYPE_SOURCE,
+     .example = "-",
+     .help = "The key itself. A plain text means the same."},
+    {NUMBER("weight", conf_key, weight), .min = 1, .max = 10000, .def = "1",
+     .help = "Share of the requests among the provider's keys."},
+    {STRING(TYPE_TEXT, "id", conf_key, id), .max = 128, .example = "-", .shown = "provider and position",
+     .help = "Its name in records and logs, such as openai/0."},
+};
+static const struct table provider_key_options = {TABLE(provider_key_rows),
+                                                  .size = sizeof(struct conf_key),
+                                                  .title = "providers[].keys[]",
+                                                  .scalar = "value",
+                                                  .single = true,
+                                                  .finish = finish_provider_key};
+
+static const struct option provider_rows[] = {
+    {STRING(TYPE_NAME, "name", conf_provider, name), .shown = "the kind's name", .example = "openai",
+     .help = "Its name, in routes, records and model ids (name/model). Unique, without regard to case."},
+    {.path = "kind",
+     .type = TYPE_KIND,
+     .offset = AT(conf_provider, kind, const struct provider_kind *),
+     .shown = "by name",
+     .example = "openai",
+     .help = "What it is: openai, openrouter, openai_compatible, anthropic, mock ..."},
+    {BOOL("enabled", conf_provider, enabled), .def = "true",
+     .help = "With false it stays known and is shown as disabled, but not used."},
+    {STRING(TYPE_URL, "base_url", conf_provider, base_url), .shown = "the kind's own",
+     .example = "https://api.openai.com/v1",
+     .help = "Where it is, as its own SDK takes it. openai_compatible has none of its own."},
+    {LIST("keys", conf_provider, keys, nkeys, provider_key_options, conf_key), .shown = "the kind's variable",
+     .alias = "key",
+     .help = "Its keys, one or several: spread by weight, and one that is refused rests alone."},
+    {STRING(TYPE_TEXT, "default_model", conf_provider, default_model), .max = 256, .shown = "the kind's own",
+     .example = "gpt-4o-mini", .help = "Used where a client names only the provider, or nothing."},
+    {STRING(TYPE_TEXT, "organization", conf_provider, organization), .max = 256,
+     .help = "OpenAI-Organization of every request."},
+    {.path = "headers",
+     .type = TYPE_HEADERS,
+     .offset = AT(conf_provider, headers, struct conf_pair *),
+     .count = AT(conf_provider, nheaders, size_t),
+     .example = "{X-Title: penstock}",
+     .help = "Further headers of every request, a map."},
+    {RATE("limits.requests_per_minute", conf_provider, limits.requests_per_minute),
+     .help = "Requests a minute to this provider; beyond them the next target is taken."},
+    {RATE("limits.tokens_per_minute", conf_provider, limits.tokens_per_minute),
+     .help = "Tokens a minute, of prompts and answers together."},
+    {RATE("limits.concurrent", conf_provider, limits.concurrent), .help = "Requests at the same time."},
+    {DURATION("timeouts.connect", conf_provider, connect), .min = 1, .max = HOUR, .def = "5s",
+     .help = "For name, connection and TLS."},
+    {DURATION("timeouts.first_byte", conf_provider, first_byte), .min = 1, .max = DAY, .def = "60s",
+     .help = "From the request sent to the first byte of the answer."},
+    {DURATION("timeouts.idle", conf_provider, idle), .min = 1, .max = DAY, .def = "60s",
+     .help = "Silence inside an answer."},
+    {DURATION("timeouts.total", conf_provider, total), .min = 1, .max = 7 * DAY, .def = "10m",
+     .help = "For a request with all its attempts."},
+    {NUMBER("retry.max", conf_provider, retry.max), .max = 20, .def = "3", .env = "MAX_RETRIES",
+     .help = "Further attempts after the first."},
+    {DURATION("retry.initial_backoff", conf_provider, retry.initial_backoff), .max = HOUR, .def = "1s",
+     .env = "INITIAL_BACKOFF@ms", .help = "Pause before the first of them."},
+    {DURATION("retry.max_backoff", conf_provider, retry.max_backoff), .max = DAY, .def = "30s",
+     .env = "MAX_BACKOFF@ms", .help = "The longest pause."},
+    {REAL("retry.factor", conf_provider, retry.factor), .min = 1, .max = 100, .def = "2.0",
+     .env = "BACKOFF_FACTOR", .help = "Each pause is so many times the one before."},
+    {REAL("retry.jitter", conf_provider, retry.jitter), .max = 1, .def = "0.1", .env = "JITTER",
+     .help = "A pause is shortened by up to this part of it, at random; 1.0 is full jitter."},
+    {BOOL("retry.honour_retry_after", conf_provider, retry.honour_retry_after), .def = "true",
+     .help = "Wait as long as the provider asks for, where that fits timeouts.total."},
+    {NUMBER("breaker.consecutive_failures", conf_provider, breaker.consecutive_failures), .max = 100000,
+     .def = "5", .help = "So many failures in a row open the breaker; 0: never."},
+    {REAL("breaker.error_rate", conf_provider, breaker.error_rate), .max = 1, .def = "0.5",
+     .help = "And so does this part of the requests of the window; 0: never."},
+    {DURATION("breaker.window", conf_provider, breaker.window), .min = SECOND, .max = DAY, .def = "60s",
+     .help = "The sliding window of error_rate."},
+    {NUMBER("breaker.min_requests", conf_provider, breaker.min_requests), .min = 1, .max = 1000000,
+     .def = "20", .help = "With fewer requests in the window error_rate is not looked at."},
+    {DURATION("breaker.open_for", conf_provider, breaker.open_for), .min = 1, .max = DAY, .def = "30s",
+     .help = "How long it stays open at first; twice as long each time it opens again."},
+    {DURATION("breaker.max_open_for", conf_provider, breaker.max_open_for), .min = 1, .max = 7 * DAY,
+     .def = "5m", .help = "The longest."},
+    {NUMBER("breaker.half_open_probes", conf_provider, breaker.half_open_probes), .min = 1, .max = 1000,
+     .def = "1", .help = "Requests let through at once to try whether it may close."},
+    {DURATION("health_check.every", conf_provider, health_every), .max = DAY, .def = "30s",
+     .help = "Pause between active checks; 0s: none. No check spends tokens."},
+    {STRING(TYPE_TEXT, "health_check.path", conf_provider, health_path), .max = 1024,
+     .shown = "the kind's own", .example = "/models", .help = "What is asked for, behind base_url."},
+    {CHOICE("http2", conf_provider, http2), .def = "auto", .words = "auto on|true|yes off|false|no",
+     .help = "HTTP/2 to this provider."},
+    {STRING(TYPE_PROXY, "proxy", conf_provider, proxy),
+     .help = "URL of an HTTP or SOCKS proxy to go through."},
+    {STRING(TYPE_PATH, "tls.ca", conf_provider, tls.ca), .shown = "the system's",
+     .help = "File of certificates to trust instead of the system's."},
+    {BOOL("tls.verify", conf_provider, tls.verify), .def = "true",
+     .help = "Check the provider's certificate. Without, anybody on the way can read the key."},
+    {STRING(TYPE_PATH, "tls.client_certificate", conf_provider, tls.client_certificate),
+     .help = "Certificate to show to the provider, a file in PEM."},
+    {STRING(TYPE_PATH, "tls.client_key", conf_provider, tls.client_key),
+     .help = "Its private key, a file in PEM."},
+};
+const struct table provider_options = {TABLE(provider_rows), .size = sizeof(struct conf_provider),
+                                       .title = "providers[]", .start = start_provider,
+                                       .finish = finish_provider};
+
+/* ---- models[], fallback_rules[] ---- */
+
+static const struct option target_rows[] = {
+    {STRING(TYPE_NAME, "provider", conf_target, provider), .required = true, .example = "openai",
+     .help = "Name of a provider."},
+    {STRING(TYPE_TEXT, "model", conf_target, model), .max = 256, .shown = "the model's name",
+     .example = "gpt-4o-2024-11-20", .help = "The provider's id of the model."},
+    {NUMBER("weight", conf_target, weight), .min = 1, .max = 10000, .def = "1",
+     .help = "Share of the requests, with strategy weighted."},
+};
+static const struct table target_options = {TABLE(target_rows), .size = sizeof(struct conf_target),
+                                            .title = "models[].targets[]", .single = true};
+
+static const struct option model_rows[] = {
+    {STRING(TYPE_TEXT, "name", conf_model, name), .min = 1, .max = 256, .required = true, .alias = "id",
+     .example = "gpt-4o", .help = "What clients ask for. Unique."},
+    {STRING(TYPE_TEXT, "display_name", conf_model, display_name), .max = 256, .help = "A name for people."},
+    {LIST("targets", conf_model, targets, ntargets, target_options, conf_target), .required = true,
+     .help = "Who serves it."},
+    {CHOICE("strategy", conf_model, strategy), .words = STRATEGIES, .later = LATER_STRATEGIES,
+     .shown = "routing.default_strategy", .example = "fallback",
+     .help = "Which target first: the first that works, a share by weight, or each in turn."},
+    {CHOICE("on_unsupported", conf_model, on_unsupported), .def = "reject", .words = "reject drop pass",
+     .help = "A request with something the target cannot express: refuse it, leave that out, or send it on."},
+    {TEXTS("fallbacks", conf_model, fallbacks, nfallbacks),
+     .help = "Models to try when no target could serve, in this order: names of models, or provider/model."},
+    {FAULTS("fallback_on", conf_model, fallback_on), .def = FALLBACK_ON,
+     .help = "The errors that lead to a fallback."},
+    {COUNT("context_window", conf_model, context_window), .max = 1000000000, .shown = "by the price table",
+     .help = "Tokens it can take in all."},
+    {COUNT("max_output", conf_model, max_output), .max = 1000000000, .shown = "by the price table",
+     .help = "Tokens it can answer with."},
+    {PRICE("prices.input", conf_model, prices.input), .shown = "by the price table",
+     .help = "Dollars per million tokens of prompts."},
+    {PRICE("prices.cached_input", conf_model, prices.cached_input), .shown = "by the price table",
+     .help = "Of prompts read from the provider's cache."},
+    {PRICE("prices.cache_write", conf_model, prices.cache_write), .shown = "by the price table",
+     .help = "Of prompts written to it."},
+    {PRICE("prices.output", conf_model, prices.output), .shown = "by the price table", .help = "Of answers."},
+    {PRICE("prices.reasoning", conf_model, prices.reasoning), .shown = "by the price table",
+     .help = "Of reasoning."},
+    {PRICE("prices.audio_in", conf_model, prices.audio_in), .shown = "by the price table",
+     .help = "Of audio in prompts."},
+    {PRICE("prices.audio_out", conf_model, prices.audio_out), .shown = "by the price table",
+     .help = "Of audio in answers."},
+};
+static const struct table model_options = {TABLE(model_rows), .size = sizeof(struct conf_model),
+                                           .title = "models[]", .finish = finish_model};
+
+static const struct option rule_rows[] = {
+    {STRING(TYPE_TEXT, "model", conf_fallback_rule, model), .min = 1, .max = 256, .required = true,
+     .example = "openai/gpt-4-turbo", .help = "Name of a model, or provider/model, or provider.model."},
+    {TEXTS("fallback_models", conf_fallback_rule, fallbacks, nfallbacks), .alias = "fallbacks",
+     .required = true, .example = "[openai/gpt-4o-mini]", .help = "Models to try instead, in this order."},
+    {FAULTS("error_codes", conf_fallback_rule, fallback_on), .alias = "fallback_on", .def = FALLBACK_ON,
+     .help = "The errors that lead to a fallback."},
+};
+static const struct table rule_options = {TABLE(rule_rows), .size = sizeof(struct conf_fallback_rule),
+                                          .title = "fallback_rules[]"};
+
+/* ---- auth.keys[] ---- */
+
+static const struct option gateway_key_rows[] = {
+    {STRING(TYPE_NAME, "id", conf_gateway_key, id), .required = true, .example = "team-a",
+     .help = "Its name in records and logs. Unique."},
+    {.path = "hash",
+     .type = TYPE_HASH,
+     .offset = AT(conf_gateway_key, hash, hash_bytes),
+     .example = "-",
+     .help = "\"sha256:\" and the SHA-256 of the key in hex: printf %s \"$KEY\" | sha256sum."},
+    {.path = "key",
+     .type = TYPE_SECRET,
+     .example = "{env: TEAM_A_KEY}",
+     .help = "The key itself in place of its hash: {env:}, {file:} or {value:}."},
+    {STRING(TYPE_TEXT, "owner", conf_gateway_key, owner), .max = 256, .help = "For people."},
+    {STRING(TYPE_TEXT, "tenant", conf_gateway_key, tenant), .max = 256,
+     .help = "Keys of one tenant are counted, and may share a cache, together."},
+    {FLAGS("permissions", conf_gateway_key, permissions), .def = "completion embedding",
+     .words = "completion embedding admin", .help = "What the key may do: completion, embedding, admin."},
+    {TEXTS("models", conf_gateway_key, models, nmodels), .shown = "all",
+     .help = "The models it may use; * stands for anything."},
+    {RATE("limits.requests_per_minute", conf_gateway_key, limits.requests_per_minute),
+     .shown = "auth.default_limits", .help = "Requests a minute with this key."},
+    {RATE("limits.tokens_per_minute", conf_gateway_key, limits.tokens_per_minute),
+     .shown = "auth.default_limits", .help = "Tokens a minute with this key."},
+    {RATE("limits.concurrent", conf_gateway_key, limits.concurrent), .shown = "auth.default_limits",
+     .help = "Requests at the same time with this key."},
+    {.path = "expires",
+     .type = TYPE_DATE,
+     .offset = AT(conf_gateway_key, expires, int64_t),
+     .shown = "never",
+     .example = "2030-01-01",
+     .help = "From this date on it is refused; a time may follow, as in 2027-01-01T12:00:00Z."},
+};
+static const struct table gateway_key_options = {TABLE(gateway_key_rows),
+                                                 .size = sizeof(struct conf_gateway_key),
+                                                 .title = "auth.keys[]", .finish = finish_gateway_key};
+
+/* ---- the whole ---- */
+
+static const struct option rows[] = {
+    SECTION("Listening",
+            "An address that not only this machine can reach needs authentication, or auth.mode none."),
+    {LIST("listen", conf, listen, nlisten, listen_options, conf_listen), .shown = "127.0.0.1:8080",
+     .env = "PORT", .help = "The addresses served: one as a plain text, or a list of texts or maps."},
+    {LIST("admin_listen", conf, admin_listen, nadmin_listen, admin_listen_options, conf_listen),
+     .help = "One more, of the surface admin alone unless it says otherwise."},
+
+    SECTION("Processes", ""),
+    {STRING(TYPE_TEXT, "user", conf, user), .max = 64, .help = "Whom the workers run as; empty: no change."},
+    {STRING(TYPE_TEXT, "group", conf, group), .max = 64, .help = "Their group; empty: the user's."},
+    {.path = "workers",
+     .type = TYPE_WORKERS,
+     .offset = AT(conf, workers, unsigned),
+     .min = 1,
+     .max = 1024,
+     .def = "auto",
+     .help = "How many; auto: one for each processor."},
+    {STRING(TYPE_PATH, "state_dir", conf, state_dir), .shown = "/var/lib/penstock",
+     .example = "/var/lib/penstock", .help = "Where keys, usage and the cache are kept."},
+    {STRING(TYPE_PATH, "pid_file", conf, pid_file), .shown = "/run/penstock/penstock.pid",
+     .example = "/run/penstock/penstock.pid", .help = "File for the process id of the master; empty: none."},
+    {DURATION("drain_timeout", conf, drain_timeout), .max = 7 * DAY, .def = "10m",
+     .help = "How long streams may go on after a reload or a graceful stop."},
+    {DURATION("stop_timeout", conf, stop_timeout), .max = DAY, .def = "10s",
+     .help = "The same for SIGTERM and SIGINT."},
+
+    SECTION("Limits", "Of the whole gateway, all workers together. none: not limited."),
+    {RATE("limits.requests_per_minute", conf, limits.requests_per_minute), .help = "Requests a minute."},
+    {RATE("limits.tokens_per_minute", conf, limits.tokens_per_minute),
+     .help = "Tokens a minute, of prompts and answers together."},
+    {RATE("limits.concurrent", conf, limits.concurrent), .help = "Requests at the same time."},
+    {COUNT("limits.max_connections", conf, max_connections), .min = 1, .max = 1000000, .def = "10000",
+     .help = "Connections of clients at the same time, of each worker."},
+    {SIZE("limits.max_request_body", conf, max_request_body), .min = KIB, .max = GIB, .def = "32MiB",
+     .help = "The largest request."},
+    {SIZE("limits.max_response_body", conf, max_response_body), .min = KIB, .max = GIB, .def = "64MiB",
+     .help = "The largest answer that is not a stream, and the largest event of a stream."},
+    {DURATION("limits.header_timeout", conf, header_timeout), .min = 1, .max = HOUR, .def = "10s",
+     .help = "For the whole header of a request."},
+    {SIZE("limits.body_rate", conf, body_rate), .max = GIB, .def = "1KiB",
+     .help = "Bytes a second that a request's body must keep up after its first 5 s; 0: any."},
+    {DURATION("limits.idle_timeout", conf, idle_timeout), .min = 1, .max = DAY, .def = "75s",
+     .help = "How long a connection without a request stays open."},
+
+    SECTION("Providers", "Without any, those whose keys are in the environment; else the built-in mock."),
+    {LIST("providers", conf, providers, nproviders, provider_options, conf_provider),
+     .shown = "by environment",
+     .help = "Who answers. The names in the environment count only when this is empty."},
+
+    SECTION("Models",
+            "What clients may ask for besides provider/model and the ids that a provider is known for."),
+    {LIST("models", conf, models, nmodels, model_options, conf_model), .help = "Names with their targets."},
+    {LIST("fallback_rules", conf, fallback_rules, nfallback_rules, rule_options, conf_fallback_rule),
+     .help = "Fallbacks of models that are not in models."},
+
+    SECTION("Routing", ""),
+    {BOOL("routing.fallback", conf, routing.fallback), .def = "true", .env = "ENABLE_LLM_FAILOVER",
+     .help = "With false no request ever goes to another model or provider."},
+    {STRING(TYPE_TEXT, "routing.default_model", conf, routing.default_model), .max = 256, .env = "LLM_MODEL",
+     .help = "For a request without a model."},
+    {CHOICE("routing.default_strategy", conf, routing.default_strategy), .def = "fallback",
+     .words = STRATEGIES, .later = LATER_STRATEGIES, .env = "DEFAULT_ROUTING_STRATEGY",
+     .help = "Of models that name none: fallback, weighted or round-robin."},
+    {STRING(TYPE_TEXT, "routing.default_provider", conf, routing.default_provider), .max = 64,
+     .env = "LLM_PROVIDER,PRIMARY_LLM_PROVIDER", .help = "Takes a model id that no other rule knows."},
+    {BOOL("routing.infer_provider", conf, routing.infer_provider), .def = "true",
+     .help = "Know a provider by the model id: gpt-* is openai's, claude-* anthropic's."},
+
+    SECTION("Authentication", ""),
+    {CHOICE("auth.mode", conf, auth.mode), .words = "keys none", .later = "jwt keys+jwt", .example = "keys",
+     .shown = "keys, if there are any",
+     .help = "keys: a request needs a key; none: no request does, also from other machines."},
+    {LIST("auth.keys", conf, auth.keys, auth.nkeys, gateway_key_options, conf_gateway_key),
+     .help = "The keys that clients of the gateway use."},
+    {RATE("auth.default_limits.requests_per_minute", conf, auth.default_limits.requests_per_minute),
+     .env = "RATE_LIMIT_REQUESTS_PER_MINUTE",
+     .help = "Of every key that sets none; without keys, of all callers together."},
+    {RATE("auth.default_limits.tokens_per_minute", conf, auth.default_limits.tokens_per_minute),
+     .env = "RATE_LIMIT_TOKENS_PER_MINUTE", .help = "Likewise."},
+    {RATE("auth.default_limits.concurrent", conf, auth.default_limits.concurrent), .help = "Likewise."},
+
+    SECTION("Cache", ""),
+    {BOOL("cache.enabled", conf, cache.enabled), .def = "false", .env = "CACHE_ENABLED,ENABLE_LLM_CACHING",
+     .help = "Keep answers, and give them again to equal requests."},
+    {DURATION("cache.ttl", conf, cache.ttl), .min = 1, .max = 3650 * DAY, .def = "1h", .env = "CACHE_TTL@s",
+     .help = "How long an answer is kept."},
+    {SIZE("cache.max_size", conf, cache.max_size), .min = MIB, .max = 1024 * GIB, .def = "1GiB",
+     .help = "Size of all answers together; beyond it the oldest go."},
+    {SIZE("cache.max_entry", conf, cache.max_entry), .min = KIB, .max = GIB, .def = "1MiB",
+     .help = "The largest answer kept."},
+    {CHOICE("cache.scope", conf, cache.scope), .def = "key", .words = "key tenant global",
+     .help = "Who may be given whose answer: the same key, the same tenant, anybody."},
+    {BOOL("cache.only_deterministic", conf, cache.only_deterministic), .def = "false",
+     .help = "Only requests with temperature 0 or a seed."},
+    {BOOL("cache.stream", conf, cache.stream), .def = "true", .help = "Serve streams from the cache too."},
+
+    SECTION("Prices", ""),
+    {STRING(TYPE_PATH, "prices.file", conf, prices_file),
+     .help = "A table in the format of LiteLLM's price map, over the built-in one."},
+
+    SECTION("Log", ""),
+    {CHOICE("log.level", conf, log.level), .def = "info",
+     .words = "error|critical|fatal warn|warning info|notice debug|trace", .env = "LOG_LEVEL",
+     .help = "error, warn, info or debug."},
+    {STRING(TYPE_LOG_TARGET, "log.target", conf, log.target), .def = "stderr",
+     .help = "stderr, syslog or a file, which SIGUSR1 opens again."},
+    {CHOICE("log.format", conf, log.format), .def = "json", .words = "json text", .help = "json or text."},
+    {BOOL("log.access", conf, log.access), .def = "true", .help = "A line for each request."},
+};
+const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .title = ""};
+
+const char *const conf_later[] = {
+    "queue",
+    "endpoint_limits",
+    "cors",
+    "alerts",
+    "telemetry",
+    "cluster",
+    "ui",
+    "routing.tasks",
+    "routing.hedge",
+    "auth.open_surfaces",
+    "auth.jwt",
+    "auth.keys[].budget",
+    "cache.coalesce",
+    "cache.semantic",
+    "log.content",
+    "log.truncate",
+    "log.retention",
+    "log.mask",
+    "models[].capabilities",
+    "providers[].api_version",
+    "providers[].region",
+    "providers[].project",
+    "providers[].location",
+    "providers[].keys[].access_key_id",
+    "providers[].keys[].secret_access_key",
+    "providers[].keys[].session_token",
+    "providers[].keys[].service_account",
+    NULL,
+};
+const char *const conf_later_kinds =
+    "gemini mistral cohere huggingface azure bedrock vertex groq deepseek xai together ollama vllm";
