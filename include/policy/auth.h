@@ -5,6 +5,8 @@
 #include "llm/fault.h"
 #include "policy/plane.h"
 
+#define PERM_ANY 0x80000000u /* a valid key, whatever it may do */
+
 struct caller {
     const struct conf_gateway_key *key; /* never NULL after auth_caller said yes */
     uint32_t entity;

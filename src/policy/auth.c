@@ -67,7 +67,8 @@ bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission,
         fault_set(f, x->arena, FAULT_AUTH, "Incorrect API key provided.");
         return false;
     }
-    if ((k->conf->permissions & permission) != permission) {
+    unsigned need = permission & ~PERM_ANY;
+    if ((k->conf->permissions & need) != need) {
         fault_set(f, x->arena, FAULT_PERMISSION, "This API key has no permission for this endpoint.");
         return false;
     }

@@ -1,0 +1,34 @@
+/* How handlers answer: JSON, plain text, or a fault in the row's dialect. */
+#include <inttypes.h>
+
+#include "surface/surface.h"
+
+static void answer(struct surface_call *c, int status, struct str type, struct str body,
+                   int64_t retry_after_ms) {
+    struct http_header h[4] = {{STR("content-type"), type},
+                               {STR("x-request-id"), c->request_id},
+                               {STR("cache-control"), STR("no-store")}};
+    size_t n = 3;
+    if (retry_after_ms >= 0)
+        h[n++] = (struct http_header){STR("retry-after"),
+                                      arena_printf(c->x->arena, "%" PRId64, (retry_after_ms + 999) / 1000)};
+    else if (status == 401)
+        h[n++] = (struct http_header){STR("www-authenticate"), STR("Bearer")};
+    exchange_reply(c->x, status, h, n, body);
+}
+
+void surface_json(struct surface_call *c, int status, struct str json) {
+    answer(c, status, STR("application/json"), json, -1);
+}
+
+void surface_text(struct surface_call *c, int status, const char *type, struct str text) {
+    answer(c, status, str_of(type), text, -1);
+}
+
+void surface_fault(struct surface_call *c, const struct fault *f) {
+    struct buf body;
+    buf_init(&body, 0);
+    c->route->dialect->client->write_fault(&body, f, c->request_id);
+    answer(c, fault_status(f), STR("application/json"), buf_str(&body), f->retry_after_ms);
+    buf_free(&body);
+}

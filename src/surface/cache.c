@@ -1,0 +1,81 @@
+/* DELETE /admin/v1/cache and GET /admin/v1/cache/stats. The index in shared memory is the truth: what is gone
+ * from it is gone for all workers at once; the scribe sweeps the store afterwards. */
+#include "base/clock.h"
+#include "base/hash.h"
+#include "http/server.h"
+#include "shm/index.h"
+#include "shm/ring.h"
+#include "shm/stat.h"
+#include "store/record.h"
+#include "surface/surface.h"
+
+/* "90s", "15m", "24h", "7d", or plain seconds; false otherwise. */
+static bool age_ms(struct str s, uint64_t *ms) {
+    static const struct {
+        char unit;
+        uint64_t ms;
+    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+    uint64_t n, factor = 1000;
+    for (size_t i = 0; s.n && i < 4; i++)
+        if (s.p[s.n - 1] == units[i].unit) {
+            factor = units[i].ms;
+            s.n--;
+            break;
+        }
+    if (!str_u64(s, &n) || n > UINT64_MAX / 86400000 / 2)
+        return false;
+    *ms = n * factor;
+    return true;
+}
+
+void surface_cache_clear(struct surface_call *c) {
+    struct arena *a = c->x->arena;
+    struct str model = http_query(a, c->x->query, "model"), key = http_query(a, c->x->query, "key");
+    struct str older = http_query(a, c->x->query, "older_than");
+    struct index_filter f = {0};
+    uint64_t ms;
+    if (older.n) {
+        if (!age_ms(older, &ms)) {
+            struct fault no;
+            fault_set(&no, a, FAULT_BAD_REQUEST, "older_than: expected an age such as 90s, 15m, 24h, 7d");
+            no.param = STR("older_than");
+            surface_fault(c, &no);
+            return;
+        }
+        uint64_t now = (uint64_t)clock_wall_ms();
+        f.older_than_wall_ms = ms < now ? now - ms : 1;
+    }
+    f.model_hash = model.n ? hash64(model.p, model.n) : 0;
+    f.owner_hash = key.n ? hash64(key.p, key.n) : 0;
+    uint64_t gone = index_clear(c->plane->shm, &f), pos;
+    ring_put(c->plane->shm, RECORD_CLEAR, STR("clear"), STR_NONE,
+             &pos); /* the scribe also sweeps without being told */
+    struct str body = arena_printf(a, "{\"cleared\":%llu}", (unsigned long long)gone);
+    surface_json(c, 200, body);
+}
+
+void surface_cache_stats(struct surface_call *c) {
+    struct shm *s = c->plane->shm;
+    struct index_totals t;
+    struct buf b;
+    struct jw w;
+    uint64_t hits = stat_sum(s, STAT_CACHE_HITS), misses = stat_sum(s, STAT_CACHE_MISSES);
+    index_totals(s, &t);
+    buf_init(&b, 0);
+    jw_init(&w, &b);
+    jw_obj(&w);
+    jw_kbool(&w, "enabled", c->plane->conf->cache.enabled);
+    jw_ku64(&w, "entries", t.entries);
+    jw_ku64(&w, "bytes", t.bytes);
+    jw_ku64(&w, "max_bytes", c->plane->conf->cache.max_size);
+    jw_ku64(&w, "hits", hits);
+    jw_ku64(&w, "misses", misses);
+    jw_key(&w, "hit_rate");
+    jw_real(&w, hits + misses ? (double)hits / (double)(hits + misses) : 0);
+    jw_ku64(&w, "stores", stat_sum(s, STAT_CACHE_STORES));
+    jw_ku64(&w, "evictions", t.evictions);
+    jw_ku64(&w, "expired", t.expired);
+    jw_obj_end(&w);
+    surface_json(c, 200, buf_str(&b));
+    buf_free(&b);
+}

@@ -1,0 +1,70 @@
+/* GET /health, /livez, /readyz. Without a key they tell the status and nothing else. */
+#include "base/clock.h"
+#include "providers.h"
+#include "shm/slot.h"
+#include "surface/surface.h"
+
+static const char *overall(struct plane *p) {
+    unsigned serving = 0, well = 0, all = 0;
+    for (size_t i = 0; i < p->nproviders; i++) {
+        struct provider_view v;
+        provider_look(p, &p->providers[i], &v);
+        if (!p->providers[i].upstream)
+            continue;
+        all++;
+        serving += v.serves;
+        well += v.serves && !v.health.degraded;
+    }
+    return serving == 0 ? "unhealthy" : well < all ? "degraded" : "healthy";
+}
+
+static void write_providers(struct plane *p, struct jw *w) {
+    jw_key(w, "providers");
+    jw_obj(w);
+    for (size_t i = 0; i < p->nproviders; i++) {
+        struct provider_view v;
+        provider_look(p, &p->providers[i], &v);
+        jw_keys(w, str_of(p->providers[i].conf->name));
+        jw_obj(w);
+        jw_kz(w, "status", v.status);
+        jw_kint(w, "health_score", v.health.score);
+        jw_key(w, "error_rate");
+        jw_real(w, v.health.error_rate);
+        jw_obj_end(w);
+    }
+    jw_obj_end(w);
+}
+
+void surface_health(struct surface_call *c) {
+    struct plane *p = c->plane;
+    struct buf b;
+    struct jw w;
+    const char *status = overall(p);
+    buf_init(&b, 0);
+    jw_init(&w, &b);
+    jw_obj(&w);
+    jw_kz(&w, "status", status);
+    if (c->caller.key) {
+        jw_kz(&w, "version", PACKAGE_VERSION);
+        jw_kint(&w, "uptime_seconds", (clock_wall_ms() - shm_started_wall_ms(p->shm)) / 1000);
+        jw_kint(&w, "generation", p->conf->generation);
+        write_providers(p, &w);
+    }
+    jw_obj_end(&w);
+    surface_json(c, status[0] == 'u' ? 503 : 200, buf_str(&b));
+    buf_free(&b);
+}
+
+void surface_livez(struct surface_call *c) {
+    surface_json(c, 200, STR("{\"status\":\"ok\"}"));
+}
+
+void surface_readyz(struct surface_call *c) {
+    struct slot_info s;
+    for (uint32_t i = 0; i < slot_high(c->plane->shm); i++)
+        if (slot_at(c->plane->shm, i, &s) && s.role == SLOT_WORKER && s.state == SLOT_READY) {
+            surface_json(c, 200, STR("{\"status\":\"ready\"}"));
+            return;
+        }
+    surface_json(c, 503, STR("{\"status\":\"not ready\"}"));
+}

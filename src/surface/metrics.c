@@ -1,0 +1,222 @@
+/* GET /metrics: Prometheus text (format 0.0.4) of all workers together. Labels come from the configuration,
+ * never from what clients make up, so their number is bounded. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "shm/health.h"
+#include "shm/index.h"
+#include "shm/slot.h"
+#include "shm/stat.h"
+#include "surface/surface.h"
+
+static void head(struct buf *b, const char *name, const char *type, const char *help) {
+    buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void label_value(struct buf *b, struct str s) {
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '"' || s.p[i] == '\\')
+            buf_addc(b, '\\');
+        if (s.p[i] == '\n')
+            buf_addz(b, "\\n");
+        else
+            buf_addc(b, s.p[i]);
+    }
+}
+
+/* Which entities are shown, under which name and labels. */
+static const struct kind {
+    enum entity_kind kind;
+    const char *prefix, *label;
+} kinds[] = {
+    {ENTITY_PROVIDER, "penstock_provider", "provider"},
+    {ENTITY_TARGET, "penstock_target", "target"},
+    {ENTITY_MODEL, "penstock_model", "model"},
+    {ENTITY_GATEWAY_KEY, "penstock_key", "key"},
+};
+enum { NKINDS = sizeof(kinds) / sizeof(*kinds) };
+
+/* {provider="x"} or, of a target, {provider="x",model="y"}; `more` is put behind. */
+static void labels(struct buf *b, const struct kind *k, struct str name, const char *more) {
+    const char *slash = k->kind == ENTITY_TARGET && name.n ? memchr(name.p, '/', name.n) : NULL;
+    buf_addc(b, '{');
+    if (slash) {
+        buf_addz(b, "provider=\"");
+        label_value(b, str_make(name.p, (size_t)(slash - name.p)));
+        buf_addz(b, "\",model=\"");
+        label_value(b, str_skip(name, (size_t)(slash - name.p) + 1));
+    } else {
+        buf_printf(b, "%s=\"", k->label);
+        label_value(b, name);
+    }
+    buf_printf(b, "\"%s}", more);
+}
+
+typedef void each_fn(struct plane *p, struct buf *b, const struct kind *k, const char *metric,
+                     struct str name, uint32_t entity, int arg);
+
+static void each(struct plane *p, struct buf *b, const struct kind *k, const char *metric, each_fn *fn,
+                 int arg) {
+    enum entity_kind kind;
+    struct str name;
+    for (uint32_t i = 0; i < shm_entities(p->shm); i++)
+        if (shm_entity_at(p->shm, i, &kind, &name) && kind == k->kind)
+            fn(p, b, k, metric, name, i, arg);
+}
+
+static void counter(struct plane *p, struct buf *b, const struct kind *k, const char *metric, struct str name,
+                    uint32_t e, int which) {
+    uint64_t v = entity_count(p->shm, e, (enum entity_counter)which);
+    buf_addz(b, metric);
+    labels(b, k, name, "");
+    buf_addc(b, ' ');
+    if (which == ENTITY_STAT_COST_NANO) {
+        struct jw w;
+        jw_init(&w, b);
+        jw_nano(&w, (int64_t)v);
+    } else {
+        buf_addu(b, v);
+    }
+    buf_addc(b, '\n');
+}
+
+static void entity_counters(struct plane *p, struct buf *b) {
+    char metric[128];
+    for (size_t k = 0; k < NKINDS; k++)
+        for (int c = 0; c < ENTITY_COUNTERS_N; c++) {
+            const char *suffix = c == ENTITY_STAT_COST_NANO ? "cost_usd_total" : entity_rows[c].prometheus;
+            snprintf(metric, sizeof(metric), "%s_%s", kinds[k].prefix, suffix);
+            head(b, metric, "counter", c == ENTITY_STAT_COST_NANO ? "Cost in dollars." : entity_rows[c].help);
+            each(p, b, &kinds[k], metric, counter, c);
+        }
+}
+
+static void histogram(struct plane *p, struct buf *b, const struct kind *k, const char *metric,
+                      struct str name, uint32_t e, int which) {
+    struct hist h;
+    uint64_t sum = 0;
+    char le[48];
+    hist_look(p->shm, e, (enum histogram)which, &h);
+    for (size_t i = 0; i < HIST_BUCKETS; i++) {
+        sum += h.count[i];
+        if (i + 1 < HIST_BUCKETS)
+            snprintf(le, sizeof(le), "%sle=\"%g\"", name.p ? "," : "", hist_bounds_seconds[i]);
+        else
+            snprintf(le, sizeof(le), "%sle=\"+Inf\"", name.p ? "," : "");
+        buf_printf(b, "%s_bucket", metric);
+        if (name.p)
+            labels(b, k, name, le);
+        else
+            buf_printf(b, "{%s}", le);
+        buf_printf(b, " %" PRIu64 "\n", sum);
+    }
+    const struct {
+        const char *suffix;
+        double v;
+    } ends[2] = {{"_sum", h.sum_seconds}, {"_count", (double)sum}};
+    for (size_t i = 0; i < 2; i++) {
+        buf_printf(b, "%s%s", metric, ends[i].suffix);
+        if (name.p)
+            labels(b, k, name, "");
+        buf_printf(b, " %.15g\n", ends[i].v);
+    }
+}
+
+static void histograms(struct plane *p, struct buf *b) {
+    head(b, "penstock_request_duration_seconds", "histogram",
+         "Time of model calls, from the first byte of the request to the end.");
+    histogram(p, b, NULL, "penstock_request_duration_seconds", STR_NONE, p->gateway, HIST_LATENCY);
+    head(b, "penstock_provider_duration_seconds", "histogram", "Time of attempts at a provider.");
+    each(p, b, &kinds[0], "penstock_provider_duration_seconds", histogram, HIST_LATENCY);
+    head(b, "penstock_provider_first_byte_seconds", "histogram", "Time to the first byte of an answer.");
+    each(p, b, &kinds[0], "penstock_provider_first_byte_seconds", histogram, HIST_FIRST_BYTE);
+}
+
+static void breaker(struct plane *p, struct buf *b, const struct kind *k, const char *metric, struct str name,
+                    uint32_t e, int which) {
+    struct health h;
+    buf_addz(b, metric);
+    labels(b, k, name, "");
+    if (which == 0) {
+        buf_printf(b, " %d\n", (int)breaker_state(p->shm, e, NULL, clock_ns()));
+    } else {
+        health_look(p->shm, e, 60000, clock_ns(), &h);
+        buf_printf(b, " %u\n", h.score);
+    }
+}
+
+static void in_flight(struct plane *p, struct buf *b, const struct kind *k, const char *metric,
+                      struct str name, uint32_t e, int which) {
+    (void)which;
+    buf_addz(b, metric);
+    labels(b, k, name, "");
+    buf_printf(b, " %" PRIu64 "\n", gauge_sum(p->shm, e, GAUGE_IN_FLIGHT));
+}
+
+static void gauges(struct plane *p, struct buf *b) {
+    head(b, "penstock_breaker_state", "gauge", "0 closed, 1 open, 2 half open.");
+    each(p, b, &kinds[1], "penstock_breaker_state", breaker, 0);
+    head(b, "penstock_health_score", "gauge", "0 to 100.");
+    each(p, b, &kinds[1], "penstock_health_score", breaker, 1);
+    head(b, "penstock_provider_in_flight", "gauge", "Attempts under way.");
+    each(p, b, &kinds[0], "penstock_provider_in_flight", in_flight, 0);
+    head(b, "penstock_key_in_flight", "gauge", "Requests under way.");
+    each(p, b, &kinds[3], "penstock_key_in_flight", in_flight, 0);
+    head(b, "penstock_in_flight", "gauge", "Requests under way.");
+    buf_printf(b, "penstock_in_flight %" PRIu64 "\n", gauge_sum(p->shm, p->gateway, GAUGE_IN_FLIGHT));
+}
+
+static void processes(struct plane *p, struct buf *b) {
+    uint64_t workers = 0, connections = 0;
+    struct slot_info s;
+    struct index_totals t;
+    for (uint32_t i = 0; i < slot_high(p->shm); i++)
+        if (slot_at(p->shm, i, &s) && s.role == SLOT_WORKER) {
+            workers += s.state == SLOT_READY;
+            connections += s.connections;
+        }
+    index_totals(p->shm, &t);
+    const struct {
+        const char *name, *help;
+        uint64_t v;
+    } rows[] = {
+        {"penstock_workers", "Workers that accept.", workers},
+        {"penstock_connections", "Open client connections.", connections},
+        {"penstock_config_generation", "Number of the running configuration.", p->conf->generation},
+        {"penstock_cache_entries", "Entries of the response cache.", t.entries},
+        {"penstock_cache_bytes", "Bytes of the response cache.", t.bytes},
+        {"penstock_uptime_seconds", "Since the start.",
+         (uint64_t)(clock_wall_ms() - shm_started_wall_ms(p->shm)) / 1000},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        head(b, rows[i].name, "gauge", rows[i].help);
+        buf_printf(b, "%s %" PRIu64 "\n", rows[i].name, rows[i].v);
+    }
+}
+
+static void globals(struct plane *p, struct buf *b) {
+    for (int c = 0; c < STAT_COUNTERS_N; c++) {
+        head(b, stat_rows[c].prometheus, "counter", stat_rows[c].help);
+        buf_printf(b, "%s %" PRIu64 "\n", stat_rows[c].prometheus, stat_sum(p->shm, (enum stat_counter)c));
+    }
+    static const char *const classes[] = {"499", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    head(b, "penstock_requests_total", "counter",
+         "Model calls by the status class the client got; 499: it left.");
+    for (int i = 0; i < 6; i++)
+        buf_printf(b, "penstock_requests_total{code=\"%s\"} %" PRIu64 "\n", classes[i],
+                   stat_status_sum(p->shm, i));
+}
+
+void surface_metrics(struct surface_call *c) {
+    struct buf b;
+    buf_init(&b, 0);
+    globals(c->plane, &b);
+    processes(c->plane, &b);
+    gauges(c->plane, &b);
+    histograms(c->plane, &b);
+    entity_counters(c->plane, &b);
+    surface_text(c, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&b));
+    buf_free(&b);
+}

@@ -1,0 +1,129 @@
+/* GET /v1/models and /v1/models/{id}: what this key may name, in OpenAI's shape with the window and prices
+ * besides. */
+#include "http/server.h"
+#include "policy/price.h"
+#include "policy/route.h"
+#include "surface/surface.h"
+
+static void write_prices(struct jw *w, const struct price *p) {
+    jw_key(w, "pricing");
+    jw_obj(w);
+    const struct {
+        const char *name;
+        int64_t nano;
+    } rows[] = {{"input", p->input}, {"cached_input", p->cached_input}, {"output", p->output}};
+    for (size_t i = 0; i < 3; i++) {
+        if (rows[i].nano < 0)
+            continue;
+        jw_key(w, rows[i].name);
+        jw_nano(w, rows[i].nano);
+    }
+    jw_kz(w, "unit", "USD per million tokens");
+    jw_obj_end(w);
+}
+
+static const struct price *list_price(struct plane *p, const struct plane_provider *pr, struct str model) {
+    return price_find(p->prices, str_of(pr->conf->kind->price_vendor), model);
+}
+
+static void write_model(struct plane *p, struct jw *w, struct str id, const struct conf_model *m,
+                        const struct plane_provider *pr, struct str model) {
+    const struct price *list = list_price(p, pr, model);
+    struct price price;
+    uint64_t window = m && m->context_window ? m->context_window : list ? list->context : 0;
+    uint64_t most = m && m->max_output ? m->max_output : list ? list->max_output : 0;
+    jw_obj(w);
+    jw_kstr(w, "id", id);
+    jw_kz(w, "object", "model");
+    jw_kint(w, "created", p->conf->loaded_ms / 1000);
+    jw_kz(w, "owned_by", pr->conf->name);
+    if (m && m->display_name && *m->display_name)
+        jw_kz(w, "display_name", m->display_name);
+    if (window)
+        jw_ku64(w, "context_window", window);
+    if (most)
+        jw_ku64(w, "max_output_tokens", most);
+    if (price_merge(list, m ? &m->prices : NULL, &price))
+        write_prices(w, &price);
+    jw_obj_end(w);
+}
+
+typedef bool each_fn(void *arg, struct str id, const struct conf_model *m, const struct plane_provider *pr,
+                     struct str model);
+
+/* The configured models; where there are none, what each provider's default would be. */
+static void each_model(struct plane *p, const struct caller *c, each_fn *fn, void *arg) {
+    for (size_t i = 0; i < p->nmodels; i++) {
+        const struct plane_model *m = &p->models[i];
+        if (m->ntargets && auth_model(c, str_of(m->conf->name)) &&
+            !fn(arg, str_of(m->conf->name), m->conf, m->targets[0].provider, m->targets[0].model))
+            return;
+    }
+    for (size_t i = 0; p->nmodels == 0 && i < p->nproviders; i++) {
+        const struct plane_provider *pr = &p->providers[i];
+        const char *d = *pr->conf->default_model ? pr->conf->default_model : pr->conf->kind->default_model;
+        if (pr->upstream && d && *d && auth_model(c, str_of(d)) && !fn(arg, str_of(d), NULL, pr, str_of(d)))
+            return;
+    }
+}
+
+struct writing {
+    struct plane *p;
+    struct jw w;
+    struct str only; /* p NULL: all */
+    bool found;
+};
+
+static bool write_each(void *arg, struct str id, const struct conf_model *m, const struct plane_provider *pr,
+                       struct str model) {
+    struct writing *s = arg;
+    if (s->only.p && !str_eq(s->only, id))
+        return true;
+    s->found = true;
+    write_model(s->p, &s->w, id, m, pr, model);
+    return !s->only.p;
+}
+
+void surface_models(struct surface_call *c) {
+    struct buf b;
+    struct writing s = {.p = c->plane};
+    buf_init(&b, 0);
+    jw_init(&s.w, &b);
+    jw_obj(&s.w);
+    jw_kz(&s.w, "object", "list");
+    jw_key(&s.w, "data");
+    jw_arr(&s.w);
+    each_model(c->plane, &c->caller, write_each, &s);
+    jw_arr_end(&s.w);
+    jw_obj_end(&s.w);
+    surface_json(c, 200, buf_str(&b));
+    buf_free(&b);
+}
+
+/* An id that no model of the configuration names may still lead somewhere ("openai/gpt-x"). */
+static bool write_loose(struct surface_call *c, struct writing *s, struct fault *f) {
+    struct plan plan;
+    if (!auth_model(&c->caller, s->only) || !route_resolve(c->plane, c->x->arena, s->only, &plan, f))
+        return false;
+    write_model(c->plane, &s->w, s->only, NULL, plan.list[0]->provider, plan.list[0]->model);
+    return true;
+}
+
+void surface_model(struct surface_call *c) {
+    struct buf b;
+    struct fault f = {.cls = FAULT_NONE};
+    struct writing s = {.p = c->plane, .only = http_unescape(c->x->arena, c->rest)};
+    buf_init(&b, 0);
+    jw_init(&s.w, &b);
+    if (s.only.p)
+        each_model(c->plane, &c->caller, write_each, &s);
+    if (s.found || (s.only.n && write_loose(c, &s, &f))) {
+        surface_json(c, 200, buf_str(&b));
+    } else {
+        fault_set(&f, c->x->arena, FAULT_MODEL_NOT_FOUND,
+                  "The model does not exist or you do not have access to it.");
+        f.param = STR("model");
+        surface_fault(c, &f);
+    }
+    buf_free(&b);
+}

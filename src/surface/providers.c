@@ -1,0 +1,146 @@
+/* GET /admin/v1/providers: every provider with its targets, breakers, keys and numbers. */
+#include "providers.h"
+
+#include "base/clock.h"
+#include "shm/bucket.h"
+#include "shm/slot.h"
+#include "shm/stat.h"
+#include "surface/surface.h"
+
+static bool passes(struct plane *p, const struct plane_provider *pr, uint32_t entity) {
+    return breaker_would_pass(p->shm, entity, &pr->breaker, clock_ns());
+}
+
+/* By its configured targets; by the rest of its models where it has none, or where those were used. */
+static bool serves(struct plane *p, const struct plane_provider *pr) {
+    bool configured = false;
+    for (size_t m = 0; m < p->nmodels; m++)
+        for (size_t t = 0; t < p->models[m].ntargets; t++) {
+            const struct target *tg = &p->models[m].targets[t];
+            if (tg->provider != pr)
+                continue;
+            configured = true;
+            if (passes(p, pr, tg->entity))
+                return true;
+        }
+    bool used = entity_count(p->shm, pr->other_target, ENTITY_STAT_REQUESTS) > 0;
+    return (!configured || used) && passes(p, pr, pr->other_target);
+}
+
+void provider_look(struct plane *p, const struct plane_provider *pr, struct provider_view *v) {
+    health_look(p->shm, pr->entity, pr->breaker.window_ms, clock_ns(), &v->health);
+    v->serves = pr->upstream && serves(p, pr);
+    v->status = !pr->upstream        ? "disabled"
+                : !v->serves         ? "unhealthy"
+                : v->health.degraded ? "degraded"
+                                     : "healthy";
+}
+
+static void write_health(struct jw *w, const struct health *h) {
+    jw_kint(w, "health_score", h->score);
+    jw_key(w, "latency_ms");
+    jw_real(w, h->latency_ms);
+    jw_key(w, "first_byte_ms");
+    jw_real(w, h->first_byte_ms);
+    jw_key(w, "error_rate");
+    jw_real(w, h->error_rate);
+    jw_ku64(w, "failures_in_a_row", h->failures_in_a_row);
+}
+
+static void write_counts(struct plane *p, struct jw *w, uint32_t entity) {
+    jw_ku64(w, "requests", entity_count(p->shm, entity, ENTITY_STAT_REQUESTS));
+    jw_ku64(w, "errors", entity_count(p->shm, entity, ENTITY_STAT_ERRORS));
+    jw_ku64(w, "input_tokens", entity_count(p->shm, entity, ENTITY_STAT_INPUT_TOKENS));
+    jw_ku64(w, "output_tokens", entity_count(p->shm, entity, ENTITY_STAT_OUTPUT_TOKENS));
+    jw_key(w, "cost_usd");
+    jw_nano(w, (int64_t)entity_count(p->shm, entity, ENTITY_STAT_COST_NANO));
+}
+
+static void write_target(struct plane *p, struct jw *w, const struct plane_provider *pr, struct str model,
+                         uint32_t entity) {
+    uint64_t retry_in = 0, now = clock_ns();
+    struct health h;
+    enum breaker_state st = breaker_state(p->shm, entity, &retry_in, now);
+    health_look(p->shm, entity, pr->breaker.window_ms, now, &h);
+    jw_obj(w);
+    jw_kstr(w, "model", model);
+    jw_kz(w, "breaker", breaker_state_name(st));
+    if (st == BREAKER_OPEN)
+        jw_ku64(w, "retry_in_ms", retry_in / 1000000);
+    jw_ku64(w, "probes", gauge_sum(p->shm, entity, GAUGE_PROBES));
+    write_health(w, &h);
+    write_counts(p, w, entity);
+    jw_obj_end(w);
+}
+
+static bool shown_before(const struct plane *p, size_t model, size_t target) {
+    uint32_t e = p->models[model].targets[target].entity;
+    for (size_t m = 0; m <= model; m++)
+        for (size_t t = 0; t < (m == model ? target : p->models[m].ntargets); t++)
+            if (p->models[m].targets[t].entity == e)
+                return true;
+    return false;
+}
+
+static void write_targets(struct plane *p, struct jw *w, const struct plane_provider *pr) {
+    jw_key(w, "targets");
+    jw_arr(w);
+    for (size_t m = 0; m < p->nmodels; m++)
+        for (size_t t = 0; t < p->models[m].ntargets; t++) {
+            const struct target *tg = &p->models[m].targets[t];
+            if (tg->provider == pr && !shown_before(p, m, t))
+                write_target(p, w, pr, tg->model, tg->entity);
+        }
+    if (entity_count(p->shm, pr->other_target, ENTITY_STAT_REQUESTS) > 0)
+        write_target(p, w, pr, STR("*"), pr->other_target);
+    jw_arr_end(w);
+}
+
+static void write_keys(struct plane *p, struct jw *w, const struct plane_provider *pr) {
+    jw_key(w, "keys");
+    jw_arr(w);
+    for (size_t i = 0; i < pr->nkeys; i++) {
+        uint64_t left = rest_left_ns(p->shm, pr->keys[i].entity, clock_ns());
+        jw_obj(w);
+        jw_kz(w, "id", pr->keys[i].conf->id);
+        jw_kz(w, "source", pr->keys[i].conf->secret.source);
+        jw_kint(w, "weight", pr->keys[i].conf->weight);
+        jw_kbool(w, "resting", left > 0);
+        if (left == UINT64_MAX)
+            jw_kz(w, "rests_until", "reload");
+        else if (left)
+            jw_ku64(w, "rests_ms", left / 1000000);
+        jw_obj_end(w);
+    }
+    jw_arr_end(w);
+}
+
+void surface_providers(struct surface_call *c) {
+    struct plane *p = c->plane;
+    struct buf b;
+    struct jw w;
+    buf_init(&b, 0);
+    jw_init(&w, &b);
+    jw_obj(&w);
+    jw_key(&w, "providers");
+    jw_arr(&w);
+    for (size_t i = 0; i < p->nproviders; i++) {
+        const struct plane_provider *pr = &p->providers[i];
+        struct provider_view v;
+        provider_look(p, pr, &v);
+        jw_obj(&w);
+        jw_kz(&w, "name", pr->conf->name);
+        jw_kz(&w, "kind", pr->conf->kind->name);
+        jw_kz(&w, "status", v.status);
+        jw_ku64(&w, "in_flight", gauge_sum(p->shm, pr->entity, GAUGE_IN_FLIGHT));
+        write_health(&w, &v.health);
+        write_counts(p, &w, pr->entity);
+        write_targets(p, &w, pr);
+        write_keys(p, &w, pr);
+        jw_obj_end(&w);
+    }
+    jw_arr_end(&w);
+    jw_obj_end(&w);
+    surface_json(c, 200, buf_str(&b));
+    buf_free(&b);
+}

@@ -1,0 +1,88 @@
+/* The table of endpoints, and how a path finds its row. */
+#include "surface/surface.h"
+
+#define CHAT  &dialect_openai_chat
+#define OPEN  0
+#define ANY   PERM_ANY
+#define ADMIN PERM_ADMIN
+
+const struct surface_route surface_routes[] = {
+    {HTTP_POST, "/v1/chat/completions", SURFACE_NATIVE, PERM_COMPLETION, CHAT, "chat", NULL,
+     "Chat completion, whole or streamed"},
+    {HTTP_GET, "/v1/models", SURFACE_NATIVE, ANY, CHAT, NULL, surface_models, "Models this key may use"},
+    {HTTP_GET, "/v1/models/*", SURFACE_NATIVE, ANY, CHAT, NULL, surface_model, "One model"},
+    {HTTP_GET, "/health", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS, OPEN, CHAT, NULL, surface_health,
+     "Can it serve"},
+    {HTTP_GET, "/livez", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS, OPEN, CHAT, NULL, surface_livez,
+     "The process is up"},
+    {HTTP_GET, "/readyz", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS, OPEN, CHAT, NULL, surface_readyz,
+     "A worker accepts"},
+    {HTTP_GET, "/metrics", SURFACE_METRICS, ANY, CHAT, NULL, surface_metrics,
+     "Prometheus text, of all workers together"},
+    {HTTP_GET, "/admin/v1/usage", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_usage,
+     "Requests, tokens and money, grouped"},
+    {HTTP_DELETE, "/admin/v1/cache", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_cache_clear,
+     "Clear the cache, or a part of it"},
+    {HTTP_GET, "/admin/v1/cache/stats", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_cache_stats,
+     "Entries, hits, misses"},
+    {HTTP_GET, "/admin/v1/workers", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_workers, "Processes"},
+    {HTTP_GET, "/admin/v1/providers", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_providers,
+     "Providers, targets, keys and their state"},
+    {HTTP_GET, "/admin/v1/config", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_config,
+     "The running configuration, redacted"},
+    {HTTP_POST, "/admin/v1/reload", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_reload,
+     "What SIGHUP does, with its result"},
+};
+const size_t surface_routes_n = sizeof(surface_routes) / sizeof(*surface_routes);
+
+static bool path_matches(const char *pattern, struct str path, struct str *rest) {
+    size_t n = strlen(pattern);
+    *rest = STR_NONE;
+    if (n == 0 || pattern[n - 1] != '*')
+        return str_is(path, pattern);
+    if (path.n < n || memcmp(path.p, pattern, n - 1) != 0)
+        return false;
+    *rest = str_skip(path, n - 1);
+    return true;
+}
+
+static void allow_add(char allow[64], const char *method) {
+    size_t n = strlen(allow);
+    struct str both[2] = {n ? STR(", ") : STR(""), str_of(method)};
+    for (size_t i = 0; i < 2; i++) {
+        str_copy(allow + n, 64 - n, both[i]);
+        n = strlen(allow);
+    }
+}
+
+static const char *method_name(enum http_method m) {
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", ""};
+    return names[m];
+}
+
+enum route_result surface_find(enum http_method m, struct str path, unsigned surfaces,
+                               const struct surface_route **r, struct str *rest, char allow[64]) {
+    enum http_method want = m == HTTP_HEAD ? HTTP_GET : m;
+    allow[0] = '\0';
+    for (size_t i = 0; i < surface_routes_n; i++) {
+        const struct surface_route *row = &surface_routes[i];
+        if (!(row->surface & surfaces) || !path_matches(row->path, path, rest))
+            continue;
+        if (row->method == want) {
+            *r = row;
+            return ROUTE_FOUND;
+        }
+        allow_add(allow, method_name(row->method));
+        if (row->method == HTTP_GET)
+            allow_add(allow, "HEAD");
+    }
+    return allow[0] ? ROUTE_NO_METHOD : ROUTE_NO_PATH;
+}
+
+const struct dialect *surface_dialect(struct str path) {
+    struct str rest;
+    for (size_t i = 0; i < surface_routes_n; i++)
+        if (path_matches(surface_routes[i].path, path, &rest))
+            return surface_routes[i].dialect;
+    return &dialect_openai_chat;
+}

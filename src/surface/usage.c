@@ -1,0 +1,192 @@
+/* GET /admin/v1/usage: client requests (not attempts), tokens and money, from the ledger's hourly sums. */
+#include "base/clock.h"
+#include "http/server.h"
+#include "store/ledger.h"
+#include "surface/surface.h"
+
+enum { MAX_ROWS = 100000, DAY_MS = 86400000 };
+
+static const struct {
+    const char *name;
+    unsigned bit;
+} groups[] = {{"key", GROUP_KEY},     {"tenant", GROUP_TENANT}, {"provider", GROUP_PROVIDER},
+              {"model", GROUP_MODEL}, {"day", GROUP_DAY},       {"hour", GROUP_HOUR}};
+enum { NGROUPS = sizeof(groups) / sizeof(*groups) };
+
+struct query {
+    int64_t from, to;
+    unsigned group_by;
+    bool csv;
+};
+
+static bool bad(struct surface_call *c, struct fault *f, const char *param, const char *why) {
+    fault_set(f, c->x->arena, FAULT_BAD_REQUEST, "%s: %s", param, why);
+    f->param = str_of(param);
+    return false;
+}
+
+static bool read_groups(struct str list, unsigned *mask) {
+    struct str one;
+    while (str_next(&list, ',', &one)) {
+        size_t i = 0;
+        while (i < NGROUPS && !str_is(str_trim(one), groups[i].name))
+            i++;
+        if (i == NGROUPS)
+            return false;
+        *mask |= groups[i].bit;
+    }
+    return true;
+}
+
+static bool read_query(struct surface_call *c, struct query *q, struct fault *f) {
+    struct arena *a = c->x->arena;
+    struct str from = http_query(a, c->x->query, "from"), to = http_query(a, c->x->query, "to");
+    struct str group = http_query(a, c->x->query, "group_by"), format = http_query(a, c->x->query, "format");
+    *q = (struct query){.to = clock_wall_ms() + 1};
+    if (to.n && !clock_parse(to, &q->to))
+        return bad(c, f, "to", "expected a date (2026-01-31) or a time (2026-01-31T12:00:00Z)");
+    if (to.n == 10) /* a date means its whole day */
+        q->to += DAY_MS;
+    q->from = q->to - 30 * (int64_t)DAY_MS;
+    if (from.n && !clock_parse(from, &q->from))
+        return bad(c, f, "from", "expected a date (2026-01-31) or a time (2026-01-31T12:00:00Z)");
+    if (q->from >= q->to)
+        return bad(c, f, "from", "must lie before `to`");
+    if (group.n && !read_groups(group, &q->group_by))
+        return bad(c, f, "group_by", "expected a list of key, tenant, provider, model, day, hour");
+    q->csv = str_isi(format, "csv");
+    if (format.n && !q->csv && !str_isi(format, "json"))
+        return bad(c, f, "format", "expected json or csv");
+    return true;
+}
+
+static struct str label(const struct ledger_sum *s, unsigned bit) {
+    switch (bit) {
+    case GROUP_KEY:
+        return s->key;
+    case GROUP_TENANT:
+        return s->tenant;
+    case GROUP_PROVIDER:
+        return s->provider;
+    case GROUP_MODEL:
+        return s->model;
+    case GROUP_DAY:
+        return s->day;
+    default:
+        return s->hour;
+    }
+}
+
+static void write_sum(struct jw *w, const struct ledger_sum *s, unsigned group_by) {
+    jw_obj(w);
+    for (size_t i = 0; i < NGROUPS; i++)
+        if (group_by & groups[i].bit)
+            jw_kstr(w, groups[i].name, label(s, groups[i].bit));
+    jw_ku64(w, "requests", s->requests);
+    jw_ku64(w, "errors", s->errors);
+    jw_ku64(w, "input_tokens", s->input_tokens);
+    jw_ku64(w, "cached_tokens", s->cached_tokens);
+    jw_ku64(w, "output_tokens", s->output_tokens);
+    jw_ku64(w, "reasoning_tokens", s->reasoning_tokens);
+    jw_key(w, "cost_usd");
+    if (s->unpriced && s->cost_nano == 0 && s->unpriced == s->requests)
+        jw_null(w);
+    else
+        jw_nano(w, s->cost_nano);
+    if (s->unpriced)
+        jw_ku64(w, "unpriced_requests", s->unpriced);
+    jw_obj_end(w);
+}
+
+static void time_member(struct jw *w, const char *key, int64_t ms) {
+    char t[CLOCK_RFC3339_SIZE];
+    clock_rfc3339(t, ms);
+    jw_kz(w, key, t);
+}
+
+static void write_json(struct buf *b, const struct query *q, const struct ledger_sum *rows, size_t n,
+                       const struct ledger_sum *total, bool truncated) {
+    struct jw w;
+    jw_init(&w, b);
+    jw_obj(&w);
+    time_member(&w, "from", q->from);
+    time_member(&w, "to", q->to);
+    jw_key(&w, "group_by");
+    jw_arr(&w);
+    for (size_t i = 0; i < NGROUPS; i++)
+        if (q->group_by & groups[i].bit)
+            jw_z(&w, groups[i].name);
+    jw_arr_end(&w);
+    jw_key(&w, "rows");
+    jw_arr(&w);
+    for (size_t i = 0; i < n; i++)
+        write_sum(&w, &rows[i], q->group_by);
+    jw_arr_end(&w);
+    jw_key(&w, "total");
+    write_sum(&w, total, 0);
+    if (truncated)
+        jw_kbool(&w, "truncated", true);
+    jw_obj_end(&w);
+}
+
+/* RFC 4180; a leading = + - @ is a formula to a spreadsheet and gets a quote before it. */
+static void csv_field(struct buf *b, struct str s) {
+    buf_addc(b, '"');
+    if (s.n && strchr("=+-@", s.p[0]))
+        buf_addc(b, '\'');
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '"')
+            buf_addc(b, '"');
+        buf_addc(b, s.p[i]);
+    }
+    buf_addz(b, "\",");
+}
+
+static void write_csv(struct buf *b, const struct query *q, const struct ledger_sum *rows, size_t n) {
+    for (size_t i = 0; i < NGROUPS; i++)
+        if (q->group_by & groups[i].bit)
+            buf_printf(b, "%s,", groups[i].name);
+    buf_addz(b, "requests,errors,input_tokens,cached_tokens,output_tokens,reasoning_tokens,cost_usd\r\n");
+    for (size_t r = 0; r < n; r++) {
+        const struct ledger_sum *s = &rows[r];
+        for (size_t i = 0; i < NGROUPS; i++)
+            if (q->group_by & groups[i].bit)
+                csv_field(b, label(s, groups[i].bit));
+        const uint64_t counts[] = {s->requests,      s->errors,        s->input_tokens,
+                                   s->cached_tokens, s->output_tokens, s->reasoning_tokens};
+        for (size_t i = 0; i < 6; i++) {
+            buf_addu(b, counts[i]);
+            buf_addc(b, ',');
+        }
+        struct jw w;
+        jw_init(&w, b);
+        jw_nano(&w, s->cost_nano);
+        buf_addz(b, "\r\n");
+    }
+}
+
+void surface_usage(struct surface_call *c) {
+    struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
+    struct query q;
+    if (!read_query(c, &q, &f)) {
+        surface_fault(c, &f);
+        return;
+    }
+    struct ledger_sum *rows = NULL, total = {0};
+    size_t n = 0;
+    bool truncated = false;
+    struct db *d = plane_ledger(c->plane);
+    if (d) {
+        struct db_txn *t = db_begin(d, false);
+        rows = ledger_query(c->x->arena, t, q.from, q.to, q.group_by, MAX_ROWS, &n, &total, &truncated);
+        db_end(t);
+    }
+    struct buf b;
+    buf_init(&b, 0);
+    if (q.csv)
+        write_csv(&b, &q, rows, n);
+    else
+        write_json(&b, &q, rows, n, &total, truncated);
+    surface_text(c, 200, q.csv ? "text/csv; charset=utf-8" : "application/json", buf_str(&b));
+    buf_free(&b);
+}
