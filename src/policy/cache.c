@@ -36,8 +36,8 @@ static bool skip_member(void *arg, unsigned depth, struct str key) {
     static const char *const names[] = {"user",  "metadata",          "routing",
                                         "store", "safety_identifier", "prompt_cache_key"};
     (void)arg;
-    for (size_t i = 0; depth == 0 && i < sizeof(names) / sizeof(*names); i++)
-        if (str_is(key, names[i]))
+    for (size_t i = 0; depth == 1 && i < sizeof(names) / sizeof(*names); i++)
+        if (json_key_is(key, names[i]))
             return true;
     return false;
 }
