@@ -1,0 +1,165 @@
+/* The table of provider kinds, and the repair of base URLs. One row is all that configuration, routing and
+ * the calls need to know of a kind; what it says on the wire is its dialect's business. Facts: each vendor's
+ * API reference. */
+#include "upstream/provider.h"
+#include "dialect/dialect.h"
+
+static const struct provider_kind rows[] = {
+    {
+        .name = "openai",
+        .dialect = "openai_chat",
+        .base_url = "https://api.openai.com/v1",
+        .version_path = "/v1",
+        .auth = AUTH_KIND_BEARER,
+        .fixed_headers = "",
+        .quirks = QUIRK_MAX_COMPLETION_TOKENS, /* reasoning models refuse max_tokens */
+        .default_model = "gpt-4o-mini",
+        .env_keys = "OPENAI_API_KEY",
+        .env_url = "OPENAI_BASE_URL",
+        .infer = "gpt-*,o1*,o3*,o4*,chatgpt-*,text-embedding-*",
+        .price_vendor = "openai",
+        .health_path = "/models",
+        .needs_key = true,
+    },
+    {
+        .name = "openai_compatible",
+        .dialect = "openai_chat",
+        .base_url = "",
+        .version_path = "/v1",
+        .auth = AUTH_KIND_BEARER,
+        .fixed_headers = "",
+        .default_model = "",
+        .env_keys = "OPENAI_COMPATIBLE_KEY",
+        .env_url = "OPENAI_COMPATIBLE_URL",
+        .infer = "",
+        .price_vendor = "",
+        .health_path = "/models",
+        .whole_ids = true,
+    },
+    {
+        .name = "openrouter",
+        .dialect = "openai_chat",
+        .base_url = "https://openrouter.ai/api/v1",
+        .version_path = "/api/v1",
+        .auth = AUTH_KIND_BEARER,
+        .fixed_headers = "",
+        .default_model = "openai/gpt-4o-mini",
+        .env_keys = "OPENROUTER_API_KEY",
+        .env_url = "OPENROUTER_BASE_URL",
+        .infer = "*/*",
+        .price_vendor = "openrouter",
+        .health_path = "/key", /* small and checks the key; /models is hundreds of kilobytes */
+        .whole_ids = true,
+        .needs_key = true,
+    },
+    {
+        .name = "anthropic",
+        .alias = "claude",
+        .dialect = "anthropic",
+        .base_url = "https://api.anthropic.com",
+        .version_path = "", /* the SDKs take the bare root; the dialect's path begins with /v1 */
+        .auth = AUTH_KIND_X_API_KEY,
+        .fixed_headers = "anthropic-version: 2023-06-01",
+        .default_model = "claude-sonnet-4-5",
+        .env_keys = "ANTHROPIC_API_KEY,CLAUDE_API_KEY",
+        .env_url = "ANTHROPIC_BASE_URL",
+        .infer = "claude-*",
+        .price_vendor = "anthropic",
+        .health_path = "/v1/models?limit=1",
+        .needs_key = true,
+    },
+    {
+        .name = "mock",
+        .dialect = "openai_chat",
+        .base_url = "",
+        .version_path = "",
+        .auth = AUTH_KIND_NONE,
+        .fixed_headers = "",
+        .default_model = "mock",
+        .env_keys = "",
+        .env_url = "",
+        .infer = "mock,mock-*",
+        .price_vendor = "",
+        .health_path = "/models",
+        .builtin = true,
+    },
+};
+const struct provider_kinds provider_table = {rows, sizeof rows / sizeof rows[0]};
+
+/* --- base URLs --- */
+
+static bool cut_end(struct str *s, struct str end) {
+    if (end.n == 0 || s->n < end.n || memcmp(s->p + s->n - end.n, end.p, end.n) != 0)
+        return false;
+    s->n -= end.n;
+    return true;
+}
+
+static void cut_slashes(struct str *s) {
+    while (s->n && s->p[s->n - 1] == '/')
+        s->n--;
+}
+
+/* Behind "scheme://host"; empty when there is none. */
+static struct str path_of(struct str url) {
+    ptrdiff_t at = str_find(url, STR("://"));
+    struct str rest = str_skip(url, at < 0 ? 0 : (size_t)at + 3);
+    const char *slash = rest.n ? memchr(rest.p, '/', rest.n) : NULL;
+    return slash ? str_skip(rest, (size_t)(slash - rest.p)) : STR_NONE;
+}
+
+/* Does a segment look like a version ("v1", "v4", "v1beta")? Then the operator has said which. */
+static bool has_version(struct str path) {
+    struct str seg;
+    while (str_next(&path, '/', &seg))
+        if (seg.n >= 2 && seg.p[0] == 'v' && seg.p[1] >= '0' && seg.p[1] <= '9')
+            return true;
+    return false;
+}
+
+/* What is missing of version_path at the end of url: "/v1" of "/api/v1" behind "https://h/api". */
+static struct str missing(struct str url, struct str version) {
+    struct str path = path_of(url);
+    for (size_t have = version.n; have > 0; have--)
+        if ((have == version.n || version.p[have] == '/') && path.n >= have &&
+            memcmp(path.p + path.n - have, version.p, have) == 0)
+            return str_skip(version, have);
+    return version;
+}
+
+/* A whole endpoint was pasted where the base was asked for. */
+static void cut_endpoint(struct str *url) {
+    static const struct str ends[] = {
+        {"/chat/completions", 17}, {"/v1/messages", 12}, {"/messages", 9}, {"/models", 7}};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+        if (cut_end(url, ends[i]))
+            break;
+    cut_slashes(url);
+}
+
+struct str provider_base_url(struct arena *a, const struct provider_kind *k, struct str configured) {
+    struct str url = str_trim(configured);
+    if (url.n == 0)
+        url = str_of(k->base_url);
+    cut_slashes(&url);
+    if (url.n == 0)
+        return STR("");
+    cut_endpoint(&url);
+    struct str version = str_of(k->version_path);
+    if (version.n == 0) { /* the bare root */
+        while (cut_end(&url, STR("/v1")))
+            cut_slashes(&url);
+        return arena_dup(a, url);
+    }
+    const char *slash = memrchr(version.p, '/', version.n);
+    struct str last = str_skip(version, (size_t)(slash - version.p)); /* "/v1" of "/api/v1" */
+    for (struct str once = url; cut_end(&once, last);) {
+        cut_slashes(&once);
+        struct str twice = once;
+        if (!cut_end(&twice, last))
+            break;
+        url = once;
+    }
+    struct str add = has_version(path_of(url)) ? STR_NONE : missing(url, version);
+    return arena_printf(a, STR_FMT STR_FMT, STR_ARG(url), STR_ARG(add));
+}
