@@ -24,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -669,9 +670,7 @@ static int serve(int fd, const struct http_limits *lim, struct http_tls *tls) {
 static uint16_t port;
 static pid_t child;
 
-static void start_with(const struct http_limits *lim, struct http_tls *tls, rlim_t files) {
-    port = 0;
-    int fd = listen_on(&port);
+static void start_on(int fd, const struct http_limits *lim, struct http_tls *tls, rlim_t files) {
     our_signals(SIG_BLOCK);
     child = fork();
     ck_assert_int_ge(child, 0);
@@ -683,8 +682,14 @@ static void start_with(const struct http_limits *lim, struct http_tls *tls, rlim
         exit(serve(fd, lim, tls));
     }
     our_signals(SIG_UNBLOCK);
+    signal(SIGPIPE, SIG_IGN); /* of the client only: the server must see to itself */
     close(fd);
     http_tls_free(tls);
+}
+
+static void start_with(const struct http_limits *lim, struct http_tls *tls, rlim_t files) {
+    port = 0;
+    start_on(listen_on(&port), lim, tls, files);
 }
 
 static void start(void) {
@@ -1271,6 +1276,26 @@ START_TEST(descriptors_exhausted) {
 }
 END_TEST
 
+/* --- unix sockets --- */
+
+START_TEST(unix_socket) {
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    snprintf(a.sun_path, sizeof a.sun_path, "/tmp/check_http.%d", (int)getpid());
+    (void)unlink(a.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    ck_assert_int_eq(listen(fd, 8), 0);
+    start_on(fd, &quick, NULL, 0);
+    int c = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect(c, (struct sockaddr *)&a, sizeof a), 0);
+    (void)unlink(a.sun_path);
+    SAY(c, "GET /info" H11 C "\r\n");
+    hear(c);
+    HAS("|unix|1|0|5");
+    finish();
+}
+END_TEST
+
 /* --- TLS --- */
 
 static void make_certificate(struct buf *cert, struct buf *key) {
@@ -1310,7 +1335,7 @@ static void start_tls(bool ask_client) {
         http_tls_new(buf_str(&cert), buf_str(&key), ask_client ? buf_str(&cert) : STR_NONE, err);
     ck_assert_msg(t != NULL, "%s", err);
     struct http_limits lim = quick;
-    lim.header_timeout_ms = 1000;
+    lim.header_timeout_ms = 2500;
     start_with(&lim, t, 0);
 }
 
@@ -1465,6 +1490,7 @@ static Suite *suite(void) {
     tcase_set_timeout(t, 60);
     tcase_add_test(t, connection_bound);
     tcase_add_test(t, descriptors_exhausted);
+    tcase_add_test(t, unix_socket);
     tcase_add_test(t, tls_requests);
     tcase_add_test(t, tls_client_certificates);
     tcase_add_test(t, tls_bad_texts);

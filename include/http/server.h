@@ -7,13 +7,15 @@
 #include "base/loop.h"
 #include "http/exchange.h"
 
-struct http_limits {
-    size_t max_head;             /* request line and headers, bytes (431; a too long request line 414) */
-    unsigned max_headers;        /* fields (431) */
-    uint64_t header_timeout_ms;  /* whole head, from its first byte (408); also from accept to the first byte */
-    uint64_t idle_timeout_ms;    /* keep-alive between requests */
-    uint64_t body_rate;          /* bytes a second a body must keep up (408) after body_grace_ms */
-    uint64_t body_grace_ms;      /* 5 s */
+struct http_limits {               /* 0 is a default, where nothing else is said */
+    size_t max_head;             /* request line and headers, bytes (431; a too long request line 414); 0: 32 KiB */
+    unsigned max_headers;        /* fields (431); 0: 100 */
+    uint64_t header_timeout_ms;  /* whole head, from its first byte (408); also from accept, with the TLS handshake, to
+                                  * the first byte (closed silently); 0: 10 s */
+    uint64_t idle_timeout_ms;    /* keep-alive between requests, then closed silently; 0: 75 s */
+    uint64_t body_rate;          /* bytes a second a body must keep up (408) after body_grace_ms, counted from
+                                  * exchange_read_body; 0: no rate */
+    uint64_t body_grace_ms;      /* 0: 5 s */
     uint64_t write_timeout_ms;   /* a client that takes nothing for so long while bytes wait is cut; 0: 5 min */
     unsigned max_connections;    /* 0: no bound; above it new ones get 503 and are closed */
 };

@@ -487,13 +487,8 @@ static void probe(struct conn *c) {
         client_ended(c);
 }
 
-static uint64_t write_timeout_ms(const struct conn *c) {
-    uint64_t ms = c->server->lim.write_timeout_ms;
-    return ms ? ms : 5 * 60 * 1000;
-}
-
 static void on_time_of_exchange(struct conn *c, uint64_t now) {
-    if (c->blocked && now >= c->blocked_ms + write_timeout_ms(c)) {
+    if (c->blocked && now >= c->blocked_ms + c->server->lim.write_timeout_ms) {
         conn_close(c);
         return;
     }
@@ -542,7 +537,7 @@ static uint64_t next_due(const struct conn *c) {
         return c->deadline_ms;
     uint64_t due = UINT64_MAX;
     if (c->blocked)
-        due = c->blocked_ms + write_timeout_ms(c);
+        due = c->blocked_ms + c->server->lim.write_timeout_ms;
     if (!c->reading && !c->eof && c->probe_ms < due)
         due = c->probe_ms;
     if (c->state == CONN_BUSY && c->x->body_state == BODY_READING && c->x->body_tick_ms < due)

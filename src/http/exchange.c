@@ -224,14 +224,19 @@ static const char *date_now(struct http_server *s) {
 }
 
 static char *put_length(char *to, int64_t length) {
-    char digits[24];
+    char digits[20];
+    size_t at = sizeof digits;
     if (length == LENGTH_CHUNKED)
         return PUT(to, "Transfer-Encoding: chunked\r\n");
     if (length < 0)
         return to;
+    do {
+        digits[--at] = (char)('0' + length % 10);
+        length /= 10;
+    } while (length);
     to = PUT(to, "Content-Length: ");
-    int n = snprintf(digits, sizeof digits, "%lld\r\n", (long long)length);
-    return put(to, digits, (size_t)n);
+    to = put(to, digits + at, sizeof digits - at);
+    return PUT(to, "\r\n");
 }
 
 /* A field that would break the framing is left out: what an upstream sends must not write our head. */

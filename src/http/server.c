@@ -178,12 +178,29 @@ void http_server_drain(struct http_server *s, void (*done)(void *arg), void *arg
 
 /* --- its life --- */
 
+static void or_default(uint64_t *v, uint64_t otherwise) {
+    if (*v == 0)
+        *v = otherwise;
+}
+
+static void fill_limits(struct http_limits *lim) {
+    if (lim->max_head == 0)
+        lim->max_head = 32 << 10;
+    if (lim->max_headers == 0)
+        lim->max_headers = 100;
+    or_default(&lim->header_timeout_ms, 10 * 1000);
+    or_default(&lim->idle_timeout_ms, 75 * 1000);
+    or_default(&lim->body_grace_ms, 5 * 1000);
+    or_default(&lim->write_timeout_ms, 5 * 60 * 1000);
+}
+
 struct http_server *http_server_new(struct loop *l, const struct http_limits *lim,
                                     const struct http_handler *h) {
     struct http_server *s = mem_alloc(sizeof *s);
-    MUST(h->request && h->error_body && lim->max_head >= 64);
+    MUST(h->request && h->error_body);
     s->loop = l;
     s->lim = *lim;
+    fill_limits(&s->lim);
     s->handler = *h;
     s->conns.next = s->conns.prev = &s->conns;
     s->scratch = mem_alloc(SCRATCH_SIZE);
