@@ -46,7 +46,8 @@ static void check_key_of(struct load *l, const struct conf_provider *p, const st
         load_error(l, at, "a provider of kind %s needs a key: give keys%s%s", k->name,
                    *names ? ", or set one of " : "", names);
     }
-    if (!*p->base_url && !node_get(at->node, "base_url") && !k->builtin && !(k->base_url && *k->base_url))
+    const struct node *url = node_get(at->node, "base_url"); /* one that was wrong has been said to be */
+    if (!*p->base_url && (!url || url->text.n == 0) && !k->builtin && !(k->base_url && *k->base_url))
         load_error(l, at, "a provider of kind %s needs a base_url", k->name);
 }
 

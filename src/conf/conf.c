@@ -12,7 +12,7 @@
 #define PENSTOCK_STATEDIR "/var/lib/penstock"
 #endif
 #ifndef PENSTOCK_RUNDIR
-#define PENSTOCK_RUNDIR "/run"
+#define PENSTOCK_RUNDIR "/run/penstock"
 #endif
 
 /* An open-addressed table: a power of two of slots, at most half full, each the number of a model plus one.
@@ -62,7 +62,7 @@ static void home_defaults(struct load *l) {
     if (!node_get(l->root, "state_dir"))
         node_put(l, l->root, "state_dir", dir, NULL);
     if (root && !node_get(l->root, "pid_file"))
-        node_put(l, l->root, "pid_file", PENSTOCK_RUNDIR "/penstock/penstock.pid", NULL);
+        node_put(l, l->root, "pid_file", PENSTOCK_RUNDIR "/penstock.pid", NULL);
     if (!node_get(l->root, "listen"))
         node_put(l, l->root, "listen", "127.0.0.1:8080", NULL);
 }

@@ -98,6 +98,7 @@ const char *file_path(struct arena *a, const char *file, struct str path);
 
 /* value.c: texts to values and back; false when malformed */
 enum money { NANO = 1000000000 };
+bool value_plain(struct str s); /* UTF-8, no control characters */
 bool value_bool(struct str s, bool *out);
 bool value_duration(struct str s, uint64_t *ms);
 bool value_size(struct str s, uint64_t *bytes);

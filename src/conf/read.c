@@ -166,9 +166,9 @@ static const char *header_wrong(struct str name, struct str value) {
     for (size_t i = 0; i < sizeof framing / sizeof *framing; i++)
         if (str_isi(name, framing[i]))
             return "this header belongs to the connection and cannot be set";
-    for (size_t i = 0; i < value.n; i++)
-        if (((unsigned char)value.p[i] < ' ' && value.p[i] != '\t') || value.p[i] == 0x7f)
-            return "a line end or another control character in the value of a header";
+    if (!value_plain(value))
+        return "a line end or another control character, or bytes that are not UTF-8, in the value of a "
+               "header";
     return value.n > 8192 ? "the value of a header has at most 8192 bytes" : NULL;
 }
 

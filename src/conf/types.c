@@ -266,11 +266,9 @@ static bool read_price(const struct reading *r) {
 
 static bool plain_text(const struct reading *r) {
     uint64_t max = r->o->max ? r->o->max : 4096;
-    for (size_t i = 0; i < r->text.n; i++) {
-        if ((unsigned char)r->text.p[i] < ' ' || r->text.p[i] == 0x7f) {
-            load_error(r->l, r->at, "a line end or another control character in a text that must have none");
-            return false;
-        }
+    if (!value_plain(r->text)) {
+        load_error(r->l, r->at, "a line end or another control character, or bytes that are not UTF-8");
+        return false;
     }
     if (r->text.n < r->o->min || r->text.n > max) {
         load_error(r->l, r->at, "a text of %zu bytes, allowed is %llu to %llu", r->text.n,

@@ -3,6 +3,31 @@
  * parser reads as the same value. */
 #include "load.h"
 
+/* UTF-8 without control characters of any kind: what YAML, JSON and a header can all carry. */
+static bool plain_character(uint32_t c, uint32_t least) {
+    return c >= least && c >= ' ' && !(c >= 0x7f && c < 0xa0) && !(c >= 0xd800 && c <= 0xdfff) &&
+           c != 0xfeff && c != 0xfffe && c != 0xffff && c <= 0x10ffff;
+}
+
+bool value_plain(struct str s) {
+    for (size_t i = 0; i < s.n;) {
+        unsigned char b = (unsigned char)s.p[i++];
+        size_t more = b < 0x80 ? 0 : b >= 0xf0 ? 3 : b >= 0xe0 ? 2 : 1;
+        static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+        uint32_t c = more == 0 ? b : b & (0x3fU >> more);
+        if ((b >= 0x80 && b < 0xc0) || b >= 0xf8 || more > s.n - i)
+            return false;
+        for (size_t k = 0; k < more; k++, i++) {
+            if (((unsigned char)s.p[i] & 0xc0) != 0x80)
+                return false;
+            c = c << 6 | ((unsigned char)s.p[i] & 0x3f);
+        }
+        if (!plain_character(c, least[more]))
+            return false;
+    }
+    return true;
+}
+
 bool value_bool(struct str s, bool *out) {
     static const char *const yes[] = {"true", "yes", "on"}, *const no[] = {"false", "no", "off"};
     for (size_t i = 0; i < 3; i++) {
