@@ -8,6 +8,9 @@
 /* Writes one record of `type` (not 0) made of two pieces into my slot's ring. false: no room (nothing written).
  * *pos: where its payload lies, for ring_peek. A record may be at most half of the ring. Wakes the scribe if asleep. */
 bool ring_put(struct shm *s, uint32_t type, struct str a, struct str b, uint64_t *pos);
+/* Where the payload of a record of n bytes would come to lie if it was put next. What points at it may be published
+ * before it is there: ring_copy fails until then. false: it would not fit. */
+bool ring_where(const struct shm *s, size_t n, uint64_t *pos);
 size_t ring_room(const struct shm *s); /* the largest payload that would be taken now */
 size_t ring_max(const struct shm *s);  /* the largest payload ever taken */
 

@@ -118,9 +118,10 @@ void cache_store(struct plane *p, const struct cache_ticket *t, struct reply_hea
         .created_wall_ms = (uint64_t)h->created_wall_ms,
     };
     memcpy(e.key, t->key, INDEX_KEY);
-    /* The record first: the index must never point at bytes that are not there yet. */
-    if (buf_ok(&packed) && ring_put(p->shm, RECORD_REPLY, buf_str(&packed), STR_NONE, &e.pos) &&
-        index_put(p->shm, &e, t->epoch))
+    /* The index first: the scribe throws away what it does not find there. A reader that comes between the
+     * two finds nothing at that place yet, which is a miss. */
+    if (buf_ok(&packed) && ring_where(p->shm, buf_len(&packed), &e.pos) && index_put(p->shm, &e, t->epoch) &&
+        ring_put(p->shm, RECORD_REPLY, buf_str(&packed), STR_NONE, NULL))
         stat_add(p->shm, STAT_CACHE_STORES, 1);
     buf_free(&packed);
 }

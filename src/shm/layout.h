@@ -45,6 +45,7 @@ struct shm_index_totals { /* see index_recount() for why there are two of them *
 
 struct shm_head {
     uint64_t magic, version, layout, bytes, instance; /* written before the first fork, then only read */
+    int64_t started_wall_ms;                          /* likewise */
     _Alignas(SHM_LINE) word cache_epoch;
     half slot_high, entities;
     _Alignas(SHM_LINE) half scribe_asleep;
@@ -93,6 +94,7 @@ struct shm_state {
     word baseline; /* a float and how many samples made it */
     word last_wall_ms;
     half failures_in_a_row;
+    word turn; /* round-robin */
     _Alignas(SHM_LINE) word counter[ENTITY_COUNTERS_N];
     _Alignas(SHM_LINE) word cell[HEALTH_SCALES][HEALTH_CELLS];
 };

@@ -58,6 +58,25 @@ size_t ring_room(const struct shm *s) {
     return left < ring_max(s) ? left : ring_max(s);
 }
 
+/* The end of what a record of n bytes would take, and where it would begin behind a skip; 0: no room. */
+static uint64_t place(const struct shm *s, size_t n, uint64_t *begin) {
+    struct shm_slot *p = &s->slots[s->slot];
+    uint64_t head = atomic_load_explicit(&p->ring_head, memory_order_relaxed);
+    size_t need = whole(n), skip = to_end(s, head) < need ? to_end(s, head) : 0;
+    if (n > ring_max(s) || skip + need > room(s, p, head))
+        return 0;
+    *begin = head + skip;
+    return head + skip + need;
+}
+
+bool ring_where(const struct shm *s, size_t n, uint64_t *pos) {
+    MUST(s->slot != SHM_NONE);
+    if (!place(s, n, pos))
+        return false;
+    *pos += sizeof(struct ring_record);
+    return true;
+}
+
 static void copy_piece(unsigned char *to, struct str piece) {
     if (piece.n)
         memcpy(to, piece.p, piece.n);
@@ -68,23 +87,22 @@ bool ring_put(struct shm *s, uint32_t type, struct str a, struct str b, uint64_t
     if (a.n > ring_max(s) || b.n > ring_max(s) - a.n)
         return false;
     struct shm_slot *p = &s->slots[s->slot];
-    uint64_t head = atomic_load_explicit(&p->ring_head, memory_order_relaxed);
-    size_t need = whole(a.n + b.n), skip = to_end(s, head) < need ? to_end(s, head) : 0;
-    if (skip + need > room(s, p, head))
+    uint64_t head = atomic_load_explicit(&p->ring_head, memory_order_relaxed), begin,
+             end = place(s, a.n + b.n, &begin);
+    if (!end)
         return false;
     struct ring_record r = {.type = TYPE_SKIP};
-    if (skip)
+    if (begin != head)
         memcpy(ring_at(s, s->slot, head), &r, sizeof r);
-    head += skip;
-    unsigned char *to = ring_at(s, s->slot, head);
+    unsigned char *to = ring_at(s, s->slot, begin);
     r = (struct ring_record){.length = (uint32_t)(a.n + b.n), .type = type};
     memcpy(to, &r, sizeof r);
     copy_piece(to + sizeof r, a);
     copy_piece(to + sizeof r + a.n, b);
     if (pos)
-        *pos = head + sizeof r;
+        *pos = begin + sizeof r;
     /* seq_cst: this store and the look at the sleeper must not pass each other, see ring_scribe_sleeps() */
-    atomic_store(&p->ring_head, head + need);
+    atomic_store(&p->ring_head, end);
     if (atomic_load(&s->head->scribe_asleep))
         ring_wake(s);
     return true;

@@ -1,5 +1,6 @@
 /* Making the segment, and the table of entities. The table only grows: an entity is an index that stays what
  * it is for the life of the segment, so that processes of all generations mean the same by it. */
+#include "base/clock.h"
 #include "base/hash.h"
 #include "layout.h"
 #include <errno.h>
@@ -122,6 +123,7 @@ struct shm *shm_create(size_t ring_bytes, char err[256]) {
     layout_apply(s, &l);
     *s->head =
         (struct shm_head){.magic = SHM_MAGIC, .version = SHM_VERSION, .layout = l.hash, .bytes = l.bytes};
+    s->head->started_wall_ms = clock_wall_ms();
     while (s->head->instance == 0)
         random_bytes(&s->head->instance, sizeof s->head->instance);
     atomic_store(&s->head->cache_epoch, 1); /* 0 marks an empty cell of the index ... */
@@ -142,6 +144,10 @@ void shm_free(struct shm *s) {
 
 uint64_t shm_instance(const struct shm *s) {
     return s->head->instance;
+}
+
+int64_t shm_started_wall_ms(const struct shm *s) {
+    return s->head->started_wall_ms;
 }
 
 size_t shm_bytes(const struct shm *s) {

@@ -103,6 +103,11 @@ uint64_t entity_count(const struct shm *s, uint32_t entity, enum entity_counter 
     return e ? atomic_load_explicit(&e->counter[c], memory_order_relaxed) : 0;
 }
 
+uint64_t entity_turn(struct shm *s, uint32_t entity) {
+    struct shm_state *e = state_of(s, entity);
+    return e ? atomic_fetch_add_explicit(&e->turn, 1, memory_order_relaxed) : 0;
+}
+
 /* --- histograms --- */
 
 const double hist_bounds_seconds[HIST_BUCKETS - 1] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,  2,

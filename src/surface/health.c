@@ -1,4 +1,6 @@
 /* GET /health, /livez, /readyz. Without a key they tell the status and nothing else. */
+#include "config.h"
+
 #include "base/clock.h"
 #include "providers.h"
 #include "shm/slot.h"
