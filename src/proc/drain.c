@@ -1,0 +1,540 @@
+/* From the rings to LMDB. A batch is first measured and then walked once per purpose: bodies into the cache,
+ * rows into the ledger together with the positions, and only after both commits the index, the log and the
+ * release. So each step can be tried again, and a scribe killed at any point leaves the next one a position
+ * that is true. */
+#include "drain.h"
+#include "base/clock.h"
+#include "base/die.h"
+#include "base/log.h"
+#include "shm/ring.h"
+#include "shm/slot.h"
+#include "store/ledger.h"
+#include "store/record.h"
+#include "store/replies.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BATCH_RECORDS = 2048, BATCH_LEAST = 32, BATCH_BYTES = 4 << 20 }; /* of one ring */
+enum { PAUSE_FIRST_MS = 250, PAUSE_MOST_MS = 30000, CACHE_PAUSE_MS = 5000 };
+enum { SWEEP_STEPS = 4096, EVICT_AT_LEAST = 64, TRIM_OLD = 1024, TRIM_CROWDED = 64, TRIES = 4 };
+#define MIB          ((uint64_t)1 << 20)
+#define LEDGER_MAP   ((uint64_t)16 << 30)
+#define RETENTION_MS ((int64_t)30 * 24 * 3600 * 1000)
+#define CROWDED      0.9 /* of a map: make room although nothing is too old or too much */
+#define LEDGER_MODE  (DB_WRITE | DB_SET_ASIDE)
+#define CACHE_MODE   (DB_WRITE | DB_DISPOSABLE)
+
+/* --- the records of a batch --- */
+
+struct entry { /* lies in the ring of `slot`, its payload somewhere in [from, to) */
+    uint32_t slot, type;
+    uint64_t from, to;
+    struct str payload;
+};
+typedef void entry_fn(struct drain *d, struct db_txn *t, const struct entry *r);
+
+static void each_entry(struct drain *d, struct db_txn *t, entry_fn *fn) {
+    uint32_t high = slot_high(d->shm);
+    for (uint32_t slot = 0; slot < high; slot++) {
+        struct entry r = {.slot = slot, .to = d->cursor[slot]};
+        for (;;) {
+            r.from = r.to;
+            if (r.from >= d->next[slot] || !ring_next(d->shm, slot, &r.to, &r.type, &r.payload))
+                break;
+            fn(d, t, &r);
+        }
+    }
+}
+
+static void measure_ring(struct drain *d, uint32_t slot) {
+    uint64_t at = d->cursor[slot];
+    uint32_t type;
+    struct str payload;
+    for (unsigned n = 0; n < d->most && at - d->cursor[slot] < BATCH_BYTES; n++) {
+        if (!ring_next(d->shm, slot, &at, &type, &payload))
+            break;
+        d->usages += type == RECORD_USAGE;
+        d->replies += type == RECORD_REPLY;
+        d->cleared |= type == RECORD_CLEAR;
+    }
+    d->next[slot] = at; /* also behind what ring_next() gave up */
+}
+
+static bool measure(struct drain *d) {
+    uint32_t high = slot_high(d->shm);
+    bool any = false;
+    d->usages = d->replies = 0;
+    d->cleared = false;
+    for (uint32_t slot = 0; slot < high; slot++) {
+        d->next[slot] = d->cursor[slot];
+        measure_ring(d, slot);
+        any |= d->next[slot] != d->cursor[slot];
+    }
+    return any;
+}
+
+uint64_t drain_waiting(const struct drain *d, uint64_t *heads) {
+    uint32_t high = slot_high(d->shm);
+    uint64_t waiting = 0;
+    *heads = 0;
+    for (uint32_t slot = 0; slot < high; slot++) {
+        uint64_t head = ring_head(d->shm, slot);
+        *heads += head;
+        waiting += head - d->cursor[slot];
+    }
+    return waiting;
+}
+
+/* --- the cache --- */
+
+static void open_cache(struct drain *d) {
+    char err[256];
+    d->cache = db_open(d->cache_dir, CACHE_MODE, 2 * d->conf->cache.max_size + 64 * MIB, replies_tables, err);
+    if (d->cache) {
+        if (d->cache_told)
+            log_event(LVL_INFO, "store", "the cache can be written again");
+        d->cache_told = false;
+        return;
+    }
+    if (!d->cache_told)
+        log_event(LVL_ERROR, "store", "the cache is off until it opens: %s", err);
+    d->cache_told = true;
+    d->cache_retry_ms = clock_ms() + CACHE_PAUSE_MS;
+}
+
+/* Whatever it is, the cache can be begun anew; on a full disk that gives some space back as well. */
+static void give_up_cache(struct drain *d, const char *why) {
+    if (!d->cache_told)
+        log_event(LVL_ERROR, "store", "the cache is begun anew: %s", why);
+    enum db_trouble trouble = db_trouble(d->cache);
+    db_close(d->cache);
+    d->cache = NULL;
+    db_condemn(d->cache_dir, CACHE_MODE);
+    index_clear(d->shm, &(struct index_filter){0});
+    if (trouble == DB_NO_SPACE) {
+        d->cache_told = true;
+        d->cache_retry_ms = clock_ms() + CACHE_PAUSE_MS;
+    } else {
+        open_cache(d);
+    }
+}
+
+static void evict(struct drain *d, struct db_txn *t, unsigned at_most, bool crowded) {
+    struct index_totals totals;
+    struct index_entry e;
+    unsigned n = 0;
+    index_totals(d->shm, &totals);
+    uint64_t bytes = totals.bytes;
+    while (n < at_most && (crowded || bytes > d->conf->cache.max_size) && index_victim(d->shm, &e)) {
+        if (index_evict(d->shm, &e))
+            replies_delete(t, e.key);
+        bytes -= e.bytes < bytes ? e.bytes : bytes;
+        n++;
+    }
+}
+
+static void put_reply(struct drain *d, struct db_txn *t, const struct entry *r) {
+    (void)d;
+    if (r->type == RECORD_REPLY)
+        replies_put(t, r->payload);
+}
+
+static void start_clear(struct drain *d, struct db_txn *t) {
+    struct index_totals totals;
+    index_totals(d->shm, &totals);
+    if (totals.entries == 0)
+        replies_empty(t);
+    memset(d->sweep_from, 0, sizeof d->sweep_from);
+    d->sweep_soon = true;
+}
+
+static int try_cache(struct drain *d, char err[256]) {
+    bool crowded = db_used(d->cache) > CROWDED;
+    struct db_txn *t = db_begin(d->cache, true);
+    if (d->cleared)
+        start_clear(d, t);
+    each_entry(d, t, put_reply);
+    evict(d, t, 2 * d->replies + EVICT_AT_LEAST, crowded);
+    return db_commit(t, err);
+}
+
+/* Pages that a transaction frees can be used by the one after the next, hence more than one. */
+static void make_room_in_cache(struct drain *d) {
+    char err[256];
+    for (int i = 0; i < 2; i++) {
+        struct db_txn *t = db_begin(d->cache, true);
+        evict(d, t, 8 * EVICT_AT_LEAST, true);
+        replies_set_instance(t, d->instance);
+        if (db_commit(t, err) != 0)
+            return;
+    }
+}
+
+static void store_replies(struct drain *d) {
+    char err[256];
+    d->kept = false;
+    if (!d->cache || (d->replies == 0 && !d->cleared))
+        return;
+    int rc = try_cache(d, err);
+    for (int i = 0; i < TRIES && rc != 0 && db_trouble(d->cache) == DB_FULL; i++) {
+        db_check_readers(d->cache);
+        make_room_in_cache(d);
+        rc = try_cache(d, err);
+    }
+    d->kept = rc == 0;
+    if (rc != 0)
+        give_up_cache(d, err);
+}
+
+/* --- the ledger --- */
+
+static void pause_ledger(struct drain *d, const char *why) {
+    if (d->ledger_pause_ms == 0)
+        log_event(LVL_ERROR, "store", "the ledger cannot be written, records wait in the rings: %s", why);
+    d->ledger_pause_ms = d->ledger_pause_ms ? d->ledger_pause_ms * 2 : PAUSE_FIRST_MS;
+    if (d->ledger_pause_ms > PAUSE_MOST_MS)
+        d->ledger_pause_ms = PAUSE_MOST_MS;
+    d->ledger_retry_ms = clock_ms() + d->ledger_pause_ms;
+}
+
+static bool open_ledger(struct drain *d) {
+    char err[256];
+    if (!d->ledger)
+        d->ledger = db_open(d->ledger_dir, LEDGER_MODE, d->ledger_map, ledger_tables, err);
+    if (!d->ledger)
+        pause_ledger(d, err);
+    return d->ledger != NULL;
+}
+
+/* Opened anew for the next try: after a failed write of its own pages LMDB does not go on. */
+static void give_up_ledger(struct drain *d, const char *why) {
+    bool damaged = db_trouble(d->ledger) == DB_DAMAGED;
+    pause_ledger(d, why);
+    db_close(d->ledger);
+    d->ledger = NULL;
+    if (damaged)
+        db_condemn(d->ledger_dir, LEDGER_MODE);
+}
+
+static void put_usage(struct drain *d, struct db_txn *t, const struct entry *r) {
+    (void)d;
+    if (r->type == RECORD_USAGE)
+        ledger_append(t, r->payload);
+}
+
+static void set_positions(struct drain *d, struct db_txn *t) {
+    uint32_t high = slot_high(d->shm);
+    for (uint32_t slot = 0; slot < high; slot++) {
+        if (d->next[slot] != d->cursor[slot])
+            ledger_set_position(t, d->instance, slot, d->next[slot]);
+    }
+}
+
+/* Twice what comes is what must go, or the oldest would never be reached; more only where age is the reason.
+ */
+static void trim(struct drain *d, struct db_txn *t, unsigned coming) {
+    int64_t oldest, before = d->ledger_crowded ? INT64_MAX : clock_wall_ms() - RETENTION_MS;
+    if (ledger_oldest(t, &oldest) && oldest < before)
+        ledger_trim(t, before, 2 * coming + (d->ledger_crowded ? TRIM_CROWDED : TRIM_OLD));
+}
+
+static void look_at_room(struct drain *d) {
+    bool crowded = db_used(d->ledger) > CROWDED;
+    if (crowded && !d->ledger_crowded)
+        log_event(LVL_WARN, "store",
+                  "the ledger is full: its oldest rows go before their time (the sums stay)");
+    d->ledger_crowded = crowded;
+}
+
+static int try_ledger(struct drain *d, char err[256]) {
+    struct db_txn *t = db_begin(d->ledger, true);
+    trim(d, t, d->usages);
+    each_entry(d, t, put_usage);
+    set_positions(d, t);
+    return db_commit(t, err);
+}
+
+static void make_room_in_ledger(struct drain *d) {
+    char err[256];
+    d->ledger_crowded = true;
+    for (int i = 0; i < 2; i++) {
+        struct db_txn *t = db_begin(d->ledger, true);
+        trim(d, t, d->usages);
+        ledger_drop_positions(t, d->instance);
+        if (db_commit(t, err) != 0)
+            return;
+    }
+}
+
+/* A batch that is too large for the room that is left comes in pieces before anything is thrown away for it.
+ */
+static bool shrink_batch(struct drain *d) {
+    if (d->most <= BATCH_LEAST)
+        return false;
+    d->most /= 4;
+    return true;
+}
+
+static bool store_usage(struct drain *d) {
+    char err[256];
+    look_at_room(d);
+    int rc = try_ledger(d, err);
+    if (rc != 0 && db_trouble(d->ledger) == DB_FULL && shrink_batch(d))
+        return false;
+    for (int i = 0; i < TRIES && rc != 0 && db_trouble(d->ledger) == DB_FULL; i++) {
+        db_check_readers(d->ledger);
+        make_room_in_ledger(d);
+        rc = try_ledger(d, err);
+    }
+    if (rc != 0) {
+        give_up_ledger(d, err);
+        return false;
+    }
+    if (d->ledger_pause_ms)
+        log_event(LVL_INFO, "store", "the ledger is written again");
+    d->ledger_pause_ms = d->ledger_retry_ms = 0;
+    d->most = 2 * d->most < BATCH_RECORDS ? 2 * d->most : BATCH_RECORDS;
+    return true;
+}
+
+/* --- after the commits --- */
+
+static void doubt(struct drain *d, const uint8_t key[INDEX_KEY]) {
+    if (d->ndoubts == DRAIN_DOUBTS)
+        return; /* the slow round of the sweep finds it */
+    memcpy(d->doubts[d->ndoubts++], key, INDEX_KEY);
+}
+
+static void settle_reply(struct drain *d, const struct entry *r) {
+    struct reply_head h;
+    struct str body;
+    struct index_entry e;
+    if (!reply_unpack(NULL, r->payload, &h, &body))
+        return;
+    bool known = index_peek(d->shm, h.key, &e);
+    bool same = known && !e.stored && e.slot == r->slot && e.pos >= r->from && e.pos < r->to;
+    if (!d->kept && same)
+        index_drop(d->shm, h.key);
+    else if (same)
+        index_stored(d->shm, h.key, e.slot, e.pos);
+    else if (!known && d->kept)
+        doubt(d, h.key);
+}
+
+static void settle_usage(struct drain *d, const struct entry *r) {
+    struct ledger_row row;
+    if (!d->conf->log.access || d->silent || !ledger_unpack(NULL, r->payload, &row))
+        return;
+    buf_clear(&d->line);
+    ledger_log_line(&d->line, &row);
+    if (buf_ok(&d->line))
+        log_line(buf_str(&d->line));
+}
+
+static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
+    (void)t;
+    if (r->type == RECORD_USAGE)
+        settle_usage(d, r);
+    else if (r->type == RECORD_REPLY)
+        settle_reply(d, r);
+}
+
+static void release(struct drain *d) {
+    uint32_t high = slot_high(d->shm);
+    for (uint32_t slot = 0; slot < high; slot++) {
+        ring_release(d->shm, slot,
+                     d->next[slot]); /* without news too: an earlier scribe may have died in it */
+        d->cursor[slot] = d->next[slot];
+    }
+}
+
+bool drain_batch(struct drain *d) {
+    if (!measure(d))
+        return true;
+    if (!open_ledger(d))
+        return false;
+    store_replies(d);
+    if (!store_usage(d))
+        return false;
+    each_entry(d, NULL, settle);
+    release(d);
+    return true;
+}
+
+uint64_t drain_pause(const struct drain *d, uint64_t now_ms) {
+    return d->ledger_retry_ms > now_ms ? d->ledger_retry_ms - now_ms : 0;
+}
+
+/* --- upkeep --- */
+
+static bool in_index(void *arg, const struct index_entry *e) {
+    struct drain *d = arg;
+    struct index_entry found;
+    return e->expires_wall_ms > clock_wall_ms() && index_peek(d->shm, e->key, &found);
+}
+
+static void resolve_doubts(struct drain *d, struct db_txn *t) {
+    struct index_entry e;
+    for (size_t i = 0; i < d->old_doubts; i++) {
+        if (!index_peek(d->shm, d->doubts[i], &e))
+            replies_delete(t, d->doubts[i]);
+        else if (!e.stored && e.slot < SHM_MAX_SLOTS && e.pos < d->cursor[e.slot])
+            index_stored(d->shm, e.key, e.slot, e.pos);
+    }
+    memmove(d->doubts, d->doubts[d->old_doubts], (d->ndoubts - d->old_doubts) * INDEX_KEY);
+    d->ndoubts -= d->old_doubts;
+    d->old_doubts = d->ndoubts;
+}
+
+static void keep_cache(struct drain *d) {
+    char err[256];
+    unsigned deleted = 0;
+    bool crowded = db_used(d->cache) > CROWDED;
+    struct db_txn *t = db_begin(d->cache, true);
+    resolve_doubts(d, t);
+    if (replies_sweep(t, d->sweep_from, SWEEP_STEPS, in_index, d, &deleted))
+        d->sweep_soon = false;
+    evict(d, t, 4 * EVICT_AT_LEAST, crowded);
+    if (db_commit(t, err) == 0)
+        return;
+    if (db_trouble(d->cache) == DB_FULL)
+        make_room_in_cache(d);
+    else
+        give_up_cache(d, err);
+}
+
+static void keep_ledger(struct drain *d) {
+    char err[256];
+    int64_t oldest = 0;
+    look_at_room(d);
+    struct db_txn *t = db_begin(d->ledger, false);
+    bool any = ledger_oldest(t, &oldest);
+    db_end(t);
+    if (!any || (oldest >= clock_wall_ms() - RETENTION_MS && !d->ledger_crowded))
+        return;
+    t = db_begin(d->ledger, true);
+    trim(d, t, TRIM_OLD);
+    if (db_commit(t, err) != 0 && db_trouble(d->ledger) != DB_FULL)
+        give_up_ledger(d, err);
+}
+
+void drain_upkeep(struct drain *d, uint64_t now_ms) {
+    if (!d->cache && now_ms >= d->cache_retry_ms)
+        open_cache(d);
+    if (d->cache)
+        keep_cache(d);
+    if (d->ledger && d->ledger_pause_ms == 0)
+        keep_ledger(d);
+}
+
+bool drain_busy(const struct drain *d) {
+    return d->cache && d->sweep_soon;
+}
+
+void drain_after_death(struct drain *d) {
+    if (d->ledger)
+        db_check_readers(d->ledger);
+    if (d->cache)
+        db_check_readers(d->cache);
+    index_recount(d->shm); /* the dead may have left it wrong as well */
+}
+
+/* --- start and end --- */
+
+struct restore {
+    struct drain *d;
+    int64_t now;
+    uint64_t epoch, n;
+};
+
+static bool restore_entry(void *arg, const struct index_entry *e) {
+    struct restore *r = arg;
+    if (shm_cache_epoch(r->d->shm) != r->epoch)
+        return false; /* cleared: what was not restored yet is meant too */
+    if (e->expires_wall_ms > r->now && index_restore(r->d->shm, e))
+        r->n++;
+    return true;
+}
+
+/* A new segment knows nothing of what is stored. One that has outlived its scribe knows better than the
+ * store: what was cleared there must not come back. */
+static void restore_index(struct drain *d) {
+    char err[256];
+    struct db_txn *t = db_begin(d->cache, true);
+    if (replies_instance(t) != d->instance) {
+        struct restore r = {.d = d, .now = clock_wall_ms(), .epoch = shm_cache_epoch(d->shm)};
+        replies_each(t, restore_entry, &r);
+        replies_set_instance(t, d->instance);
+        if (r.n)
+            log_event(LVL_INFO, "store", "%llu cached answers found", (unsigned long long)r.n);
+    }
+    d->sweep_soon = true;
+    if (db_commit(t, err) != 0)
+        give_up_cache(d, err);
+}
+
+/* Where an earlier scribe committed but was killed before it could release, its last steps are done again:
+ * all but the log lines, most of which have been written. */
+static void finish_predecessor(struct drain *d) {
+    uint32_t high = slot_high(d->shm);
+    struct db_txn *t = db_begin(d->ledger, false);
+    for (uint32_t slot = 0; slot < SHM_MAX_SLOTS; slot++) {
+        uint64_t at = ledger_position(t, d->instance, slot);
+        d->cursor[slot] = d->next[slot] = slot < high ? ring_tail(d->shm, slot) : 0;
+        if (slot < high && at > d->cursor[slot] && at <= ring_head(d->shm, slot))
+            d->next[slot] = at;
+    }
+    bool ok = db_txn_trouble(t) == DB_FINE;
+    db_end(t);
+    if (!ok)
+        die("the positions in the ledger cannot be read");
+    d->silent = d->kept = true;
+    each_entry(d, NULL, settle);
+    d->silent = d->kept = false;
+    release(d);
+}
+
+static void drop_old_positions(struct drain *d) {
+    char err[256];
+    struct db_txn *t = db_begin(d->ledger, true);
+    ledger_drop_positions(t, d->instance);
+    if (db_commit(t, err) != 0 && db_trouble(d->ledger) != DB_FULL)
+        give_up_ledger(d, err);
+}
+
+static char *join(const char *dir, const char *name) {
+    size_t n = strlen(dir) + strlen(name) + 2;
+    char *path = mem_alloc(n);
+    snprintf(path, n, "%s/%s", dir, name);
+    return path;
+}
+
+void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint64_t ledger_map) {
+    char err[256];
+    memset(d, 0, sizeof *d);
+    d->shm = shm;
+    d->conf = conf;
+    d->ledger_map = ledger_map ? ledger_map : LEDGER_MAP;
+    d->instance = shm_instance(shm);
+    d->most = BATCH_RECORDS;
+    d->ledger_dir = join(conf->state_dir, "ledger");
+    d->cache_dir = join(conf->state_dir, "cache");
+    buf_init(&d->line, 1 << 20);
+    d->ledger = db_open(d->ledger_dir, LEDGER_MODE, d->ledger_map, ledger_tables, err);
+    if (!d->ledger)
+        die("%s", err);
+    open_cache(d);
+    drain_after_death(d);
+    if (d->cache)
+        restore_index(d);
+    finish_predecessor(d);
+    drop_old_positions(d);
+}
+
+void drain_close(struct drain *d) {
+    db_close(d->ledger);
+    db_close(d->cache);
+    mem_free(d->ledger_dir);
+    mem_free(d->cache_dir);
+    buf_free(&d->line);
+}

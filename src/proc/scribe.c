@@ -1,0 +1,276 @@
+/* The scribe's life: when to take what waits in the rings, and when to leave. Records are gathered for as
+ * long as they keep coming, but not longer than a commit interval, so that a busy gateway pays for few
+ * commits and a quiet one sees its usage at once. Plain poll: three descriptors do not need an event library.
+ */
+#include "proc/scribe.h"
+#include "base/clock.h"
+#include "base/die.h"
+#include "base/log.h"
+#include "drain.h"
+#include "shm/ring.h"
+#include "shm/slot.h"
+#include "shm/stat.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    QUIET_MS = 8,         /* nothing came for so long: commit */
+    INTERVAL_MS = 200,    /* records came all the time: commit all the same */
+    MUCH_BYTES = 1 << 20, /* so much waits: do not wait with it */
+    TICK_MS = 1000,
+    READERS_MS = 60000,
+    LOCK_MS = 30000,
+    ORPHAN_QUIET_MS = 15000,
+    QUIT_MS = 10000, /* a ledger that cannot be written must not keep the master waiting */
+};
+
+struct scribe {
+    const struct scribe_env *env;
+    struct shm *shm;
+    struct drain drain;
+    bool orphan;                                  /* the master is gone */
+    bool quit;                                    /* it said so */
+    uint64_t first_ms, changed_ms, heads;         /* of what waits in the rings; first_ms 0: nothing does */
+    uint64_t last_record_ms, tick_ms, readers_ms; /* the latter two: when they are due */
+    uint64_t dropped;                             /* log lines, as far as the counter knows */
+};
+
+/* --- the lock --- */
+
+static void beat(struct scribe *s, uint64_t now) {
+    slot_beat(s->shm, now, 0, 0);
+}
+
+/* The scribe before this one still has something to commit. */
+static void wait_for_lock(struct scribe *s, int fd) {
+    bool told = false;
+    uint64_t until = clock_ms() + LOCK_MS;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            die("cannot lock %s: %s", s->env->conf->state_dir, strerror(errno));
+        if (!told)
+            log_event(LVL_INFO, "start", "waiting for another scribe to leave %s", s->env->conf->state_dir);
+        told = true;
+        uint64_t now = clock_ms();
+        if (now >= until)
+            die("another scribe does not leave %s", s->env->conf->state_dir);
+        beat(s, now);
+        struct pollfd master = {.fd = s->env->master_fd};
+        if (poll(&master, 1, 20) > 0 && (master.revents & (POLLHUP | POLLERR | POLLNVAL)))
+            die("the master is gone");
+    }
+}
+
+/* Held until the process ends, however it ends. */
+static void take_lock(struct scribe *s) {
+    const char *dir = s->env->conf->state_dir;
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/lock", dir);
+    if (n <= 0 || (size_t)n >= sizeof path)
+        die("state_dir is too long");
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        die("cannot make %s: %s", dir, strerror(errno));
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        die("cannot open %s: %s", path, strerror(errno));
+    wait_for_lock(s, fd);
+}
+
+/* --- words of the master --- */
+
+static void obey(struct scribe *s, char word) {
+    if (word == 'Q')
+        s->quit = true;
+    else if (word == 'D')
+        drain_after_death(&s->drain);
+    else if (word == 'L')
+        log_reopen();
+    else
+        log_event(LVL_WARN, "bug", "the master said %02x", (unsigned char)word);
+}
+
+static void hear_master(struct scribe *s) {
+    char words[64];
+    ssize_t n = read(s->env->master_fd, words, sizeof words);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        s->orphan = true;
+        log_event(LVL_WARN, "stop", "the master is gone; staying until its workers are");
+        return;
+    }
+    for (ssize_t i = 0; i < n; i++)
+        obey(s, words[i]);
+}
+
+/* --- when to drain --- */
+
+static void note_heads(struct scribe *s, uint64_t now, uint64_t heads) {
+    if (s->first_ms == 0)
+        s->first_ms = s->changed_ms = now;
+    if (heads != s->heads)
+        s->changed_ms = s->last_record_ms = now;
+    s->heads = heads;
+}
+
+/* How long to sleep for the rings' sake; 0: drain now. UINT64_MAX: nothing waits. */
+static uint64_t drain_delay(struct scribe *s, uint64_t now) {
+    uint64_t heads, waiting = drain_waiting(&s->drain, &heads);
+    if (waiting == 0) {
+        s->first_ms = 0;
+        return UINT64_MAX;
+    }
+    note_heads(s, now, heads);
+    uint64_t pause = drain_pause(&s->drain, now);
+    if (pause)
+        return pause;
+    if (waiting >= MUCH_BYTES || now - s->first_ms >= INTERVAL_MS)
+        return 0;
+    uint64_t quiet = now - s->changed_ms;
+    return quiet >= QUIET_MS ? 0 : QUIET_MS - quiet;
+}
+
+/* --- waiting --- */
+
+/* Only a scribe that waits for the first record wants to be woken by one; the ring says so to the workers,
+ * and what came before it could say so is seen here. */
+static void wait_for_events(struct scribe *s, uint64_t ms, bool for_records) {
+    uint64_t heads;
+    if (for_records) {
+        ring_scribe_sleeps(s->shm, true);
+        if (drain_waiting(&s->drain, &heads) > 0)
+            ms = 0;
+    }
+    struct pollfd p[2] = {{.fd = s->orphan ? -1 : s->env->master_fd, .events = POLLIN},
+                          {.fd = for_records ? ring_wake_fd(s->shm) : -1, .events = POLLIN}};
+    int n = poll(p, 2, (int)ms);
+    if (for_records)
+        ring_scribe_sleeps(s->shm, false);
+    if (n <= 0)
+        return;
+    if (p[0].revents)
+        hear_master(s);
+}
+
+/* --- each second --- */
+
+static void tick(struct scribe *s, uint64_t now) {
+    beat(s, now);
+    uint64_t dropped = log_dropped();
+    if (dropped != s->dropped)
+        stat_add(s->shm, STAT_LOG_DROPPED, dropped - s->dropped);
+    s->dropped = dropped;
+    drain_upkeep(&s->drain, now);
+    if (now >= s->readers_ms) {
+        drain_after_death(&s->drain);
+        s->readers_ms = now + READERS_MS;
+    }
+    s->tick_ms = drain_busy(&s->drain) ? now : now + TICK_MS;
+}
+
+/* --- leaving --- */
+
+static bool workers_live(const struct shm *shm) {
+    struct slot_info info;
+    uint32_t high = slot_high(shm);
+    for (uint32_t i = 0; i < high; i++) {
+        if (slot_at(shm, i, &info) && info.role == SLOT_WORKER && info.pid > 0 &&
+            (kill(info.pid, 0) == 0 || errno == EPERM))
+            return true;
+    }
+    return false;
+}
+
+/* Everything that is in the rings now, without waiting for more. */
+static bool drain_all(struct scribe *s) {
+    uint64_t heads, until = clock_ms() + QUIT_MS;
+    while (drain_waiting(&s->drain, &heads) > 0) {
+        uint64_t now = clock_ms(), pause = drain_pause(&s->drain, now);
+        if (now >= until)
+            return false;
+        beat(s, now);
+        if (pause)
+            poll(NULL, 0, pause < 100 ? (int)pause : 100);
+        else
+            drain_batch(&s->drain);
+    }
+    return true;
+}
+
+_Noreturn static void leave(struct scribe *s) {
+    slot_set_state(s->shm, SLOT_DRAINING);
+    bool all = drain_all(s);
+    if (!all)
+        log_event(LVL_ERROR, "stop", "records stay in the rings: the ledger cannot be written");
+    drain_close(&s->drain);
+    exit(all ? 0 : 1);
+}
+
+static bool orphan_may_leave(struct scribe *s, uint64_t now) {
+    uint64_t heads;
+    if (now - s->last_record_ms >= ORPHAN_QUIET_MS)
+        return true;
+    return drain_waiting(&s->drain, &heads) == 0 && !workers_live(s->shm);
+}
+
+/* --- the loop --- */
+
+static void turn(struct scribe *s) {
+    uint64_t now = clock_ms();
+    if (now >= s->tick_ms)
+        tick(s, now);
+    uint64_t delay = drain_delay(s, now);
+    if (delay == 0) {
+        drain_batch(&s->drain);
+        s->first_ms = 0;
+    }
+    if (s->quit || (s->orphan && orphan_may_leave(s, now)))
+        leave(s);
+    now = clock_ms();
+    uint64_t sleep = s->tick_ms > now ? s->tick_ms - now : 0;
+    if (delay < sleep)
+        sleep = delay;
+    if (s->orphan && sleep > QUIET_MS)
+        sleep = QUIET_MS * 4;
+    wait_for_events(s, sleep, delay == UINT64_MAX);
+}
+
+/* A terminal's ^C goes to the whole group: the scribe is needed until the last worker has told of its last
+ * request. SIGXFSZ would kill what can be retried. */
+static void ignore_signals(void) {
+    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE, SIGXFSZ};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        sigaction(ignored[i], &ignore, NULL);
+}
+
+void scribe_run(const struct scribe_env *env) {
+    static struct scribe s; /* large */
+    s.env = env;
+    s.shm = env->shm;
+    log_process("scribe");
+    ignore_signals();
+    slot_enter(env->shm, env->slot);
+    take_lock(&s);
+    drain_open(&s.drain, env->shm, env->conf, env->ledger_map);
+    uint64_t now = clock_ms();
+    s.last_record_ms = s.tick_ms = now;
+    s.readers_ms = now + READERS_MS;
+    s.dropped = log_dropped();
+    beat(&s, now);
+    slot_set_state(env->shm, SLOT_READY);
+    ssize_t n;
+    do
+        n = write(env->master_fd, "R", 1);
+    while (n < 0 && errno == EINTR);
+    for (;;)
+        turn(&s);
+}
