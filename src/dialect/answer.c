@@ -291,6 +291,17 @@ void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, s
         f->retry_said_no = true;
 }
 
+struct str tree_text(struct arena *a, struct json_object *tree) {
+    struct buf b;
+    struct jw w;
+    buf_init(&b, 0);
+    jw_init(&w, &b);
+    jw_tree(&w, tree);
+    struct str s = arena_dup(a, buf_str(&b));
+    buf_free(&b);
+    return s;
+}
+
 /* --- numbers --- */
 
 static bool grow(int64_t *v, unsigned digit) {

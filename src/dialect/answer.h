@@ -1,5 +1,5 @@
-/* What the answers of all providers share: the many shapes of an error body, how an error is classed, and hints
- * on when to come back. Private to dialect/. */
+/* What the answers of all providers share: the many shapes of an error body, how an error is classed, and
+ * hints on when to come back. Private to dialect/. */
 #ifndef PENSTOCK_SRC_DIALECT_ANSWER_H
 #define PENSTOCK_SRC_DIALECT_ANSWER_H
 #include "base/arena.h"
@@ -20,6 +20,8 @@ void said_fault(struct arena *a, int status, const struct said *s, struct fault 
 /* retry-after-ms, retry-after, x-should-retry (dates are taken for none). */
 void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 
+/* A tree printed without white space, into the arena. */
+struct str tree_text(struct arena *a, struct json_object *tree);
 /* A decimal number's text times 10^9, rounded half up; false when it is negative, none, or too large. */
 bool decimal_nano(struct str text, int64_t *out);
 #endif

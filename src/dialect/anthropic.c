@@ -1,4 +1,17 @@
-/* The Anthropic Messages dialect. */
-#include "dialect/dialect.h"
+/* The Anthropic Messages dialect, API version 2023-06-01. This file is its row; the work is in anthropic_*.c.
+ */
+#include "anthropic.h"
 
-const struct dialect dialect_anthropic = {"anthropic", NULL, NULL};
+static const struct provider_face provider = {
+    .chat_path = "/v1/messages",
+    .write_request = an_write_request,
+    .read_reply = an_read_reply,
+    .tap_reply = an_tap_reply,
+    .read_fault = an_read_fault,
+    .reader_new = an_reader_new,
+    .read_event = an_read_event,
+    .reader_end = an_reader_end,
+    .tap_event = an_tap_event,
+};
+
+const struct dialect dialect_anthropic = {"anthropic", NULL, &provider};

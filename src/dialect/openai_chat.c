@@ -14,6 +14,7 @@ static void read_fault(struct arena *a, int status, struct str body,
 
 static const struct client_face client = {
     .peek = oc_peek,
+    .read_request = oc_read_request,
     .write_reply = oc_write_reply,
     .write_fault = oc_write_fault,
     .write_stream_fault = oc_write_stream_fault,
@@ -26,8 +27,13 @@ static const struct provider_face provider = {
     .stop_is_end = true, /* some providers forget their [DONE] */
     .chat_path = "/chat/completions",
     .splice = oc_splice,
+    .write_request = oc_write_request,
+    .read_reply = oc_read_reply,
     .tap_reply = oc_tap_reply,
     .read_fault = read_fault,
+    .reader_new = oc_reader_new,
+    .read_event = oc_read_event,
+    .reader_end = oc_reader_end,
     .tap_event = oc_tap_event,
 };
 

@@ -10,6 +10,8 @@ bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *
 
 /* openai_chat_request.c */
 bool oc_read_request(struct arena *a, const struct ask *ask, struct chat **out, struct fault *f);
+/* The same reading for a message of an answer; leniently, since it is not the client's. */
+void oc_read_message(struct arena *a, struct chat *c, struct message *m, struct json_object *o);
 /* openai_chat_encode.c */
 bool oc_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                       struct buf *dropped, struct fault *f);

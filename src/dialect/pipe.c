@@ -37,8 +37,10 @@ bool pipe_request(struct arena *a, const struct dialect *client, const struct di
         return false;
     }
     (*chat)->model = o->model;
-    if (!provider->provider->write_request(a, *chat, o, out, dropped, f))
+    if (!provider->provider->write_request(a, *chat, o, out, dropped, f)) {
+        buf_clear(out);
         return false;
+    }
     if (buf_ok(out))
         return true;
     fault_set(f, a, FAULT_TOO_LARGE, "the request is too large");

@@ -1,0 +1,277 @@
+/* The system prompt and the turns of a Messages request, block by block. */
+#include "anthropic_encode.h"
+
+#include "base/hash.h"
+
+/* --- blocks --- */
+
+void an_write_cache_point(struct wr *r, bool point, struct str ttl) {
+    if (!point)
+        return;
+    jw_key(&r->w, "cache_control");
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", "ephemeral");
+    if (ttl.n > 0)
+        jw_kstr(&r->w, "ttl", ttl);
+    jw_obj_end(&r->w);
+}
+
+static void write_text(struct wr *r, struct str text, const struct part *p) {
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", "text");
+    jw_kstr(&r->w, "text", text);
+    an_write_cache_point(r, p->cache_point, p->cache_ttl);
+    jw_obj_end(&r->w);
+}
+
+static bool is_http(struct str url) {
+    return str_startsi(url, "https://") || str_startsi(url, "http://");
+}
+
+static void write_source(struct wr *r, const char *type, struct str media, struct str key_data,
+                         const char *key) {
+    jw_key(&r->w, "source");
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", type);
+    if (media.n > 0)
+        jw_kstr(&r->w, "media_type", media);
+    jw_kstr(&r->w, key, key_data);
+    jw_obj_end(&r->w);
+}
+
+static const char *image_type(struct str media) {
+    static const char *const types[] = {"image/png", "image/jpeg", "image/gif", "image/webp"};
+    if (str_isi(media, "image/jpg"))
+        return "image/jpeg";
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (str_isi(media, types[i]))
+            return types[i];
+    return NULL;
+}
+
+static bool write_image(struct wr *r, const struct part_ref *ref) {
+    const struct part *p = ref->part;
+    const char *media = image_type(p->media);
+    if (p->data.n > 0 ? !media : !is_http(p->url))
+        return an_unsupported(r, an_at_part(r, ref),
+                              "is an image of a kind that this provider does not take");
+    if (p->detail.n > 0 && !str_is(p->detail, "auto"))
+        an_report(r, STR("image_url.detail"));
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", "image");
+    if (p->data.n > 0)
+        write_source(r, "base64", str_of(media), p->data, "data");
+    else
+        write_source(r, "url", STR_NONE, p->url, "url");
+    an_write_cache_point(r, p->cache_point, p->cache_ttl);
+    jw_obj_end(&r->w);
+    return true;
+}
+
+/* A text file goes as text: Anthropic's base64 documents are PDF only. */
+static bool write_text_source(struct wr *r, const struct part *p) {
+    struct buf plain;
+    buf_init(&plain, 0);
+    bool ok = base64_decode(&plain, p->data);
+    if (ok)
+        write_source(r, "text", STR("text/plain"), buf_str(&plain), "data");
+    buf_free(&plain);
+    return ok;
+}
+
+static bool write_document(struct wr *r, const struct part_ref *ref) {
+    const struct part *p = ref->part;
+    bool pdf = str_isi(p->media, "application/pdf"), plain = str_startsi(p->media, "text/");
+    if (p->data.n > 0 ? !pdf && !plain : !is_http(p->url))
+        return an_unsupported(r, an_at_part(r, ref), "is a file of a kind that this provider does not take");
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", "document");
+    if (p->data.n == 0)
+        write_source(r, "url", STR_NONE, p->url, "url");
+    else if (pdf)
+        write_source(r, "base64", STR("application/pdf"), p->data, "data");
+    else if (!write_text_source(r, p))
+        return an_bad(r, an_at_part(r, ref), "the file's data is not base64");
+    if (p->name.n > 0)
+        jw_kstr(&r->w, "title", p->name);
+    an_write_cache_point(r, p->cache_point, p->cache_ttl);
+    jw_obj_end(&r->w);
+    return true;
+}
+
+/* Arguments are text in other dialects, and models do write broken JSON. It is handed on as {"_raw": text},
+ * which every reader of the history understands; "" means no arguments. */
+static void write_input(struct wr *r, struct str text) {
+    enum json_kind kind = JSON_NULL;
+    struct json_error err;
+    struct str trimmed = str_trim(text);
+    jw_key(&r->w, "input");
+    if (trimmed.n > 0 && json_scan(text, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT) {
+        jw_raw(&r->w, text);
+        return;
+    }
+    jw_obj(&r->w);
+    if (trimmed.n > 0)
+        jw_kstr(&r->w, "_raw", text);
+    jw_obj_end(&r->w);
+}
+
+static bool write_tool_use(struct wr *r, const struct part_ref *ref) {
+    const struct part *p = ref->part;
+    if (p->custom && !an_unsupported(r, arena_printf(r->a, "messages[%zu].tool_calls", ref->message),
+                                     "holds a custom (free text) call, which " NO_EQUIVALENT))
+        return false;
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", "tool_use");
+    jw_kstr(&r->w, "id", ref->call->out);
+    jw_kstr(&r->w, "name", p->name);
+    write_input(r, p->text);
+    an_write_cache_point(r, p->cache_point, p->cache_ttl);
+    jw_obj_end(&r->w);
+    return true;
+}
+
+static bool write_result_content(struct wr *r, const struct part_ref *ref) {
+    const struct part *in = ref->part->inner;
+    if (in && !in->next && in->kind == PART_TEXT && !in->cache_point) {
+        if (in->text.n > 0)
+            jw_kstr(&r->w, "content", in->text);
+        return true;
+    }
+    if (!in)
+        return true;
+    jw_key(&r->w, "content");
+    jw_arr(&r->w);
+    size_t j = 0;
+    for (; in; in = in->next, j++) {
+        struct part_ref inner = {.part = in, .message = ref->message, .index = j};
+        if (in->kind == PART_TEXT) {
+            if (an_trim_end(in->text).n > 0)
+                write_text(r, in->text, in);
+        } else if (in->kind == PART_IMAGE ? !write_image(r, &inner)
+                   : in->kind == PART_FILE
+                       ? !write_document(r, &inner)
+                       : !an_unsupported(r, an_at_part(r, &inner),
+                                         "cannot be in a tool's result at this provider")) {
+            return false;
+        }
+    }
+    jw_arr_end(&r->w);
+    return true;
+}
+
+static bool write_tool_result(struct wr *r, const struct part_ref *ref) {
+    const struct part *p = ref->part;
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", "tool_result");
+    jw_kstr(&r->w, "tool_use_id", ref->call->out);
+    if (!write_result_content(r, ref))
+        return false;
+    if (p->is_error)
+        jw_kbool(&r->w, "is_error", true);
+    an_write_cache_point(r, p->cache_point, p->cache_ttl);
+    jw_obj_end(&r->w);
+    return true;
+}
+
+static void write_thinking(struct wr *r, const struct part *p) {
+    jw_obj(&r->w);
+    if (p->kind == PART_THINKING) {
+        jw_kz(&r->w, "type", "thinking");
+        jw_kstr(&r->w, "thinking", p->text);
+        jw_kstr(&r->w, "signature", p->signature);
+    } else {
+        jw_kz(&r->w, "type", "redacted_thinking");
+        jw_kstr(&r->w, "data", p->data);
+    }
+    jw_obj_end(&r->w);
+}
+
+static bool write_block(struct wr *r, const struct part_ref *ref, bool last_words) {
+    const struct part *p = ref->part;
+    struct str text = last_words ? an_trim_end(p->text) : p->text;
+    switch (p->kind) {
+    case PART_TEXT:
+    case PART_REFUSAL:
+        if (ref->wrap)
+            text = arena_printf(r->a, "<system>\n" STR_FMT "\n</system>", STR_ARG(text));
+        if (text.n > 0)
+            write_text(r, text, p);
+        return true;
+    case PART_IMAGE:
+        return write_image(r, ref);
+    case PART_FILE:
+        return write_document(r, ref);
+    case PART_AUDIO:
+        return an_unsupported(r, an_at_part(r, ref), "is audio, which this provider does not take");
+    case PART_TOOL_CALL:
+        return write_tool_use(r, ref);
+    case PART_TOOL_RESULT:
+        return write_tool_result(r, ref);
+    case PART_THINKING:
+    case PART_THINKING_REDACTED:
+        write_thinking(r, p);
+        return true;
+    }
+    return true;
+}
+
+static bool write_turn(struct wr *r, const struct turn *t) {
+    jw_obj(&r->w);
+    jw_kz(&r->w, "role", t->assistant ? "assistant" : "user");
+    jw_key(&r->w, "content");
+    jw_arr(&r->w);
+    for (const struct part_ref *ref = t->results; ref; ref = ref->next)
+        if (!write_block(r, ref, false))
+            return false;
+    for (const struct part_ref *ref = t->rest; ref; ref = ref->next)
+        if (!write_block(r, ref, t->assistant && !t->next && !ref->next))
+            return false;
+    jw_arr_end(&r->w);
+    jw_obj_end(&r->w);
+    return true;
+}
+
+bool an_write_messages(struct wr *r) {
+    jw_key(&r->w, "messages");
+    jw_arr(&r->w);
+    for (const struct turn *t = r->turns; t; t = t->next)
+        if (!write_turn(r, t))
+            return false;
+    jw_arr_end(&r->w);
+    return true;
+}
+
+/* --- system --- */
+
+bool an_write_system(struct wr *r) {
+    size_t n = 0, i = 0, j;
+    const struct part *only = NULL;
+    for (const struct message *m = r->c->messages; m != r->body; m = m->next, i++) {
+        j = 0;
+        for (const struct part *p = m->parts; p; p = p->next, j++) {
+            struct part_ref ref = {.part = p, .message = i, .index = j};
+            if (p->kind != PART_TEXT) {
+                if (!an_unsupported(r, an_at_part(r, &ref), "is no text, but in a system message"))
+                    return false;
+            } else if (an_trim_end(p->text).n > 0) {
+                only = p;
+                n++;
+            }
+        }
+    }
+    if (n == 0)
+        return true;
+    jw_key(&r->w, "system");
+    if (n == 1 && !only->cache_point) {
+        jw_str(&r->w, only->text);
+        return true;
+    }
+    jw_arr(&r->w);
+    for (const struct message *m = r->c->messages; m != r->body; m = m->next)
+        for (const struct part *p = m->parts; p; p = p->next)
+            if (p->kind == PART_TEXT && an_trim_end(p->text).n > 0)
+                write_text(r, p->text, p);
+    jw_arr_end(&r->w);
+    return true;
+}

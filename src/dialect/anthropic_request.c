@@ -1,0 +1,357 @@
+/* A conversation as a Messages request: its tools, its parameters, and what of them cannot be said there.
+ * That is refused by the client's name for it, or dropped and told of, as the route is configured. */
+#include "anthropic_encode.h"
+
+#include <json-c/linkhash.h>
+#include <strings.h>
+
+#define MAX_TOKENS_DEFAULT 4096
+#define USER_ID_MAX        256 /* metadata.user_id */
+
+/* --- tools --- */
+
+static void write_members(struct wr *r, struct json_object *o) {
+    json_object_object_foreach(o, key, v) {
+        jw_keys(&r->w, str_of(key));
+        jw_tree(&r->w, v);
+    }
+}
+
+/* input_schema must be an object's schema, and say so. */
+static void write_schema(struct wr *r, struct json_object *schema) {
+    jw_key(&r->w, "input_schema");
+    if (schema && jo_get(schema, "type")) {
+        jw_tree(&r->w, schema);
+        return;
+    }
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", "object");
+    if (!schema || !jo_get(schema, "properties")) {
+        jw_key(&r->w, "properties");
+        jw_obj(&r->w);
+        jw_obj_end(&r->w);
+    }
+    if (schema)
+        write_members(r, schema);
+    jw_obj_end(&r->w);
+}
+
+static bool write_tools(struct wr *r, size_t *written) {
+    size_t i = 0;
+    for (const struct tool *t = r->c->tools; t; t = t->next, i++) {
+        if (t->custom || t->raw) {
+            if (!an_unsupported(r, arena_printf(r->a, "tools[%zu]", i),
+                                "is a tool of a kind that " NO_EQUIVALENT))
+                return false;
+            continue;
+        }
+        if ((*written)++ == 0) {
+            jw_key(&r->w, "tools");
+            jw_arr(&r->w);
+        }
+        jw_obj(&r->w);
+        jw_kstr(&r->w, "name", t->name);
+        if (t->description.n > 0)
+            jw_kstr(&r->w, "description", t->description);
+        write_schema(r, t->schema);
+        if (t->strict == 1)
+            jw_kbool(&r->w, "strict", true);
+        an_write_cache_point(r, t->cache_point, t->cache_ttl);
+        jw_obj_end(&r->w);
+    }
+    if (*written)
+        jw_arr_end(&r->w);
+    return true;
+}
+
+static void write_choice(struct wr *r) {
+    const struct chat *c = r->c;
+    static const char *const types[] = {[CHOICE_UNSET] = "auto",
+                                        [CHOICE_AUTO] = "auto",
+                                        [CHOICE_NONE] = "none",
+                                        [CHOICE_REQUIRED] = "any",
+                                        [CHOICE_NAMED] = "tool"};
+    bool one = c->parallel_calls == 0 && c->choice != CHOICE_NONE;
+    if (c->choice == CHOICE_UNSET && !one)
+        return;
+    jw_key(&r->w, "tool_choice");
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", types[c->choice]);
+    if (c->choice == CHOICE_NAMED)
+        jw_kstr(&r->w, "name", c->choice_name);
+    if (one)
+        jw_kbool(&r->w, "disable_parallel_tool_use", true);
+    jw_obj_end(&r->w);
+}
+
+static bool write_tools_and_choice(struct wr *r) {
+    size_t n = 0;
+    if (!write_tools(r, &n))
+        return false;
+    if (n > 0) {
+        write_choice(r);
+        return true;
+    }
+    if (r->c->choice == CHOICE_REQUIRED || r->c->choice == CHOICE_NAMED)
+        return an_bad(r, STR("tool_choice"), "there are no tools to choose from");
+    return true;
+}
+
+/* --- thinking and the form of the answer --- */
+
+static bool forced(const struct chat *c) {
+    return c->choice == CHOICE_REQUIRED || c->choice == CHOICE_NAMED;
+}
+
+/* Models before Claude 4.6 know no adaptive thinking and want a budget. */
+static bool wants_budget(struct str model) {
+    static const char *const old[] = {"claude-3-7", "claude-3.7", "-4-0",       "-4-1",     "-4-5",
+                                      "-4.1",       "-4.5",       "sonnet-4-2", "opus-4-2", "haiku-4-2"};
+    for (size_t i = 0; i < sizeof old / sizeof *old; i++)
+        if (str_find(model, str_of(old[i])) >= 0)
+            return true;
+    return false;
+}
+
+static uint64_t budget_of(struct str effort) {
+    static const struct {
+        const char *effort;
+        uint64_t tokens;
+    } rows[] = {{"minimal", 1024}, {"low", 2048},    {"medium", 10000},
+                {"high", 16384},   {"xhigh", 32768}, {"max", 32768}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (str_is(effort, rows[i].effort))
+            return rows[i].tokens;
+    return 0;
+}
+
+/* With a budget an answer in a tool loop must begin with its thinking; a client that has lost it cannot think
+ * on. */
+static bool loop_lacks_thinking(const struct wr *r) {
+    const struct turn *said = NULL;
+    for (const struct turn *t = r->turns; t; t = t->next)
+        if (t->assistant)
+            said = t;
+    if (!said || !said->next || !said->next->results)
+        return false;
+    return said->rest->part->kind != PART_THINKING && said->rest->part->kind != PART_THINKING_REDACTED;
+}
+
+static void plan_budget(struct wr *r, uint64_t tokens) {
+    if (forced(r->c) || r->max_tokens <= 1024 || loop_lacks_thinking(r)) {
+        an_report(r, STR("reasoning_effort")); /* Anthropic refuses the combination */
+        return;
+    }
+    uint64_t most = r->max_tokens / 2 > 1024 ? r->max_tokens / 2 : 1024;
+    r->budget = true;
+    r->budget_tokens = tokens < 1024 ? 1024 : tokens < most ? tokens : most;
+}
+
+static bool plan_thinking(struct wr *r) {
+    const struct chat *c = r->c;
+    bool none = str_is(c->effort, "none");
+    uint64_t tokens = c->thinking == THINKING_BUDGET ? c->thinking_budget : budget_of(c->effort);
+    if (c->effort.n > 0 && !none && budget_of(c->effort) == 0)
+        return an_bad(r, STR("reasoning_effort"), "expected none, minimal, low, medium, high, xhigh or max");
+    if (none || c->thinking == THINKING_OFF)
+        r->no_thinking = true;
+    else if (c->thinking == THINKING_BUDGET || (c->effort.n > 0 && wants_budget(r->o->model)))
+        plan_budget(r, tokens);
+    else if (c->thinking == THINKING_ADAPTIVE || c->effort.n > 0)
+        r->adaptive = true;
+    return true;
+}
+
+static void write_thinking_mode(struct wr *r) {
+    if (!r->budget && !r->adaptive && !r->no_thinking)
+        return;
+    jw_key(&r->w, "thinking");
+    jw_obj(&r->w);
+    jw_kz(&r->w, "type", r->budget ? "enabled" : r->adaptive ? "adaptive" : "disabled");
+    if (r->budget)
+        jw_ku64(&r->w, "budget_tokens", r->budget_tokens);
+    jw_obj_end(&r->w);
+}
+
+static bool mentions_json(const struct chat *c) {
+    for (const struct message *m = c->messages; m; m = m->next)
+        for (const struct part *p = m->parts; p; p = p->next)
+            for (size_t i = 0; i + 4 <= p->text.n; i++)
+                if (strncasecmp(p->text.p + i, "json", 4) == 0)
+                    return true;
+    return false;
+}
+
+/* Anthropic has no mode for JSON without a schema. OpenAI demands that the prompt itself asks for JSON then,
+ * so that nothing but the guarantee is lost: it is told as dropped. */
+static bool check_format(struct wr *r) {
+    if (r->c->format != FORMAT_JSON)
+        return true;
+    if (!mentions_json(r->c))
+        return an_unsupported(r, STR("response_format"), "of type json_object " NO_EQUIVALENT);
+    an_report(r, STR("response_format"));
+    return true;
+}
+
+static void write_output_config(struct wr *r) {
+    const struct chat *c = r->c;
+    bool schema = c->format == FORMAT_SCHEMA && c->format_schema;
+    bool effort = r->adaptive && c->effort.n > 0;
+    if (!schema && !effort)
+        return;
+    jw_key(&r->w, "output_config");
+    jw_obj(&r->w);
+    if (effort)
+        jw_kstr(&r->w, "effort", str_is(c->effort, "minimal") ? STR("low") : c->effort);
+    if (schema) {
+        jw_key(&r->w, "format");
+        jw_obj(&r->w);
+        jw_kz(&r->w, "type", "json_schema");
+        jw_key(&r->w, "schema");
+        jw_tree(&r->w, c->format_schema);
+        jw_obj_end(&r->w);
+    }
+    jw_obj_end(&r->w);
+}
+
+/* --- parameters --- */
+
+static void write_number(struct wr *r, const char *name, const struct opt_num *n) {
+    jw_key(&r->w, name);
+    jw_raw(&r->w, n->text);
+}
+
+static void write_sampling(struct wr *r) {
+    const struct chat *c = r->c;
+    bool thinks = r->budget || r->adaptive;
+    if (c->temperature.set && thinks) {
+        if (c->temperature.v != 1)
+            an_report(r, STR("temperature")); /* refused together with thinking */
+    } else if (c->temperature.set && c->temperature.v > 1) {
+        an_report(r, STR("temperature")); /* OpenAI's go to 2, Anthropic's to 1 */
+        jw_kint(&r->w, "temperature", 1);
+    } else if (c->temperature.set) {
+        write_number(r, "temperature", &c->temperature);
+    }
+    if (c->top_p.set && thinks && c->top_p.v < 0.95)
+        an_report(r, STR("top_p"));
+    else if (c->top_p.set)
+        write_number(r, "top_p", &c->top_p);
+    if (c->top_k.set && thinks)
+        an_report(r, STR("top_k"));
+    else if (c->top_k.set)
+        write_number(r, "top_k", &c->top_k);
+}
+
+static void write_stop(struct wr *r) {
+    bool any = false;
+    for (size_t i = 0; i < r->c->nstop; i++) {
+        if (an_trim_end(r->c->stop[i]).n == 0) { /* white space only: refused */
+            an_report(r, STR("stop"));
+            continue;
+        }
+        if (!any) {
+            jw_key(&r->w, "stop_sequences");
+            jw_arr(&r->w);
+        }
+        any = true;
+        jw_str(&r->w, r->c->stop[i]);
+    }
+    if (any)
+        jw_arr_end(&r->w);
+}
+
+static void write_user(struct wr *r) {
+    struct str user = r->c->user;
+    if (user.n == 0)
+        user = jo_str(r->c->extra, "safety_identifier"); /* what OpenAI has put in its place */
+    if (user.n == 0)
+        return;
+    if (user.n > USER_ID_MAX) {
+        an_report(r, STR("user"));
+        return;
+    }
+    jw_key(&r->w, "metadata");
+    jw_obj(&r->w);
+    jw_kstr(&r->w, "user_id", user);
+    jw_obj_end(&r->w);
+}
+
+static bool penalty(struct wr *r, const char *name, const struct opt_num *n) {
+    return !n->set || n->v == 0 || an_unsupported(r, str_of(name), NO_EQUIVALENT);
+}
+
+/* What the canonical form knows and Anthropic does not. The seed only hopes for sameness: dropping it is
+ * told. */
+static bool check_known(struct wr *r) {
+    const struct chat *c = r->c;
+    if (c->seed_set)
+        an_report(r, STR("seed"));
+    if (c->n > 1 && !an_unsupported(r, STR("n"), NO_EQUIVALENT))
+        return false;
+    if (c->logprobs && !an_unsupported(r, STR("logprobs"), NO_EQUIVALENT))
+        return false;
+    if (c->logit_bias && json_object_is_type(c->logit_bias, json_type_object) &&
+        json_object_object_length(c->logit_bias) > 0 && !an_unsupported(r, STR("logit_bias"), NO_EQUIVALENT))
+        return false;
+    return penalty(r, "frequency_penalty", &c->frequency_penalty) &&
+           penalty(r, "presence_penalty", &c->presence_penalty) && check_format(r);
+}
+
+/* Members that do not change what is answered: for accounts, caches and speed. */
+static bool is_hint(const char *name, struct json_object *v) {
+    static const char *const hints[] = {"store",      "prompt_cache_key",  "prompt_cache_retention",
+                                        "prediction", "safety_identifier", "prompt_cache_options",
+                                        "usage",      "include_reasoning"};
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+        if (strcmp(name, hints[i]) == 0)
+            return true;
+    if (strcmp(name, "modalities") == 0 && json_object_is_type(v, json_type_array))
+        return json_object_array_length(v) == 1 && str_is(jo_text(json_object_array_get_idx(v, 0)), "text");
+    return false;
+}
+
+static bool write_extra(struct wr *r) {
+    if (!r->c->extra)
+        return true;
+    json_object_object_foreach(r->c->extra, key, v) {
+        bool inner = strchr(key, '[') != NULL; /* of a message */
+        if (is_hint(key, v))
+            continue;
+        if (strcmp(key, "cache_control") == 0 || (r->o->pass_unsupported && !inner)) {
+            jw_keys(&r->w, str_of(key));
+            jw_tree(&r->w, v);
+        } else if (!an_unsupported(r, str_of(key), NO_EQUIVALENT)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool an_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
+                      struct buf *dropped, struct fault *f) {
+    struct wr r = {.a = a, .c = c, .o = o, .dropped = dropped, .f = f};
+    *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
+    r.max_tokens = c->max_tokens           ? c->max_tokens
+                   : o->default_max_tokens ? o->default_max_tokens
+                                           : MAX_TOKENS_DEFAULT;
+    if (!an_make_turns(&r) || !check_known(&r) || !plan_thinking(&r))
+        return false;
+    jw_init(&r.w, out);
+    jw_obj(&r.w);
+    jw_kstr(&r.w, "model", o->model);
+    jw_ku64(&r.w, "max_tokens", r.max_tokens);
+    if (c->stream)
+        jw_kbool(&r.w, "stream", true);
+    if (!an_write_system(&r) || !an_write_messages(&r) || !write_tools_and_choice(&r))
+        return false;
+    write_thinking_mode(&r);
+    write_output_config(&r);
+    write_sampling(&r);
+    write_stop(&r);
+    write_user(&r);
+    if (!write_extra(&r))
+        return false;
+    jw_obj_end(&r.w);
+    return true;
+}

@@ -1,0 +1,276 @@
+/* A Messages stream into events. The grammar of events is kept whatever comes: a block that was never closed
+ * is closed, a delta without its block opens one, and what is unknown is passed over, as Anthropic asks of
+ * readers. */
+#include "anthropic.h"
+
+#include "base/die.h"
+
+#define READER_MAGIC 0x414E5244U
+
+struct reader {
+    unsigned magic;
+    struct arena *a;
+    event_fn *fn;
+    void *arg;
+    struct arena *tmp; /* texts of the event in hand; NULL when none had an escape */
+    bool started, done, open, has_call, args_seen;
+    enum part_kind kind;
+    unsigned index;   /* of the next part */
+    uint64_t block;   /* Anthropic's number of the open one */
+    struct str input; /* of a tool_use that came whole in its start */
+    struct an_counts counts;
+    enum stop_reason stop;
+    struct str stop_native, stop_sequence;
+};
+
+/* The members of one event. */
+struct frame {
+    struct json_value type, index, message, block, delta, usage, error;
+};
+
+static struct reader *reader_of(struct stream_reader *r) {
+    struct reader *self = (struct reader *)(void *)r;
+    MAGIC_CHECK(self, READER_MAGIC);
+    return self;
+}
+
+struct stream_reader *an_reader_new(struct arena *a, event_fn *fn, void *arg) {
+    struct reader *r = arena_alloc(a, sizeof *r);
+    r->magic = READER_MAGIC;
+    r->a = a;
+    r->fn = fn;
+    r->arg = arg;
+    return (struct stream_reader *)(void *)r;
+}
+
+/* --- texts: valid until the event has been handled, so that a long stream does not fill the arena --- */
+
+static struct str text(struct reader *r, struct json_value v) {
+    if (v.kind != JSON_STRING || v.raw.n <= 2)
+        return STR_NONE;
+    if (!memchr(v.raw.p, '\\', v.raw.n))
+        return str_make(v.raw.p + 1, v.raw.n - 2);
+    if (!r->tmp)
+        r->tmp = arena_new(0);
+    return json_text(r->tmp, v);
+}
+
+static struct str member(struct reader *r, struct json_value o, const char *key) {
+    struct json_value v;
+    return o.kind == JSON_OBJECT && json_member(o.raw, key, &v) ? text(r, v) : STR_NONE;
+}
+
+/* --- events --- */
+
+static void emit(struct reader *r, struct event_item ev) {
+    r->fn(r->arg, &ev);
+}
+
+static void emit_text(struct reader *r, enum event_kind kind, struct str s) {
+    if (s.n > 0)
+        emit(r, (struct event_item){.kind = kind, .index = r->index - 1, .part = r->kind, .text = s});
+}
+
+static void emit_fault(struct reader *r, const struct fault *f) {
+    r->done = true;
+    emit(r, (struct event_item){.kind = EV_FAULT, .fault = f});
+}
+
+static void fail(struct reader *r, const char *why) {
+    struct fault f;
+    fault_set(&f, r->a, FAULT_SERVER, "%s", why);
+    f.from_provider = true;
+    emit_fault(r, &f);
+}
+
+static void close_part(struct reader *r) {
+    if (!r->open)
+        return;
+    if (r->kind == PART_TOOL_CALL && !r->args_seen)
+        emit_text(r, EV_ARGS, r->input);
+    r->open = false;
+    emit(r, (struct event_item){.kind = EV_PART_CLOSE, .index = r->index - 1, .part = r->kind});
+}
+
+static void start(struct reader *r, struct str id, struct str model) {
+    if (r->started)
+        return;
+    r->started = true;
+    emit(r, (struct event_item){.kind = EV_START, .id = id, .model = model});
+}
+
+static void open_part(struct reader *r, uint64_t block, struct event_item ev) {
+    start(r, STR_NONE, STR_NONE);
+    close_part(r);
+    ev.kind = EV_PART_OPEN;
+    ev.index = r->index++;
+    r->kind = ev.part;
+    r->block = block;
+    r->open = true;
+    r->args_seen = false;
+    r->input = STR_NONE;
+    emit(r, ev);
+}
+
+static void emit_usage(struct reader *r, struct json_value usage) {
+    if (usage.kind != JSON_OBJECT)
+        return;
+    an_counts_take(usage.raw, &r->counts);
+    if (r->started && r->counts.any)
+        emit(r, (struct event_item){.kind = EV_USAGE, .usage = an_usage(&r->counts)});
+}
+
+/* --- one kind of event each --- */
+
+static void message_start(struct reader *r, const struct frame *f) {
+    struct json_value usage;
+    if (r->started && r->has_call) {
+        /* Anthropic may begin anew midway (a fallback model). Calls that went out cannot be taken back, and
+         * acting on half of one is worse than an error. */
+        fail(r, "the provider began its answer anew after a tool call");
+        return;
+    }
+    close_part(r);
+    start(r, member(r, f->message, "id"), member(r, f->message, "model"));
+    if (f->message.kind == JSON_OBJECT && json_member(f->message.raw, "usage", &usage))
+        emit_usage(r, usage);
+}
+
+static bool empty_object(struct str raw) {
+    for (size_t i = 1; i + 1 < raw.n; i++)
+        if (!memchr(" \t\r\n", raw.p[i], 4))
+            return false;
+    return true;
+}
+
+static void block_start(struct reader *r, const struct frame *f, uint64_t index) {
+    struct str type = member(r, f->block, "type");
+    struct json_value input;
+    close_part(r);
+    if (str_is(type, "text")) {
+        open_part(r, index, (struct event_item){.part = PART_TEXT});
+        emit_text(r, EV_TEXT, member(r, f->block, "text"));
+    } else if (str_is(type, "thinking")) {
+        open_part(r, index, (struct event_item){.part = PART_THINKING});
+        emit_text(r, EV_THINK, member(r, f->block, "thinking"));
+        emit_text(r, EV_SIGNATURE, member(r, f->block, "signature"));
+    } else if (str_is(type, "redacted_thinking")) {
+        open_part(r, index,
+                  (struct event_item){.part = PART_THINKING_REDACTED, .text = member(r, f->block, "data")});
+    } else if (str_is(type, "tool_use")) {
+        open_part(r, index,
+                  (struct event_item){.part = PART_TOOL_CALL,
+                                      .id = member(r, f->block, "id"),
+                                      .name = member(r, f->block, "name")});
+        r->has_call = true;
+        if (json_member(f->block.raw, "input", &input) && input.kind == JSON_OBJECT &&
+            !empty_object(input.raw))
+            r->input = arena_dup(r->a, input.raw);
+    }
+}
+
+static void block_delta(struct reader *r, const struct frame *f, uint64_t index) {
+    struct str type = member(r, f->delta, "type");
+    bool ours = r->open && r->block == index;
+    if (str_is(type, "text_delta")) {
+        if (!ours || r->kind != PART_TEXT)
+            open_part(r, index, (struct event_item){.part = PART_TEXT});
+        emit_text(r, EV_TEXT, member(r, f->delta, "text"));
+    } else if (str_is(type, "thinking_delta")) {
+        if (!ours || r->kind != PART_THINKING)
+            open_part(r, index, (struct event_item){.part = PART_THINKING});
+        emit_text(r, EV_THINK, member(r, f->delta, "thinking"));
+    } else if (str_is(type, "signature_delta") && ours && r->kind == PART_THINKING) {
+        emit_text(r, EV_SIGNATURE, member(r, f->delta, "signature"));
+    } else if (str_is(type, "input_json_delta") && ours && r->kind == PART_TOOL_CALL) {
+        struct str piece = member(r, f->delta, "partial_json");
+        r->args_seen = r->args_seen || piece.n > 0;
+        emit_text(r, EV_ARGS, piece);
+    } /* server tools' arguments have no open part; citations have no place */
+}
+
+static void message_delta(struct reader *r, const struct frame *f) {
+    struct str native = member(r, f->delta, "stop_reason");
+    if (native.n > 0) {
+        r->stop = an_stop(native);
+        r->stop_native = arena_dup(r->a, native);
+        r->stop_sequence = arena_dup(r->a, member(r, f->delta, "stop_sequence"));
+    }
+    emit_usage(r, f->usage);
+}
+
+static void message_stop(struct reader *r) {
+    if (!r->started) {
+        fail(r, "the provider's answer is empty");
+        return;
+    }
+    close_part(r);
+    r->done = true;
+    emit(r, (struct event_item){.kind = EV_STOP,
+                                .stop = r->stop == STOP_UNSET ? STOP_END : r->stop,
+                                .text = r->stop_native,
+                                .id = r->stop_sequence});
+    emit(r, (struct event_item){.kind = EV_END});
+}
+
+static void dispatch(struct reader *r, struct str type, const struct frame *f, struct str data) {
+    uint64_t index = UINT64_MAX;
+    struct fault fault;
+    json_u64(f->index, &index);
+    if (str_is(type, "content_block_delta"))
+        block_delta(r, f, index);
+    else if (str_is(type, "content_block_start"))
+        block_start(r, f, index);
+    else if (str_is(type, "content_block_stop"))
+        close_part(r);
+    else if (str_is(type, "message_start"))
+        message_start(r, f);
+    else if (str_is(type, "message_delta"))
+        message_delta(r, f);
+    else if (str_is(type, "message_stop"))
+        message_stop(r);
+    else if (str_is(type, "error")) {
+        an_error(r->a, data, &fault);
+        emit_fault(r, &fault);
+    } /* ping, and what may be added */
+}
+
+static bool frame_member(void *arg, struct str key, struct json_value v) {
+    struct frame *f = arg;
+    if (json_key_is(key, "type"))
+        f->type = v;
+    else if (json_key_is(key, "index"))
+        f->index = v;
+    else if (json_key_is(key, "delta"))
+        f->delta = v;
+    else if (json_key_is(key, "content_block"))
+        f->block = v;
+    else if (json_key_is(key, "message"))
+        f->message = v;
+    else if (json_key_is(key, "usage"))
+        f->usage = v;
+    return true;
+}
+
+void an_read_event(struct stream_reader *sr, struct str name, struct str data) {
+    struct reader *r = reader_of(sr);
+    enum json_kind kind;
+    struct json_error err;
+    struct frame f = {.type = {JSON_NULL, STR_NONE}};
+    if (r->done || data.n == 0 || data.p[0] != '{')
+        return;
+    if (json_scan(data, &kind, frame_member, &f, &err) != 0) {
+        fail(r, "the provider sent an event that is not JSON");
+        return;
+    }
+    struct str type = text(r, f.type);
+    dispatch(r, type.n > 0 ? type : name, &f, data);
+    arena_free(r->tmp);
+    r->tmp = NULL;
+}
+
+void an_reader_end(struct stream_reader *sr) {
+    struct reader *r = reader_of(sr);
+    if (!r->done)
+        fail(r, r->started ? "the provider's stream ended too early" : "the provider's answer is empty");
+}

@@ -1,0 +1,480 @@
+/* An OpenAI-shaped answer into the canonical form, whole or in chunks. Providers that call themselves
+ * compatible differ most in tool calls (no index, index always 0, no id, an id on every fragment, fragments
+ * of parallel calls mixed), so each call has a row of its own, and one whose turn has not come is collected
+ * until the one before it is complete. */
+#include "answer.h"
+#include "base/die.h"
+#include "base/hash.h"
+#include "openai_chat.h"
+
+#define READER_MAGIC 0x4F435244U
+#define MAX_CALLS    256
+#define WAITING_MAX  ((size_t)16 << 20) /* of collected arguments */
+
+struct slot {
+    uint64_t index;
+    bool has_index;
+    uint64_t id_hash;    /* 0: it came without an id */
+    struct str id, name; /* until it is opened */
+    struct buf waiting;  /* arguments before it is opened */
+    bool opened, closed;
+    /* How far its arguments are a whole JSON value. */
+    unsigned depth;
+    bool in_string, escaped, begun;
+};
+
+struct reader {
+    unsigned magic;
+    struct arena *a;
+    event_fn *fn;
+    void *arg;
+    bool started, done, open, stopped, output;
+    enum part_kind kind;
+    unsigned index; /* of the next part */
+    struct slot *slots[MAX_CALLS];
+    size_t nslots, current; /* current: the first that is not closed */
+    size_t waiting;
+    uint64_t seed; /* for ids that we must make: of the answer's own id */
+    enum stop_reason stop;
+    struct str stop_native;
+};
+
+static struct reader *reader_of(struct stream_reader *r) {
+    struct reader *self = (struct reader *)(void *)r;
+    MAGIC_CHECK(self, READER_MAGIC);
+    return self;
+}
+
+static void release(void *arg) {
+    struct reader *r = arg;
+    for (size_t i = 0; i < r->nslots; i++)
+        buf_free(&r->slots[i]->waiting);
+}
+
+struct stream_reader *oc_reader_new(struct arena *a, event_fn *fn, void *arg) {
+    struct reader *r = arena_alloc(a, sizeof *r);
+    r->magic = READER_MAGIC;
+    r->a = a;
+    r->fn = fn;
+    r->arg = arg;
+    arena_cleanup(a, release, r);
+    return (struct stream_reader *)(void *)r;
+}
+
+/* --- events --- */
+
+static void emit(struct reader *r, struct event_item ev) {
+    r->fn(r->arg, &ev);
+}
+
+static void emit_text(struct reader *r, enum event_kind kind, struct str s) {
+    if (s.n > 0)
+        emit(r, (struct event_item){.kind = kind, .index = r->index - 1, .part = r->kind, .text = s});
+}
+
+static void emit_fault(struct reader *r, const struct fault *f) {
+    r->done = true;
+    emit(r, (struct event_item){.kind = EV_FAULT, .fault = f});
+}
+
+static void fail(struct reader *r, const char *why) {
+    struct fault f;
+    fault_set(&f, r->a, FAULT_SERVER, "%s", why);
+    f.from_provider = true;
+    emit_fault(r, &f);
+}
+
+static void close_part(struct reader *r) {
+    if (!r->open)
+        return;
+    r->open = false;
+    emit(r, (struct event_item){.kind = EV_PART_CLOSE, .index = r->index - 1, .part = r->kind});
+}
+
+static void open_part(struct reader *r, struct event_item ev) {
+    ev.kind = EV_PART_OPEN;
+    ev.index = r->index++;
+    r->kind = ev.part;
+    r->open = true;
+    r->output = true;
+    emit(r, ev);
+}
+
+/* --- calls --- */
+
+static void follow_json(struct slot *s, struct str text) {
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if (s->in_string) {
+            if (s->escaped)
+                s->escaped = false;
+            else if (c == '\\')
+                s->escaped = true;
+            else if (c == '"')
+                s->in_string = false;
+        } else if (c == '"') {
+            s->in_string = true;
+        } else if (c == '{' || c == '[') {
+            s->depth++;
+            s->begun = true;
+        } else if ((c == '}' || c == ']') && s->depth > 0) {
+            s->depth--;
+        }
+    }
+}
+
+static bool is_whole(const struct slot *s) {
+    return s->begun && s->depth == 0;
+}
+
+static void close_call(struct reader *r) {
+    r->slots[r->current]->closed = true;
+    r->current++;
+    close_part(r);
+}
+
+static void open_call(struct reader *r, struct slot *s) {
+    struct str id = s->id;
+    if (id.n == 0)
+        id = arena_printf(r->a, "call_%016llx%zu", (unsigned long long)r->seed, r->current);
+    close_part(r);
+    open_part(r, (struct event_item){.part = PART_TOOL_CALL, .id = id, .name = s->name});
+    s->opened = true;
+    emit_text(r, EV_ARGS, buf_str(&s->waiting));
+    r->waiting -= buf_len(&s->waiting);
+    buf_free(&s->waiting);
+}
+
+/* Opens the calls whose turn has come; all of them at the end (or before text that follows them). */
+static void advance(struct reader *r, bool all) {
+    while (r->current < r->nslots) {
+        struct slot *s = r->slots[r->current];
+        if (!all && s->name.n == 0)
+            return;
+        if (!s->opened)
+            open_call(r, s);
+        if (!all && (!is_whole(s) || r->current + 1 == r->nslots))
+            return;
+        close_call(r);
+    }
+}
+
+static void give_args(struct reader *r, struct slot *s, struct str text) {
+    if (text.n == 0 || s->closed)
+        return;
+    follow_json(s, text);
+    if (s->opened) {
+        emit_text(r, EV_ARGS, text);
+        return;
+    }
+    if (text.n > WAITING_MAX - r->waiting) {
+        fail(r, "the provider mixed too many parallel tool calls");
+        return;
+    }
+    r->waiting += text.n;
+    buf_adds(&s->waiting, text);
+}
+
+static struct slot *new_slot(struct reader *r, struct str id, struct str name) {
+    if (r->nslots == MAX_CALLS) {
+        fail(r, "the provider made too many tool calls");
+        return NULL;
+    }
+    struct slot *s = arena_alloc(r->a, sizeof *s);
+    s->id = arena_dup(r->a, id);
+    s->name = arena_dup(r->a, name);
+    s->id_hash = id.n > 0 ? hash64(id.p, id.n) : 0;
+    buf_init(&s->waiting, WAITING_MAX);
+    r->slots[r->nslots++] = s;
+    return s;
+}
+
+/* Which call a fragment belongs to; NULL: a new one. */
+static struct slot *find_slot(struct reader *r, bool has_index, uint64_t index, struct str id,
+                              struct str name) {
+    uint64_t h = id.n > 0 ? hash64(id.p, id.n) : 0;
+    struct slot *last = r->nslots ? r->slots[r->nslots - 1] : NULL;
+    for (size_t i = r->nslots; has_index && i-- > 0;) {
+        struct slot *s = r->slots[i];
+        if (!s->has_index || s->index != index)
+            continue;
+        /* Some count every call as 0: another id with a name is another call. */
+        return h && s->id_hash && h != s->id_hash && name.n > 0 ? NULL : s;
+    }
+    if (has_index)
+        return NULL;
+    for (size_t i = 0; h && i < r->nslots; i++)
+        if (r->slots[i]->id_hash == h)
+            return r->slots[i];
+    if (h || !last)
+        return NULL;
+    return name.n > 0 && is_whole(last) ? NULL : last;
+}
+
+static struct str arguments_of(struct reader *r, struct json_object *v, struct buf *scratch) {
+    (void)r;
+    struct jw w;
+    if (!v || json_object_is_type(v, json_type_string))
+        return jo_text(v);
+    jw_init(&w, scratch);
+    jw_tree(&w, v);
+    return buf_str(scratch);
+}
+
+static void read_call(struct reader *r, struct json_object *o, struct json_object *fn) {
+    struct json_object *index = jo_get(o, "index");
+    bool has_index = json_object_is_type(index, json_type_int);
+    uint64_t n = has_index ? (uint64_t)json_object_get_int64(index) : 0;
+    struct str id = jo_str(o, "id"), name = jo_str(fn, "name");
+    struct slot *s = find_slot(r, has_index, n, id, name);
+    struct buf scratch;
+    if (!s) {
+        s = new_slot(r, id, name);
+        if (!s)
+            return;
+        s->has_index = has_index;
+        s->index = n;
+    }
+    if (!s->opened && s->name.n == 0)
+        s->name = arena_dup(r->a, name);
+    if (r->open && r->kind != PART_TOOL_CALL)
+        close_part(r);
+    buf_init(&scratch, WAITING_MAX);
+    struct str args = arguments_of(r, jo_get(fn, "arguments"), &scratch);
+    if (r->current < r->nslots && s == r->slots[r->current] && !s->opened && s->name.n > 0)
+        open_call(r, s);
+    give_args(r, s, args);
+    buf_free(&scratch);
+    if (!r->done)
+        advance(r, false);
+}
+
+static void read_calls(struct reader *r, struct json_object *delta) {
+    struct json_object *calls = jo_arr(delta, "tool_calls"), *legacy = jo_obj(delta, "function_call");
+    size_t n = calls ? json_object_array_length(calls) : 0;
+    for (size_t i = 0; i < n && !r->done; i++) {
+        struct json_object *o = json_object_array_get_idx(calls, i);
+        if (jo_obj(o, "function"))
+            read_call(r, o, jo_obj(o, "function"));
+    }
+    if (legacy && n == 0 && (jo_str(legacy, "name").n > 0 || jo_str(legacy, "arguments").n > 0))
+        read_call(r, NULL, legacy);
+}
+
+/* --- texts --- */
+
+static void read_text(struct reader *r, enum part_kind kind, struct str text) {
+    if (text.n == 0)
+        return;
+    if (r->current < r->nslots)
+        advance(r, true);
+    if (!r->open || r->kind != kind) {
+        close_part(r);
+        open_part(r, (struct event_item){.part = kind});
+    }
+    emit_text(r, kind == PART_THINKING ? EV_THINK : EV_TEXT, text);
+}
+
+static void read_content(struct reader *r, struct json_object *content) {
+    if (json_object_is_type(content, json_type_string)) {
+        read_text(r, PART_TEXT, jo_text(content));
+        return;
+    }
+    size_t n = json_object_is_type(content, json_type_array) ? json_object_array_length(content) : 0;
+    for (size_t i = 0; i < n; i++)
+        read_text(r, PART_TEXT, jo_str(json_object_array_get_idx(content, i), "text"));
+}
+
+static void read_redacted(struct reader *r, struct str data) {
+    if (data.n == 0)
+        return;
+    close_part(r);
+    open_part(r, (struct event_item){.part = PART_THINKING_REDACTED, .text = data});
+    close_part(r);
+}
+
+static void read_signature(struct reader *r, struct str signature) {
+    if (signature.n == 0)
+        return;
+    if (!r->open || r->kind != PART_THINKING) { /* thinking that is not shown is signed all the same */
+        close_part(r);
+        open_part(r, (struct event_item){.part = PART_THINKING});
+    }
+    emit_text(r, EV_SIGNATURE, signature);
+    close_part(r);
+}
+
+static bool is_text(struct json_object *v) {
+    return json_object_is_type(v, json_type_string) && jo_text(v).n > 0;
+}
+
+/* The text comes as reasoning_content or reasoning; signatures and encrypted thinking in the lists beside it
+ * (OpenRouter's reasoning_details, thinking_blocks of gateways such as ourselves). */
+static void read_thinking(struct reader *r, struct json_object *delta) {
+    struct json_object *text = jo_get(delta, "reasoning_content"), *list = jo_arr(delta, "reasoning_details");
+    if (!is_text(text))
+        text = jo_get(delta, "reasoning");
+    if (!list)
+        list = jo_arr(delta, "thinking_blocks");
+    read_text(r, PART_THINKING, jo_text(text));
+    size_t n = list ? json_object_array_length(list) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *o = json_object_array_get_idx(list, i);
+        struct str words = jo_str(o, "text");
+        if (words.n == 0)
+            words = jo_str(o, "thinking");
+        if (!is_text(text) && !(r->open && r->kind == PART_THINKING))
+            read_text(r, PART_THINKING, words);
+        read_signature(r, jo_str(o, "signature"));
+        read_redacted(r, jo_str(o, "data"));
+    }
+}
+
+/* --- chunks --- */
+
+static struct json_object *first_choice(struct json_object *tree) {
+    struct json_object *choices = jo_arr(tree, "choices");
+    return choices && json_object_array_length(choices) ? json_object_array_get_idx(choices, 0) : NULL;
+}
+
+/* At the top, in x_groq, or in the choice (Moonshot). */
+static void read_usage(struct reader *r, struct str data, struct json_object *tree) {
+    struct json_object *choice = first_choice(tree);
+    struct json_value v;
+    struct usage u = USAGE_NONE;
+    if (jo_obj(tree, "usage") && json_member(data, "usage", &v)) {
+        oc_usage(v.raw, &u);
+    } else if (jo_obj(tree, "x_groq")) {
+        if (json_path(data, &v, "x_groq", "usage", NULL) && v.kind == JSON_OBJECT)
+            oc_usage(v.raw, &u);
+    } else if (jo_obj(choice, "usage")) {
+        oc_usage(tree_text(r->a, jo_obj(choice, "usage")), &u);
+    }
+    if (u.known)
+        emit(r, (struct event_item){.kind = EV_USAGE, .usage = u});
+}
+
+static void start(struct reader *r, struct json_object *o) {
+    if (r->started)
+        return;
+    struct str id = jo_str(o, "id");
+    r->started = true;
+    r->seed = hash64(id.p, id.n);
+    emit(r, (struct event_item){
+                .kind = EV_START, .id = id, .model = jo_str(o, "model"), .created = jo_int(o, "created", 0)});
+}
+
+static void read_choice(struct reader *r, struct json_object *choice) {
+    struct json_object *delta = jo_obj(choice, "delta");
+    struct str finish = jo_str(choice, "finish_reason");
+    if (jo_int(choice, "index", 0) != 0)
+        return; /* several choices are refused before it comes to this */
+    if (!delta)
+        delta = jo_obj(choice, "message");
+    if (!r->stopped) {
+        read_thinking(r, delta);
+        read_content(r, jo_get(delta, "content"));
+        read_text(r, PART_REFUSAL, jo_str(delta, "refusal"));
+        read_calls(r, delta);
+    }
+    if (finish.n > 0 && oc_stop(finish) != STOP_UNSET && !r->stopped) {
+        struct str native = jo_str(choice, "native_finish_reason");
+        r->stopped = true;
+        r->stop = oc_stop(finish);
+        r->stop_native = arena_dup(r->a, native.n > 0 ? native : finish);
+        if (r->stop == STOP_ERROR)
+            fail(r, "the provider ended the answer with an error");
+    }
+}
+
+/* Usage may come after the finish: the stop is only told when nothing more can. */
+static void finish(struct reader *r) {
+    if (!r->started) {
+        fail(r, "the provider's answer is empty");
+        return;
+    }
+    advance(r, true);
+    close_part(r);
+    r->done = true;
+    emit(r, (struct event_item){
+                .kind = EV_STOP, .stop = r->stop == STOP_UNSET ? STOP_END : r->stop, .text = r->stop_native});
+    emit(r, (struct event_item){.kind = EV_END});
+}
+
+static bool read_error(struct reader *r, struct str data, struct json_object *tree) {
+    struct json_value v = {JSON_NULL, STR_NONE};
+    struct json_object *inner = jo_get(first_choice(tree), "error");
+    struct said said;
+    struct fault f;
+    if (!json_member(data, "error", &v) || v.kind == JSON_NULL) {
+        if (!inner)
+            return false;
+        struct str text = tree_text(r->a, inner);
+        v = (struct json_value){text.n && text.p[0] == '{' ? JSON_OBJECT : JSON_STRING, text};
+    }
+    said_error(r->a, v, &said);
+    said_fault(r->a, 0, &said, &f);
+    emit_fault(r, &f);
+    return true;
+}
+
+void oc_read_event(struct stream_reader *sr, struct str name, struct str data) {
+    (void)name;
+    struct reader *r = reader_of(sr);
+    struct json_error err;
+    if (r->done || data.n == 0)
+        return;
+    if (str_is(str_trim(data), "[DONE]")) {
+        finish(r);
+        return;
+    }
+    struct json_object *tree = json_tree(data, &err);
+    if (!tree) {
+        fail(r, "the provider sent an event that is not JSON");
+        return;
+    }
+    if (json_object_is_type(tree, json_type_object) && !read_error(r, data, tree)) {
+        struct json_object *choices = jo_arr(tree, "choices");
+        start(r, tree);
+        size_t n = choices ? json_object_array_length(choices) : 0;
+        for (size_t i = 0; i < n && !r->done; i++)
+            read_choice(r, json_object_array_get_idx(choices, i));
+        if (!r->done)
+            read_usage(r, data, tree);
+    }
+    json_object_put(tree);
+}
+
+void oc_reader_end(struct stream_reader *sr) {
+    struct reader *r = reader_of(sr);
+    if (r->done)
+        return;
+    if (r->stopped)
+        finish(r); /* some forget their [DONE] */
+    else
+        fail(r, r->started ? "the provider's stream ended too early" : "the provider's answer is empty");
+}
+
+/* --- whole --- */
+
+struct reply *oc_read_reply(struct arena *a, struct str body, struct fault *f) {
+    struct observed o = {.usage = USAGE_NONE};
+    struct json_error err;
+    if (!oc_tap_reply(a, body, &o, f))
+        return NULL;
+    struct chat *c = chat_new(a);
+    struct reply *reply = arena_alloc(a, sizeof *reply);
+    struct json_object *tree = chat_hold(a, json_tree(body, &err));
+    struct json_object *choice = first_choice(tree);
+    reply->message = chat_message(c, ROLE_ASSISTANT);
+    oc_read_message(a, c, reply->message, jo_obj(choice, "message"));
+    reply->id = jo_str(tree, "id");
+    reply->model = jo_str(tree, "model");
+    reply->created = jo_int(tree, "created", 0);
+    reply->stop_native = jo_str(choice, "native_finish_reason");
+    if (reply->stop_native.n == 0)
+        reply->stop_native = jo_str(choice, "finish_reason");
+    reply->stop = o.stop == STOP_UNSET ? STOP_END : o.stop;
+    reply->usage = o.usage;
+    return reply;
+}
