@@ -1301,7 +1301,7 @@ END_TEST
 static void make_certificate(struct buf *cert, struct buf *key) {
     EVP_PKEY *k = EVP_EC_gen("P-256");
     X509 *x = X509_new();
-    ck_assert(k && x);
+    MUST(k && x);
     ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
     X509_gmtime_adj(X509_getm_notBefore(x), 0);
     X509_gmtime_adj(X509_getm_notAfter(x), 3600);
@@ -1309,7 +1309,7 @@ static void make_certificate(struct buf *cert, struct buf *key) {
     X509_NAME *name = X509_get_subject_name(x);
     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"localhost", -1, -1, 0);
     X509_set_issuer_name(x, name);
-    ck_assert_int_gt(X509_sign(x, k, EVP_sha256()), 0);
+    MUST(X509_sign(x, k, EVP_sha256()) > 0);
     BIO *m = BIO_new(BIO_s_mem());
     char *p;
     PEM_write_bio_X509(m, x);

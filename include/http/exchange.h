@@ -28,14 +28,17 @@ struct exchange {
     int64_t content_length;    /* -1: chunked; 0: none */
     struct str body;           /* whole, after exchange_read_body called back with 0 */
     struct str peer;           /* "192.0.2.1", "unix" */
-    bool peer_loopback;
+    bool peer_loopback;        /* true for a unix socket */
     unsigned surfaces;         /* the listener's mask */
     uint64_t started_ns;       /* clock_ns() of the first byte of the head */
-    uint64_t bytes_in, bytes_out;
+    uint64_t bytes_in, bytes_out; /* so far, heads included; out: handed over, not yet received */
 
     /* Set by the owner; may be NULL. */
     void *owner;
-    void (*on_gone)(struct exchange *x);  /* the client left before the answer was complete: the last call */
+    /* The client left before the answer was complete: the last call (the done of exchange_read_body does not come
+     * after it). Never from inside a call of the owner. A client that half-closes has left too, as for nginx. Must
+     * be set by an owner that does not answer before it returns. */
+    void (*on_gone)(struct exchange *x);
     void (*on_drain)(struct exchange *x); /* after FLOW_FULL: there is room again (below EXCHANGE_LOW) */
 };
 
@@ -61,7 +64,7 @@ void exchange_begin(struct exchange *x, int status, const struct http_header *he
  * FLOW_STOP: the client is gone; on_gone has been deferred and will still be called. */
 enum flow exchange_write(struct exchange *x, const void *p, size_t n);
 void exchange_end(struct exchange *x);
-/* Cuts the connection so that the client sees a broken answer (no final chunk). */
+/* Cuts the connection so that the client sees a broken answer (no final chunk); what was written goes out before. */
 void exchange_abort(struct exchange *x);
 bool exchange_begun(const struct exchange *x);
 size_t exchange_queued(const struct exchange *x);
