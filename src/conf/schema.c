@@ -76,7 +76,7 @@ static const struct table listen_options = {TABLE(listen_rows),  .size = sizeof(
                                             .single = true,      .finish = finish_listen};
 static const struct table admin_listen_options = {
     TABLE(admin_listen_rows), .size = sizeof(struct conf_listen),
-    .title = "admin_listen",  .scalar = "address",
+    .title = "listen[]",      .scalar = "address",
     .single = true,           .finish = finish_listen};
 
 /* ---- providers[] ---- */
@@ -98,6 +98,9 @@ static const struct option provider_key_rows[] = {
      .help = "Share of the requests among the provider's keys."},
     {STRING(TYPE_TEXT, "id", conf_key, id), .max = 128, .example = "-", .shown = "provider and position",
      .help = "Its name in records and logs, such as openai/0."},
+    {RATE("limits.requests_per_minute", conf_key, limits.requests_per_minute), .help = "Requests a minute with this key."},
+    {RATE("limits.tokens_per_minute", conf_key, limits.tokens_per_minute), .help = "Tokens a minute with this key."},
+    {RATE("limits.concurrent", conf_key, limits.concurrent), .help = "Requests at the same time with this key."},
 };
 static const struct table provider_key_options = {TABLE(provider_key_rows),
                                                   .size = sizeof(struct conf_key),
@@ -301,7 +304,7 @@ static const struct option rows[] = {
      .env = "PORT", .help = "The addresses served: one as a plain text, or a list of texts or maps."},
     {LIST("admin_listen", conf, admin_listen, nadmin_listen, admin_listen_options, conf_listen),
      .shown = "none", .example = "unix:/run/penstock/admin.sock",
-     .help = "One more, of the surface admin alone unless it says otherwise."},
+     .help = "One more like those of listen, of the surface admin alone unless it says otherwise."},
 
     SECTION("Processes", ""),
     {STRING(TYPE_TEXT, "user", conf, user), .max = 64, .help = "Whom the workers run as; empty: no change."},

@@ -31,7 +31,7 @@ static const struct fault_rule rules[FAULT_CLASSES] = {
     [FAULT_OVERLOADED] = {"overloaded", 503, ANYWHERE, true, false},
     [FAULT_TIMEOUT] = {"timeout", 504, ANYWHERE, true, false},
     [FAULT_CONNECTION] = {"connection", 502, ANYWHERE, true, false},
-    [FAULT_NO_TARGET] = {"no_target", 503, FAULT_TRY_MODEL, false, false},
+    [FAULT_NO_TARGET] = {"no_target", 503, FAULT_TRY_TARGET | FAULT_TRY_MODEL, false, false},
     [FAULT_CANCELLED] = {"cancelled", 499, 0, false, false},
     [FAULT_INTERNAL] = {"internal", 500, 0, false, false},
 };

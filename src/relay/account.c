@@ -161,7 +161,7 @@ static void fill_row(struct request *r, struct ledger_row *row) {
     row->ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
     row->first_byte_ms = (uint32_t)(r->first_byte_ms ? r->first_byte_ms : ms);
     row->bytes_in = x->bytes_in;
-    row->bytes_out = x->bytes_out + r->reply.n;
+    row->bytes_out = x->bytes_out + r->reply.n + buf_len(&r->held_bytes); /* with what goes out in a moment */
     row->peer = x->peer;
     row->estimated_tokens = r->estimate;
     row->max_tokens = r->ask.max_tokens;

@@ -11,18 +11,32 @@
 enum {
     ERROR_BODY_MAX = 64 << 10, /* of a provider's error */
     WINDOW_MAX = 64 << 10,     /* bytes held before the commit */
-    KEEP_BUFFER = 4 << 10,     /* an emptied stream buffer larger than this gives its memory back */
-    END_GRACE_MS = 100,        /* between the dialect's end and the end of the provider's bytes */
+    KEPT_HEADERS = 24,
+    KEEP_BUFFER = 4 << 10, /* an emptied stream buffer larger than this gives its memory back */
+    END_GRACE_MS = 100,    /* between the dialect's end and the end of the provider's bytes */
 };
 
 /* --- the head
  * ------------------------------------------------------------------------------------------------- */
 
+/* Those that somebody looks at later: here, in read_fault, or the client. */
+static bool of_interest(struct str name) {
+    static const char *const prefixes[] = {"content-type", "retry-after", "x-should-retry", "openai-",
+                                           "x-ratelimit-"};
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
+        if (str_starts(name, prefixes[i]))
+            return true;
+    return false;
+}
+
 static void keep_headers(struct request *r, const struct call_header *h, size_t n) {
-    r->now.headers = arena_array(r->a, n + 1, sizeof(*h));
-    r->now.nheaders = n;
-    for (size_t i = 0; i < n; i++)
-        r->now.headers[i] = (struct call_header){arena_dup(r->a, h[i].name), arena_dup(r->a, h[i].value)};
+    struct attempt *t = &r->now;
+    t->headers = arena_array(r->a, KEPT_HEADERS, sizeof(*h));
+    t->nheaders = 0;
+    for (size_t i = 0; i < n && t->nheaders < KEPT_HEADERS; i++)
+        if (of_interest(h[i].name))
+            t->headers[t->nheaders++] =
+                (struct call_header){arena_dup(r->a, h[i].name), arena_dup(r->a, h[i].value)};
 }
 
 static struct str kept_header(void *arg, const char *name) {
@@ -84,7 +98,6 @@ static void commit(struct request *r) {
     timer_clear(&r->timer);
     stat_add(r->p->shm, STAT_STREAMS, 1);
     exchange_begin(r->x, 200, h, n, -1);
-    buf_free(&r->out); /* not needed again: no further attempt */
 }
 
 static enum flow write_held(struct request *r) {

@@ -177,8 +177,8 @@ enum verdict step_send(struct request *r) {
     struct fault why;
     fault_set(&why, r->a, FAULT_NO_TARGET, "No provider of this model is available at the moment.");
     enum fault_class after = r->fault.cls;
-    if (!r->now.target && !take_target(r, after))
-        return give_up(r, &why);
+    if (!r->now.target && !take_target(r, after) && !take_target(r, FAULT_NO_TARGET))
+        return give_up(r, &why); /* nothing is up: neither the model's own targets nor a fallback's */
     for (;;) {
         switch (try_target(r, false, &why)) {
         case STARTED:

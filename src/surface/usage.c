@@ -89,7 +89,7 @@ static void write_sum(struct jw *w, const struct ledger_sum *s, unsigned group_b
     jw_ku64(w, "output_tokens", s->output_tokens);
     jw_ku64(w, "reasoning_tokens", s->reasoning_tokens);
     jw_key(w, "cost_usd");
-    if (s->unpriced && s->cost_nano == 0 && s->unpriced == s->requests)
+    if (s->unpriced && s->cost_nano == 0)
         jw_null(w);
     else
         jw_nano(w, s->cost_nano);
