@@ -790,8 +790,8 @@ static void wire_finish(struct wire *w, CURLcode code) {
     enum call_error e = c->verdict != CALL_OK   ? c->verdict
                         : whole_anyway(w, code) ? CALL_OK
                                                 : error_of(w, code);
-    if (e == CALL_OK && !w->head_done)
-        e = CALL_PROTOCOL;
+    if (e == CALL_OK && !w->head_done) /* libcurl takes an end within the header for the header's end */
+        e = CALL_RESET;
     call_finish(c, e);
 }
 
