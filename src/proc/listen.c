@@ -326,5 +326,5 @@ void listen_free(struct listeners *l) {
     while (l->n > 0)
         forget(l, l->n - 1, true);
     mem_free(l->list);
-    l->list = NULL;
+    *l = (struct listeners){NULL, 0};
 }

@@ -70,7 +70,7 @@ struct master {
 
 enum {
     READY_MS = 10 * 1000,   /* a first or a new generation has so long to be ready */
-    SCRIBE_READY_MS = 5000, /* a first scribe; one that lives may still wait for a predecessor */
+    SCRIBE_READY_MS = 3000, /* a first scribe; one that lives may still wait for a predecessor */
     RETIRE_MS = 1000,       /* a seat's sockets get no new connections; after this they are empty */
     CUT_MS = 2000,          /* a worker that was cut settles its accounts */
     SCRIBE_MS = 10 * 1000,  /* the scribe's last commits */

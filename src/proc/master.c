@@ -155,6 +155,7 @@ static void stop_workers(struct master *m, uint64_t within_ms) {
     notify_stopping("finishing");
     m->phase = PHASE_STOP_WORKERS;
     m->phase_deadline_ms = 0;
+    listen_free(&m->listeners); /* who comes now is refused, and does not wait in vain */
     for (size_t i = 0; i < SHM_MAX_SLOTS; i++) {
         struct child *c = &m->child[i];
         if (!c->pid || c->role != SLOT_WORKER)
