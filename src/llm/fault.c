@@ -89,8 +89,9 @@ bool fault_matches(enum fault_class c, enum fault_class configured) {
     switch (c) {
     case FAULT_OVERLOADED:
     case FAULT_PROVIDER_AUTH:
-    case FAULT_NO_TARGET:
         return configured == FAULT_SERVER;
+    case FAULT_NO_TARGET: /* the breaker remembers that it failed, not how */
+        return configured == FAULT_SERVER || configured == FAULT_CONNECTION || configured == FAULT_TIMEOUT;
     case FAULT_QUOTA:
         return configured == FAULT_RATE_LIMIT;
     default:

@@ -9,6 +9,7 @@
 #include "policy/cache.h"
 #include "policy/plane.h"
 #include "policy/route.h"
+#include "probe.h"
 #include "relay/gateway.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
@@ -18,7 +19,8 @@ struct gateway {
     struct gateway_env env;
     struct plane *plane;
     struct outbox *outbox; /* usage records waiting for room in the ring */
-    unsigned open;         /* requests */
+    struct probes *probes;
+    unsigned open; /* requests */
 };
 
 enum step {
