@@ -157,8 +157,8 @@ static void fault_of_call(struct request *r, const struct call_result *res, stru
     if (res->error == CALL_STOPPED && !buf_ok(&r->now.body))
         fault_set(f, r->a, FAULT_SERVER, "The provider's answer is larger than this gateway takes.");
     else
-        fault_set(f, r->a, call_error_is_timeout(res->error) ? FAULT_TIMEOUT : FAULT_CONNECTION,
-                  "The provider failed: %s.", call_error_text(res->error));
+        fault_set(f, r->a, call_error_is_timeout(res->error) ? FAULT_TIMEOUT : FAULT_CONNECTION, "%s",
+                  call_error_text(res->error));
     f->from_provider = true;
 }
 
@@ -241,7 +241,7 @@ void answer_timed_out(struct request *r) {
         return;
     }
     struct fault f;
-    fault_set(&f, r->a, FAULT_TIMEOUT, "The provider failed: %s.", call_error_text(CALL_TIMEOUT_FIRST_BYTE));
+    fault_set(&f, r->a, FAULT_TIMEOUT, "%s", call_error_text(CALL_TIMEOUT_FIRST_BYTE));
     f.from_provider = true;
     buf_clear(&r->held_bytes);
     attempt_failed(r, &f);
