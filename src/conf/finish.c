@@ -6,12 +6,17 @@
 #include "schema.h"
 #include <unistd.h>
 
+void start_listen(struct load *l, void *element, const struct at *at) {
+    struct conf_listen *e = element;
+    (void)l, (void)at;
+    e->path = e->host = "";
+}
+
 void finish_listen(struct load *l, void *element, const struct at *at) {
     struct conf_listen *e = element;
     struct conf_tls *t = &e->tls;
     const char *why;
     struct at address = at_child(at, "address");
-    e->path = e->host = "";
     if (*e->address && !address_parse(l->c->arena, str_of(e->address), e, &why))
         load_error(l, address.node ? &address : at, "%s", why);
     e->has_tls = *t->certificate_file || *t->key_file || *t->client_ca_file;

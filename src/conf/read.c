@@ -280,10 +280,6 @@ static struct at find_value(struct load *l, const struct table *t, const struct 
 static void read_row(struct load *l, const struct table *t, const struct option *o, void *element,
                      const struct at *at) {
     char *to = (char *)element + o->offset, *count = (char *)element + o->count;
-    if (o->type == TYPE_SECTION)
-        return;
-    if (o->type != TYPE_SOURCE && o->type != TYPE_SECRET)
-        set_default(l, o, to, count);
     struct at value = find_value(l, t, o, at);
     if (value.node) {
         unsigned before = 0; /* of a set that turns out wrong the default stays */
@@ -298,15 +294,24 @@ static void read_row(struct load *l, const struct table *t, const struct option 
 }
 
 void read_table(struct load *l, const struct table *t, void *element, const struct at *at) {
+    bool map = at->node && at->node->kind == NODE_MAP;
+    bool plain = at->node && at->node->kind == NODE_SCALAR && t->scalar;
     if (t->start)
         t->start(l, element, at);
-    if (at->node && at->node->kind == NODE_MAP)
+    if (map)
         check_names(l, t, STR_NONE, at);
-    else if (!at->node || at->node->kind != NODE_SCALAR || !t->scalar)
+    else if (!plain)
         load_error(l, at, "expected a map of options");
-    for (size_t i = 0; i < t->n; i++)
-        read_row(l, t, &t->row[i], element, at);
-    if (t->finish)
+    for (size_t i = 0; i < t->n; i++) {
+        const struct option *o = &t->row[i];
+        if (o->type == TYPE_SECTION)
+            continue;
+        if (o->type != TYPE_SOURCE && o->type != TYPE_SECRET)
+            set_default(l, o, (char *)element + o->offset, (char *)element + o->count);
+        if (map || plain)
+            read_row(l, t, o, element, at);
+    }
+    if (t->finish && (map || plain))
         t->finish(l, element, at);
 }
 

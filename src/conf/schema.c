@@ -71,13 +71,15 @@ typedef uint8_t hash_bytes[32];
 
 static const struct option listen_rows[] = {LISTEN_ROWS("all")};
 static const struct option admin_listen_rows[] = {LISTEN_ROWS("admin")};
-static const struct table listen_options = {TABLE(listen_rows),  .size = sizeof(struct conf_listen),
-                                            .title = "listen[]", .scalar = "address",
-                                            .single = true,      .finish = finish_listen};
+static const struct table listen_options = {TABLE(listen_rows),     .size = sizeof(struct conf_listen),
+                                            .title = "listen[]",    .scalar = "address",
+                                            .single = true,         .start = start_listen,
+                                            .finish = finish_listen};
 static const struct table admin_listen_options = {
     TABLE(admin_listen_rows), .size = sizeof(struct conf_listen),
     .title = "listen[]",      .scalar = "address",
-    .single = true,           .finish = finish_listen};
+    .single = true,           .start = start_listen,
+    .finish = finish_listen};
 
 /* ---- providers[] ---- */
 
@@ -98,9 +100,12 @@ static const struct option provider_key_rows[] = {
      .help = "Share of the requests among the provider's keys."},
     {STRING(TYPE_TEXT, "id", conf_key, id), .max = 128, .example = "-", .shown = "provider and position",
      .help = "Its name in records and logs, such as openai/0."},
-    {RATE("limits.requests_per_minute", conf_key, limits.requests_per_minute), .help = "Requests a minute with this key."},
-    {RATE("limits.tokens_per_minute", conf_key, limits.tokens_per_minute), .help = "Tokens a minute with this key."},
-    {RATE("limits.concurrent", conf_key, limits.concurrent), .help = "Requests at the same time with this key."},
+    {RATE("limits.requests_per_minute", conf_key, limits.requests_per_minute),
+     .help = "Requests a minute with this key."},
+    {RATE("limits.tokens_per_minute", conf_key, limits.tokens_per_minute),
+     .help = "Tokens a minute with this key."},
+    {RATE("limits.concurrent", conf_key, limits.concurrent),
+     .help = "Requests at the same time with this key."},
 };
 static const struct table provider_key_options = {TABLE(provider_key_rows),
                                                   .size = sizeof(struct conf_key),
@@ -175,7 +180,7 @@ static const struct option provider_rows[] = {
      .def = "5m", .help = "The longest."},
     {NUMBER("breaker.half_open_probes", conf_provider, breaker.half_open_probes), .min = 1, .max = 1000,
      .def = "1", .help = "Requests let through at once to try whether it may close."},
-    {DURATION("health_check.every", conf_provider, health_every), .max = DAY, .def = "30s",
+    {DURATION("health_check.every", conf_provider, health_every), .max = DAY, .def = "0s",
      .help = "Pause between active checks; 0s: none. No check spends tokens."},
     {STRING(TYPE_TEXT, "health_check.path", conf_provider, health_path), .max = 1024,
      .shown = "the kind's own", .example = "/models", .help = "What is asked for, behind base_url."},

@@ -96,6 +96,7 @@ extern const char *const conf_later[]; /* "queue", "providers[].region": NULL at
 extern const char *const conf_later_kinds;
 
 /* finish.c */
+void start_listen(struct load *l, void *element, const struct at *at);
 void start_provider(struct load *l, void *element, const struct at *at);
 void finish_listen(struct load *l, void *element, const struct at *at);
 void finish_provider(struct load *l, void *element, const struct at *at);

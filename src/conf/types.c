@@ -88,7 +88,7 @@ static void range_end(struct buf *out, const struct option *o, uint64_t v) {
     else if (o->type == TYPE_SIZE)
         print_size(out, v);
     else if (o->type == TYPE_MODE)
-        buf_printf(out, "0%llo", (unsigned long long)v);
+        buf_printf(out, "%04llo", (unsigned long long)v);
     else
         buf_addu(out, v);
 }
