@@ -403,8 +403,10 @@ START_TEST(test_db_map_grown_by_another) {
 }
 END_TEST
 
+static struct db *abandoned; /* of a child that ends without closing it */
+
 static void die_reading(void) {
-    struct db *d = db_open(in_tmp("d"), DB_READ, MIB, two_tables, err);
+    struct db *d = abandoned = db_open(in_tmp("d"), DB_READ, MIB, two_tables, err);
     MUST(d);
     db_begin(d, false);
     _exit(0);
@@ -474,7 +476,7 @@ START_TEST(test_db_cut_short) {
 END_TEST
 
 static void write_and_die(void) {
-    struct db *d = db_open(in_tmp("d"), DB_WRITE | DB_DISPOSABLE, MIB, two_tables, err);
+    struct db *d = abandoned = db_open(in_tmp("d"), DB_WRITE | DB_DISPOSABLE, MIB, two_tables, err);
     MUST(d);
     struct db_txn *t = db_begin(d, true);
     db_put(t, 0, STR("k"), STR("v"));

@@ -435,7 +435,7 @@ static void put_reply(uint8_t first, int64_t ttl_ms, size_t body_bytes) {
     memcpy(e.key, h.key, INDEX_KEY);
     uint64_t epoch = shm_cache_epoch(shm);
     WAIT_FOR(ring_put(shm, RECORD_REPLY, buf_str(&b), STR_NONE, &e.pos));
-    ck_assert(index_put(shm, &e, epoch));
+    ck_assert(index_put(shm, &e, epoch) || shm_cache_epoch(shm) != epoch); /* begun anew meanwhile */
     buf_free(&b);
 }
 
@@ -581,6 +581,47 @@ START_TEST(test_damaged_cache) {
 }
 END_TEST
 
+/* A value that no entry of the index leads to: its worker died in between, or the cache was cleared. */
+START_TEST(test_reply_without_entry) {
+    enter_as_worker();
+    struct child s = start_scribe();
+    struct buf b;
+    struct reply_head h = sample_head(1, clock_wall_ms());
+    buf_init(&b, 0);
+    reply_pack(&b, &h, STR("lost"));
+    ck_assert(ring_put(shm, RECORD_REPLY, buf_str(&b), STR_NONE, NULL));
+    buf_free(&b);
+    WAIT_FOR(cache_entries() == 1);
+    WAIT_FOR(cache_entries() == 0);
+    stop_scribe(&s);
+}
+END_TEST
+
+/* A reader that stands still pins every page that was ever replaced: the map fills although little is alive.
+ */
+START_TEST(test_cache_map_full) {
+    enter_as_worker();
+    struct child s = start_scribe();
+    put_usage("w0", 0);
+    put_reply(1, 60000, 200000);
+    WAIT_FOR(is_stored(1));
+    struct db *d = open_cache();
+    struct db_txn *t = db_begin(d, false);
+    for (unsigned i = 0; i < 400; i++)
+        put_reply((uint8_t)(2 + i % 200), 60000, 200000);
+    WAIT_FOR(count_in_log("begun anew") == 1);
+    db_end(t);
+    put_usage("w0", 1);
+    WAIT_FOR(ledger_has(2));
+    WAIT_FOR(count_in_log("can be written again") == 1);
+    put_reply(1, 60000, 1000);
+    WAIT_FOR(is_stored(1));
+    WAIT_FOR(find(d, 1, 1000)); /* the reader has found the new file */
+    db_close(d);
+    stop_scribe(&s);
+}
+END_TEST
+
 TCase *scribe_cases(void) {
     TCase *c = tcase_create("scribe");
     tcase_add_checked_fixture(c, set_up, tear_down);
@@ -598,5 +639,7 @@ TCase *scribe_cases(void) {
     tcase_add_test(c, test_clear);
     tcase_add_test(c, test_eviction);
     tcase_add_test(c, test_damaged_cache);
+    tcase_add_test(c, test_reply_without_entry);
+    tcase_add_test(c, test_cache_map_full);
     return c;
 }

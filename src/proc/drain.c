@@ -87,6 +87,51 @@ uint64_t drain_waiting(const struct drain *d, uint64_t *heads) {
 
 /* --- the cache --- */
 
+/* Whatever it is, the cache can be begun anew, a little later; on a full disk that gives some space back as
+ * well. */
+static void give_up_cache(struct drain *d, const char *why) {
+    if (!d->cache_told)
+        log_event(LVL_ERROR, "store", "the cache is begun anew: %s", why);
+    db_close(d->cache);
+    d->cache = NULL;
+    db_condemn(d->cache_dir, CACHE_MODE);
+    index_clear(d->shm, &(struct index_filter){0});
+    d->cache_told = true;
+    d->cache_retry_ms = clock_ms() + CACHE_PAUSE_MS;
+}
+
+struct restore {
+    struct drain *d;
+    int64_t now;
+    uint64_t epoch, n;
+};
+
+static bool restore_entry(void *arg, const struct index_entry *e) {
+    struct restore *r = arg;
+    if (shm_cache_epoch(r->d->shm) != r->epoch)
+        return false; /* cleared: what was not restored yet is meant too */
+    if (e->expires_wall_ms > r->now && index_restore(r->d->shm, e))
+        r->n++;
+    return true;
+}
+
+/* A new segment knows nothing of what is stored. One that has outlived its scribe knows better than the
+ * store: what was cleared there must not come back. */
+static void restore_index(struct drain *d) {
+    char err[256];
+    struct db_txn *t = db_begin(d->cache, true);
+    if (replies_instance(t) != d->instance) {
+        struct restore r = {.d = d, .now = clock_wall_ms(), .epoch = shm_cache_epoch(d->shm)};
+        replies_each(t, restore_entry, &r);
+        replies_set_instance(t, d->instance);
+        if (r.n)
+            log_event(LVL_INFO, "store", "%llu cached answers found", (unsigned long long)r.n);
+    }
+    d->sweep_soon = true;
+    if (db_commit(t, err) != 0)
+        give_up_cache(d, err);
+}
+
 static void open_cache(struct drain *d) {
     char err[256];
     d->cache = db_open(d->cache_dir, CACHE_MODE, 2 * d->conf->cache.max_size + 64 * MIB, replies_tables, err);
@@ -94,29 +139,13 @@ static void open_cache(struct drain *d) {
         if (d->cache_told)
             log_event(LVL_INFO, "store", "the cache can be written again");
         d->cache_told = false;
+        restore_index(d);
         return;
     }
     if (!d->cache_told)
         log_event(LVL_ERROR, "store", "the cache is off until it opens: %s", err);
     d->cache_told = true;
     d->cache_retry_ms = clock_ms() + CACHE_PAUSE_MS;
-}
-
-/* Whatever it is, the cache can be begun anew; on a full disk that gives some space back as well. */
-static void give_up_cache(struct drain *d, const char *why) {
-    if (!d->cache_told)
-        log_event(LVL_ERROR, "store", "the cache is begun anew: %s", why);
-    enum db_trouble trouble = db_trouble(d->cache);
-    db_close(d->cache);
-    d->cache = NULL;
-    db_condemn(d->cache_dir, CACHE_MODE);
-    index_clear(d->shm, &(struct index_filter){0});
-    if (trouble == DB_NO_SPACE) {
-        d->cache_told = true;
-        d->cache_retry_ms = clock_ms() + CACHE_PAUSE_MS;
-    } else {
-        open_cache(d);
-    }
 }
 
 static void evict(struct drain *d, struct db_txn *t, unsigned at_most, bool crowded) {
@@ -441,38 +470,6 @@ void drain_after_death(struct drain *d) {
 
 /* --- start and end --- */
 
-struct restore {
-    struct drain *d;
-    int64_t now;
-    uint64_t epoch, n;
-};
-
-static bool restore_entry(void *arg, const struct index_entry *e) {
-    struct restore *r = arg;
-    if (shm_cache_epoch(r->d->shm) != r->epoch)
-        return false; /* cleared: what was not restored yet is meant too */
-    if (e->expires_wall_ms > r->now && index_restore(r->d->shm, e))
-        r->n++;
-    return true;
-}
-
-/* A new segment knows nothing of what is stored. One that has outlived its scribe knows better than the
- * store: what was cleared there must not come back. */
-static void restore_index(struct drain *d) {
-    char err[256];
-    struct db_txn *t = db_begin(d->cache, true);
-    if (replies_instance(t) != d->instance) {
-        struct restore r = {.d = d, .now = clock_wall_ms(), .epoch = shm_cache_epoch(d->shm)};
-        replies_each(t, restore_entry, &r);
-        replies_set_instance(t, d->instance);
-        if (r.n)
-            log_event(LVL_INFO, "store", "%llu cached answers found", (unsigned long long)r.n);
-    }
-    d->sweep_soon = true;
-    if (db_commit(t, err) != 0)
-        give_up_cache(d, err);
-}
-
 /* Where an earlier scribe committed but was killed before it could release, its last steps are done again:
  * all but the log lines, most of which have been written. */
 static void finish_predecessor(struct drain *d) {
@@ -525,8 +522,6 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
         die("%s", err);
     open_cache(d);
     drain_after_death(d);
-    if (d->cache)
-        restore_index(d);
     finish_predecessor(d);
     drop_old_positions(d);
 }
