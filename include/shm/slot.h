@@ -21,7 +21,7 @@ struct slot_info {
 /* Master only. A free slot, its ring kept as the last owner left it (undrained records stay). SHM_NONE if none. */
 uint32_t slot_claim(struct shm *s, enum slot_role role, unsigned number, unsigned generation);
 void slot_started(struct shm *s, uint32_t slot, pid_t pid);
-/* Master only, after the process was reaped: gauges to zero, counters folded into the past, slot free. The ring stays
+/* Master only, after the process was reaped: gauges to zero, what it counted stays, slot free. The ring stays
  * for the scribe; a slot whose ring is not drained is given out last. */
 void slot_release(struct shm *s, uint32_t slot);
 

@@ -1,4 +1,5 @@
-/* Counters and histograms: one row each. Totals never fall: a dead process's counters are folded into the past. */
+/* Counters and histograms: one row each. Totals never fall: what a dead process has counted stays in its slot, and the
+ * slot's next owner counts on from there. */
 #ifndef PENSTOCK_SHM_STAT_H
 #define PENSTOCK_SHM_STAT_H
 #include "shm/shm.h"
@@ -33,8 +34,8 @@ struct stat_row {
     const char *prometheus, *help;
 };
 extern const struct stat_row stat_rows[STAT_COUNTERS_N];
-void stat_add(struct shm *s, enum stat_counter c, uint64_t n); /* in my slot; the master without a slot: the past */
-uint64_t stat_sum(const struct shm *s, enum stat_counter c);   /* all slots and the past */
+void stat_add(struct shm *s, enum stat_counter c, uint64_t n); /* in my slot; the master has its own place */
+uint64_t stat_sum(const struct shm *s, enum stat_counter c);   /* all slots, of the living and the dead */
 
 /* Per entity, atomics shared by all. */
 #define ENTITY_COUNTERS(X)                                                                                           \
@@ -69,7 +70,7 @@ struct hist {
 void hist_look(const struct shm *s, uint32_t entity, enum histogram h, struct hist *out);
 double hist_quantile(const struct hist *h, double q); /* seconds, interpolated; 0 without data */
 
-/* HTTP answers by status class of LLM requests: 1xx..5xx and 499. Per process, folded like counters. */
+/* HTTP answers by status class of LLM requests: 1xx..5xx and 499. Per process, like counters. */
 void stat_status(struct shm *s, int status);
 uint64_t stat_status_sum(const struct shm *s, int klass /* 1..5; 0 = 499 */);
 #endif

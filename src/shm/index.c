@@ -508,8 +508,14 @@ void index_recount(struct shm *s) {
     atomic_store(&t->walked, walk);
 }
 
+/* Both of one moment, or a recount that goes on between the two reads would be seen in one of them only. */
 static uint64_t total(word two[2]) {
-    uint64_t sum = get(&two[0]) + get(&two[1]);
+    uint64_t first, sum;
+    unsigned tries = 0;
+    do {
+        first = atomic_load(&two[0]);
+        sum = first + atomic_load(&two[1]);
+    } while (atomic_load(&two[0]) != first && ++tries < 100);
     return sum > UINT64_MAX / 2 ? 0 : sum; /* below zero, until the next recount */
 }
 

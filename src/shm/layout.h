@@ -49,8 +49,7 @@ struct shm_head {
     _Alignas(SHM_LINE) word cache_epoch;
     half slot_high, entities;
     _Alignas(SHM_LINE) half scribe_asleep;
-    _Alignas(SHM_LINE) word fold_seq; /* odd while the master folds a slot into the past */
-    struct shm_stats past;
+    _Alignas(SHM_LINE) struct shm_stats master; /* of processes without a slot */
     _Alignas(SHM_LINE) struct shm_index_totals index;
 };
 
@@ -62,6 +61,7 @@ struct shm_slot {
     half life; /* counts claims and releases: a writer (slot, life) is alive while it has not moved */
     half pid, number, generation;
     word started_wall_ms;
+    word requests_before; /* the counter of requests as this owner found it */
     /* the process's own */
     _Alignas(SHM_LINE) half state;
     half connections, exchanges;
@@ -163,9 +163,6 @@ static inline void cpu_pause(void) {
 /* Waiting for another process for an instant: spins first, then lets others run (it may need this very CPU).
  */
 void shm_backoff(unsigned tries);
-
-/* Folds and empties a dead slot's counters. Master only. */
-void stat_fold(struct shm *s, uint32_t slot);
 
 /* Requests and errors of the last window_ms, only in cells that began at since_ms or later. */
 struct health_count {

@@ -34,6 +34,7 @@ uint32_t slot_claim(struct shm *s, enum slot_role role, unsigned number, unsigne
     atomic_store(&p->number, number);
     atomic_store(&p->generation, generation);
     atomic_store(&p->started_wall_ms, (uint64_t)clock_wall_ms());
+    atomic_store(&p->requests_before, atomic_load(&p->stats.counter[STAT_REQUESTS]));
     atomic_store(&p->state, SLOT_STARTING);
     atomic_store(&p->connections, 0);
     atomic_store(&p->exchanges, 0);
@@ -63,7 +64,6 @@ void slot_release(struct shm *s, uint32_t slot) {
         if (atomic_load_explicit(&gauge[i], memory_order_relaxed))
             atomic_store(&gauge[i], 0);
     }
-    stat_fold(s, slot);
     atomic_store(&p->pid, 0);
     atomic_store(&p->connections, 0);
     atomic_store(&p->exchanges, 0);
@@ -108,7 +108,7 @@ static void slot_copy(struct shm_slot *p, struct slot_info *info) {
     info->heartbeat_ms = atomic_load(&p->heartbeat_ms);
     info->connections = atomic_load(&p->connections);
     info->exchanges = atomic_load(&p->exchanges);
-    info->requests = atomic_load(&p->stats.counter[STAT_REQUESTS]);
+    info->requests = atomic_load(&p->stats.counter[STAT_REQUESTS]) - atomic_load(&p->requests_before);
 }
 
 bool slot_at(const struct shm *s, uint32_t slot, struct slot_info *info) {

@@ -1,5 +1,7 @@
-/* Counters and histograms. Those of a process have one writer and cost a load and a store; those of an entity
- * are shared and added to atomically. Totals never fall: the dead are folded into the past. */
+/* Counters and histograms. Those of a slot have one writer and cost a load and a store; those of an entity
+ * are shared and added to atomically. Nothing is ever taken away: a slot's next owner counts on from where
+ * the last one stopped, so there is no moment at which a total could be seen to fall or to count the dead
+ * twice. */
 #include "layout.h"
 
 #define X(n, p, h) {p, h},
@@ -9,9 +11,9 @@ const struct stat_row entity_rows[ENTITY_COUNTERS_N] = {ENTITY_COUNTERS(X)};
 
 /* --- per process --- */
 
-static void bump(struct shm *s, word *mine, word *past, uint64_t n) {
+static void bump(struct shm *s, word *mine, word *others, uint64_t n) {
     if (s->slot == SHM_NONE) { /* the master, or a child that has not entered its slot yet */
-        atomic_fetch_add_explicit(past, n, memory_order_relaxed);
+        atomic_fetch_add_explicit(others, n, memory_order_relaxed);
         return;
     }
     uint64_t v = atomic_load_explicit(mine, memory_order_relaxed);
@@ -19,11 +21,11 @@ static void bump(struct shm *s, word *mine, word *past, uint64_t n) {
 }
 
 static struct shm_stats *my_stats(struct shm *s) {
-    return s->slot == SHM_NONE ? &s->head->past : &s->slots[s->slot].stats;
+    return s->slot == SHM_NONE ? &s->head->master : &s->slots[s->slot].stats;
 }
 
 void stat_add(struct shm *s, enum stat_counter c, uint64_t n) {
-    bump(s, &my_stats(s)->counter[c], &s->head->past.counter[c], n);
+    bump(s, &my_stats(s)->counter[c], &s->head->master.counter[c], n);
 }
 
 static int status_class(int status) {
@@ -33,50 +35,15 @@ static int status_class(int status) {
 void stat_status(struct shm *s, int status) {
     int k = status_class(status);
     if (k >= 0 && k < STATUS_CLASSES)
-        bump(s, &my_stats(s)->status[k], &s->head->past.status[k], 1);
-}
-
-static void fold(word *past, word *slot) {
-    uint64_t n = atomic_load_explicit(slot, memory_order_relaxed);
-    if (n == 0)
-        return;
-    atomic_fetch_add_explicit(past, n, memory_order_relaxed);
-    atomic_store_explicit(slot, 0, memory_order_relaxed);
-}
-
-/* The master is the only one that folds, so one sequence word is enough. If it is killed in here everything
- * ends with it. */
-void stat_fold(struct shm *s, uint32_t slot) {
-    struct shm_stats *from = &s->slots[slot].stats;
-    atomic_fetch_add(&s->head->fold_seq, 1);
-    atomic_thread_fence(memory_order_release);
-    for (int i = 0; i < STAT_COUNTERS_N; i++)
-        fold(&s->head->past.counter[i], &from->counter[i]);
-    for (int i = 0; i < STATUS_CLASSES; i++)
-        fold(&s->head->past.status[i], &from->status[i]);
-    atomic_fetch_add(&s->head->fold_seq, 1);
+        bump(s, &my_stats(s)->status[k], &s->head->master.status[k], 1);
 }
 
 /* A counter's offset in struct shm_stats stands for it in all slots. */
-static uint64_t sum_once(const struct shm *s, size_t at) {
-    uint64_t sum = atomic_load_explicit((word *)(void *)((char *)&s->head->past + at), memory_order_relaxed);
+static uint64_t sum_of(const struct shm *s, size_t at) {
+    uint64_t sum =
+        atomic_load_explicit((word *)(void *)((char *)&s->head->master + at), memory_order_relaxed);
     for (uint32_t i = 0, n = slot_high(s); i < n; i++)
         sum += atomic_load_explicit((word *)(void *)((char *)&s->slots[i].stats + at), memory_order_relaxed);
-    return sum;
-}
-
-/* Between the two looks at the sequence nothing was folded, so nothing was counted twice or missed. The bound
- * is for a master that is stopped (SIGSTOP, a debugger) in the middle of it. */
-static uint64_t sum_of(const struct shm *s, size_t at) {
-    uint64_t sum = 0;
-    for (unsigned tries = 0; tries < 5000; tries++) {
-        uint64_t before = atomic_load_explicit(&s->head->fold_seq, memory_order_acquire);
-        sum = sum_once(s, at);
-        atomic_thread_fence(memory_order_acquire);
-        if (before % 2 == 0 && atomic_load_explicit(&s->head->fold_seq, memory_order_relaxed) == before)
-            break;
-        shm_backoff(tries);
-    }
     return sum;
 }
 
