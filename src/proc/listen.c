@@ -21,6 +21,7 @@ enum { BACKLOG = 4096 }; /* the kernel cuts it to somaxconn */
 struct listener {
     char key[320];
     bool is_unix, wanted, fresh;
+    bool both;    /* every address, of IPv4 and of IPv6 */
     bool changed; /* filter or number of sockets differ from plain */
     unsigned had; /* sockets before the last prepare */
     unsigned n;
@@ -52,6 +53,13 @@ static struct listener *find(struct listeners *l, const struct conf_listen *c) {
     return NULL;
 }
 
+static bool have_ipv6(void) {
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 static bool set_address(struct listener *x, const struct conf_listen *c) {
     x->is_unix = c->is_unix;
     if (c->is_unix) {
@@ -63,11 +71,12 @@ static bool set_address(struct listener *x, const struct conf_listen *c) {
         x->addr.un.sun_family = AF_UNIX;
         memcpy(x->addr.un.sun_path, c->path, n + 1);
         x->len = sizeof x->addr.un;
-    } else if (strchr(c->host, ':')) {
+    } else if (strchr(c->host, ':') || (!*c->host && have_ipv6())) {
+        x->both = !*c->host; /* the address itself stays zero: any */
         x->addr.in6.sin6_family = AF_INET6;
         x->addr.in6.sin6_port = htons(c->port);
         x->len = sizeof x->addr.in6;
-        if (inet_pton(AF_INET6, c->host, &x->addr.in6.sin6_addr) != 1)
+        if (*c->host && inet_pton(AF_INET6, c->host, &x->addr.in6.sin6_addr) != 1)
             goto invalid;
     } else {
         x->addr.in.sin_family = AF_INET;
@@ -85,13 +94,14 @@ invalid:
 /* --- TCP --- */
 
 static int tcp_socket(const struct listener *x, bool reuseport) {
-    int one = 1, fd = socket(x->addr.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1, only6 = !x->both,
+        fd = socket(x->addr.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
         (reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0) ||
         (x->addr.any.sa_family == AF_INET6 &&
-         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) != 0) ||
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only6, sizeof only6) != 0) ||
         bind(fd, &x->addr.any, x->len) != 0) {
         int why = errno;
         close(fd);

@@ -81,7 +81,7 @@ static void make_socket_dirs(struct master *m) {
         if (!slash || slash == dir)
             continue;
         *slash = '\0';
-        identity_mkdir(&m->id, dir, 0755); /* a failure shows when binding */
+        identity_mkdir(&(struct identity){.change = false}, dir, 0755); /* a failure shows when binding */
     }
 }
 

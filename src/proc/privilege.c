@@ -1,6 +1,7 @@
 /* Privileges: the master keeps them, to bind and to read secrets again; its children never have them once
  * they begin to work. */
 #include "privilege.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -59,6 +60,34 @@ bool identity_become(const struct identity *id, char err[256]) {
     return true;
 }
 
+/* Made for us by somebody else (a service manager) and not used yet. */
+static bool is_new(const char *path) {
+    struct stat st;
+    if (lstat(path, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != 0)
+        return false;
+    DIR *d = opendir(path);
+    size_t entries = 0;
+    while (d && readdir(d))
+        entries++;
+    if (d)
+        closedir(d);
+    return d && entries <= 2; /* . and .. */
+}
+
+static bool make_one(const struct identity *id, const char *path, mode_t mode, bool last) {
+    mode_t old = umask(022); /* others pass through /run/penstock to a socket or the pid file */
+    bool made = mkdir(path, mode) == 0;
+    int why = made ? 0 : errno;
+    umask(old);
+    if (why != 0 && why != EEXIST) {
+        errno = why;
+        return false;
+    }
+    if (last && id->change && (made || is_new(path)))
+        return lchown(path, id->uid, id->gid) == 0;
+    return true;
+}
+
 bool identity_mkdir(const struct identity *id, const char *path, mode_t mode) {
     char part[PATH_MAX];
     size_t n = strlen(path);
@@ -71,13 +100,8 @@ bool identity_mkdir(const struct identity *id, const char *path, mode_t mode) {
             continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        bool last = path[i] == '\0';
-        if (mkdir(part, last ? mode : 0755) == 0) {
-            if (last && id->change && lchown(part, id->uid, id->gid) != 0)
-                return false;
-        } else if (errno != EEXIST) {
+        if (!make_one(id, part, path[i] ? 0755 : mode, path[i] == '\0'))
             return false;
-        }
     }
     return true;
 }

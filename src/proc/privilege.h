@@ -17,7 +17,8 @@ struct identity {
 bool identity_find(const struct conf *c, struct identity *id, char err[256]);
 /* In a child: becomes it for good. False and a text. */
 bool identity_become(const struct identity *id, char err[256]);
-/* Makes a directory (and what is missing above it); a directory that was made belongs to the identity. */
+/* Makes a directory (and what is missing above it); a directory that was made, or is
+ * root's and empty, then belongs to the identity. */
 bool identity_mkdir(const struct identity *id, const char *path, mode_t mode);
 /* The log file that the master has opened: writable for the children. */
 void identity_own_fd(const struct identity *id, int fd);
