@@ -282,12 +282,27 @@ START_TEST(test_usage_and_log) {
 }
 END_TEST
 
+/* The log is written between commit and release, so a scribe that is killed as soon as the log grows dies
+ * there, where a row is in the ledger and in the ring at once. Without sleeping: the moment is short. */
+static void wait_for_log_to_grow(void) {
+    struct stat was, is;
+    uint64_t until = clock_ms() + 300;
+    ck_assert_int_eq(stat(in_tmp("log"), &was), 0);
+    do
+        ck_assert_int_eq(stat(in_tmp("log"), &is), 0);
+    while (is.st_size <= was.st_size && clock_ms() < until);
+}
+
 START_TEST(test_killed_at_random) {
+    conf.log.access = true;
     struct child w[WORKERS], s = start_scribe();
     for (unsigned i = 0; i < WORKERS; i++)
-        w[i] = start_worker(i, ROWS, 3);
+        w[i] = start_worker(i, ROWS, 6);
     for (unsigned i = 0; i < 20; i++) {
-        poll(NULL, 0, (int)(random_u64() % 40)); /* not to wait for anything: the moment must be random */
+        if (i % 2)
+            wait_for_log_to_grow();
+        else
+            poll(NULL, 0, (int)(random_u64() % 40)); /* not to wait for anything: the moment must be random */
         kill_scribe(&s);
         s = start_scribe();
     }
