@@ -95,8 +95,8 @@ void said_error(struct arena *a, struct json_value error, struct said *out) {
         out->message = text_of(a, v);
         return;
     }
-    if (!member_text(a, v.raw, "message", &out->message) && !member_text(a, v.raw, "msg", &out->message))
-        member_text(a, v.raw, "detail", &out->message);
+    if (!member_text(a, v.raw, "message", &out->message))
+        member_text(a, v.raw, "msg", &out->message);
     member_text(a, v.raw, "type", &out->type);
     member_text(a, v.raw, "param", &out->param);
     take_code(a, v.raw, out);
@@ -272,9 +272,12 @@ void said_fault(struct arena *a, int status, const struct said *s, struct fault 
     } else {
         fault_set(f, a, c, "%s", "");
         f->message = s->message;
-        f->type = s->type;
-        f->code = s->code;
         f->param = s->param;
+        if (c !=
+            FAULT_CONTEXT_LENGTH) { /* clients look for OpenAI's code here, whatever a provider calls it */
+            f->type = s->type;
+            f->code = s->code;
+        }
     }
     f->from_provider = true;
     f->status = status ? kept_status(c, status) : 0;

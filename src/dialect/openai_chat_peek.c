@@ -2,6 +2,7 @@
  * the splice that makes the provider's body out of the client's bytes. No tree is built and nothing is
  * printed anew, so unknown members, their order and big numbers stay as the client wrote them. */
 #include "openai_chat.h"
+#include "walk.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -84,6 +85,24 @@ static bool wrong_type(struct peek *p, struct str param, const char *want, enum 
                   kind_name(got));
 }
 
+static enum json_kind kind_of(char first) {
+    switch (first) {
+    case '{':
+        return JSON_OBJECT;
+    case '[':
+        return JSON_ARRAY;
+    case '"':
+        return JSON_STRING;
+    case 't':
+    case 'f':
+        return JSON_BOOL;
+    case 'n':
+        return JSON_NULL;
+    default:
+        return JSON_NUMBER;
+    }
+}
+
 /* A key without its escapes; a key that has any is rare. */
 static struct str plain_key(struct arena *a, struct str key) {
     if (key.n == 0 || !memchr(key.p, '\\', key.n))
@@ -145,28 +164,45 @@ static bool message_member(void *arg, struct str raw_key, struct json_value v) {
     return true;
 }
 
-static bool one_message(void *arg, struct str key, struct json_value v) {
-    (void)key;
-    struct peek *p = arg;
-    if (v.kind != JSON_OBJECT)
-        return wrong_type(p, at_message(p, ""), "an object", v.kind);
+/* The members of the object at p, which has been scanned. Behind it, or NULL after a fault. */
+static const char *walk_message(struct peek *p, const char *at, const char *end) {
     p->role_seen = false;
-    json_each(v.raw, message_member, p);
-    if (fault_is(p->f))
-        return false;
-    if (!p->role_seen)
-        return refuse(p, "missing_required_parameter", at_message(p, ".role"),
-                      "Missing required parameter: 'messages[%zu].role'.", p->message);
-    p->message++;
-    return true;
+    at = walk_blank(at + 1, end);
+    while (at < end && *at == '"') {
+        const char *key = at + 1, *close = walk_string(key, end);
+        at = walk_blank(close + 1, end); /* the colon */
+        const char *value = walk_blank(at + 1, end);
+        at = walk_value(value, end);
+        if (!message_member(p, str_make(key, (size_t)(close - key)),
+                            (struct json_value){kind_of(*value), str_make(value, (size_t)(at - value))}))
+            return NULL;
+        at = walk_blank(at, end);
+        if (at < end && *at == ',')
+            at = walk_blank(at + 1, end);
+    }
+    if (!p->role_seen) {
+        refuse(p, "missing_required_parameter", at_message(p, ".role"),
+               "Missing required parameter: 'messages[%zu].role'.", p->message);
+        return NULL;
+    }
+    return at + 1;
 }
 
+/* One pass over array and members together. */
 static bool take_messages(struct peek *p, struct json_value v) {
     if (v.kind != JSON_ARRAY)
         return wrong_type(p, STR("messages"), "an array of objects", v.kind);
-    json_each(v.raw, one_message, p);
-    if (fault_is(p->f))
-        return false;
+    const char *end = v.raw.p + v.raw.n - 1, *at = walk_blank(v.raw.p + 1, end);
+    for (; at < end; p->message++) {
+        if (*at != '{')
+            return wrong_type(p, at_message(p, ""), "an object", kind_of(*at));
+        at = walk_message(p, at, end);
+        if (!at)
+            return false;
+        at = walk_blank(at, end);
+        if (at < end && *at == ',')
+            at = walk_blank(at + 1, end);
+    }
     if (p->message == 0)
         return refuse(p, "empty_array", STR("messages"),
                       "Invalid 'messages': empty array. Expected an array with minimum length 1.");

@@ -3,6 +3,7 @@
  * scanned strictly. */
 #include "answer.h"
 #include "openai_chat.h"
+#include "walk.h"
 
 /* --- words --- */
 
@@ -336,35 +337,15 @@ static bool walk_is_text(const char *key, size_t n) {
     }
 }
 
-static const char *string_end(const char *p, const char *end) {
-    for (;;) {
-        const char *q = memchr(p, '"', (size_t)(end - p));
-        if (!q)
-            return end;
-        const char *back = q;
-        while (back > p && back[-1] == '\\')
-            back--;
-        if ((q - back) % 2 == 0)
-            return q;
-        p = q + 1;
-    }
-}
-
-static const char *skip_blank(const char *p, const char *end) {
-    while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
-        p++;
-    return p;
-}
-
 /* A string at p (behind its quote): a key, or a value of the key before it. Returns where to go on. */
-static const char *walk_string(struct walk *w, const char *p, const char *end) {
-    const char *close = string_end(p, end);
+static const char *walk_pair(struct walk *w, const char *p, const char *end) {
+    const char *close = walk_string(p, end);
     if (close == end)
         return end;
-    const char *q = skip_blank(close + 1, end);
+    const char *q = walk_blank(close + 1, end);
     if (q == end || *q != ':')
         return q;
-    q = skip_blank(q + 1, end);
+    q = walk_blank(q + 1, end);
     if (q == end)
         return end;
     size_t n = (size_t)(close - p);
@@ -372,7 +353,7 @@ static const char *walk_string(struct walk *w, const char *p, const char *end) {
     if (*q != '"')
         return q;
     const char *value = q + 1;
-    q = string_end(value, end);
+    q = walk_string(value, end);
     if (w->delta != 0 && q > value && walk_is_text(p, n)) {
         w->output = true;
         w->bytes += (uint64_t)(q - value);
@@ -387,7 +368,7 @@ static void walk_chunk(struct walk *w, struct str data) {
     while (p < end) {
         switch (*p) {
         case '"':
-            p = walk_string(w, p + 1, end);
+            p = walk_pair(w, p + 1, end);
             continue;
         case '{':
         case '[':
