@@ -130,7 +130,7 @@ static bool expand(struct load *l, struct node *n, const struct at *at) {
             rest = str_skip(rest, 1);
         }
     }
-    struct at here = *at;
+    struct at here = at ? *at : (struct at){0}; /* none: the whole file is this text */
     here.node = n;
     if (wrong && *wrong)
         load_error(l, &here, "%s", wrong);
