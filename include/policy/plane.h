@@ -64,6 +64,8 @@ struct plane {
 };
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]);
 void plane_free(struct plane *p);
+/* The master, at a reload: provider keys that rest until then are tried again. */
+void plane_wake_keys(struct shm *s, const struct conf *c);
 /* The store for reading; NULL while the scribe has not made it yet. */
 struct db *plane_ledger(struct plane *p);
 struct db *plane_cache(struct plane *p);

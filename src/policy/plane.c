@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/die.h"
 #include "policy/price.h"
+#include "shm/bucket.h"
 #include "store/ledger.h"
 #include "store/replies.h"
 
@@ -116,6 +117,15 @@ void plane_free(struct plane *p) {
         db_close(p->cache);
     price_table_free(p->prices);
     arena_free(p->arena);
+}
+
+void plane_wake_keys(struct shm *s, const struct conf *c) {
+    for (size_t i = 0; i < c->nproviders; i++)
+        for (size_t k = 0; k < c->providers[i].nkeys; k++) {
+            uint32_t e = shm_entity(s, ENTITY_PROVIDER_KEY, str_of(c->providers[i].keys[k].id));
+            if (rest_left_ns(s, e, clock_ns()) == UINT64_MAX)
+                rest_clear(s, e);
+        }
 }
 
 /* The scribe may not have made the store yet: tried again, but not at every request. */

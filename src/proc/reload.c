@@ -5,6 +5,7 @@
 #include "base/die.h"
 #include "machine.h"
 #include "notify.h"
+#include "policy/plane.h"
 #include "shm/stat.h"
 #include <signal.h>
 #include <stdio.h>
@@ -161,6 +162,7 @@ void reload_commit(struct master *m) {
     m->conf = m->next;
     m->next = NULL;
     m->workers = m->conf->workers;
+    plane_wake_keys(m->shm, m->conf);
     m->phase = PHASE_RUN;
     m->phase_deadline_ms = 0;
     memset(m->seat, 0, sizeof m->seat);
