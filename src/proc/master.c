@@ -211,8 +211,12 @@ static void more_workers(struct master *m) {
 }
 
 static void fewer_workers(struct master *m) {
-    if (m->phase != PHASE_RUN || m->workers <= 1)
+    if (m->phase != PHASE_RUN)
         return;
+    if (m->workers <= 1) {
+        log_event(LVL_INFO, "workers", "the last one stays");
+        return;
+    }
     m->workers--;
     listen_spread(&m->listeners, m->workers);
     for (size_t i = 0; i < SHM_MAX_SLOTS; i++) {

@@ -132,7 +132,8 @@ def test_more_and_fewer_workers_lose_nothing():
         gw.signal(signal.SIGTTOU)
         gw.wait_workers(n)
         load.wait(100)
-    gw.signal(signal.SIGTTOU)  # the last one stays
+    gw.signal(signal.SIGTTOU)
+    gw.wait_log("the last one stays", "workers")
     gw.signal(signal.SIGTTIN)
     gw.wait_workers(2)
     load.wait(100)
