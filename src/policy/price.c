@@ -13,6 +13,8 @@
 #include "price_table.h"
 
 enum { FILE_MAX = 32 << 20 };
+/* A million dollars per million tokens, as for a price of one's own: sums stay within 128 bits. */
+#define PRICE_MOST INT64_C(1000000000000000)
 
 struct entry {
     struct str vendor, model;
@@ -90,9 +92,22 @@ static const struct price *get(const struct price_table *t, struct str vendor, s
 /* --- a file in LiteLLM's price-map format
  * ----------------------------------------------------------------------- */
 
+/* "-06", "+6", "6": what stands behind the e of a number; beyond a thousand it is all the same. */
+static bool read_exponent(struct str s, int *out) {
+    enum { FAR = 1000 };
+    int64_t e;
+    bool minus = str_starts(s, "-");
+    if (!str_i64(minus || str_starts(s, "+") ? str_skip(s, 1) : s, &e))
+        return false;
+    int n = e > FAR ? FAR : (int)e;
+    *out = minus ? -n : n;
+    return true;
+}
+
 /* Dollars per token, as text, to nano-dollars per million tokens: * 10^15, digit by digit, no binary
- * fractions. */
+ * fractions. More than PRICE_MOST is no price. */
 static int64_t per_token(struct json_value v) {
+    const __int128 most = (__int128)1 << 100;
     __int128 n = 0;
     int scale = 15, exponent = 0;
     bool point = false;
@@ -102,25 +117,20 @@ static int64_t per_token(struct json_value v) {
     for (; p < end && *p != 'e' && *p != 'E'; p++) {
         if (*p == '.') {
             point = true;
-        } else if (n < (__int128)1 << 100) {
+        } else if (n < most) {
             n = n * 10 + (*p - '0');
             scale -= point;
+        } else { /* digits that no longer count but for their place */
+            scale += !point;
         }
     }
-    if (p < end) {
-        int64_t e;
-        struct str digits = str_make(p + 1, (size_t)(end - p - 1));
-        if (digits.n && *digits.p == '+')
-            digits = str_skip(digits, 1);
-        if (!str_i64(digits, &e) || e > 30 || e < -60)
-            return -1;
-        exponent = (int)e;
-    }
-    for (scale += exponent; scale > 0 && n < (__int128)1 << 100; scale--)
+    if (p < end && !read_exponent(str_make(p + 1, (size_t)(end - p - 1)), &exponent))
+        return -1;
+    for (scale += exponent; scale > 0 && n < most; scale--)
         n *= 10;
     for (; scale < 0; scale++)
         n = scale == -1 ? (n + 5) / 10 : n / 10;
-    return n > INT64_MAX ? -1 : (int64_t)n;
+    return n > PRICE_MOST ? -1 : (int64_t)n;
 }
 
 static int64_t cost_member(struct str object, const char *key) {
