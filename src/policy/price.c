@@ -300,26 +300,31 @@ const struct price *price_find(const struct price_table *t, struct str vendor, s
     return p ? p : dashed(t, model);
 }
 
-static void lay(int64_t *over, int64_t own) {
-    if (own >= 0)
-        *over = own;
+/* What is said holds above the tier's start too. */
+static void lay(int64_t *over, int64_t *tier, int64_t own) {
+    if (own < 0)
+        return;
+    *over = own;
+    *tier = -1;
 }
 
 bool price_merge(const struct price *p, const struct conf_prices *own, struct price *out) {
     static const struct price unknown = {-1, -1, -1, -1, -1, -1, -1, 0, -1, -1, -1, -1, 0, 0};
+    int64_t none;
     *out = p ? *p : unknown;
     if (own) {
-        if (own->input >= 0 || own->output >= 0) /* a price of one's own has no tiers */
-            out->tier_start = 0;
-        if (own->input >= 0 && own->cached_input < 0) /* and no list price for its parts */
-            out->cached_input = out->cache_write = -1;
-        lay(&out->input, own->input);
-        lay(&out->cached_input, own->cached_input);
-        lay(&out->cache_write, own->cache_write);
-        lay(&out->output, own->output);
-        lay(&out->reasoning, own->reasoning);
-        lay(&out->audio_in, own->audio_in);
-        lay(&out->audio_out, own->audio_out);
+        if (own->input >= 0) /* the list's prices of its parts belong to the list's price */
+            out->cached_input = out->cache_write = out->audio_in = out->tier_cached_input =
+                out->tier_cache_write = -1;
+        if (own->output >= 0)
+            out->reasoning = out->audio_out = -1;
+        lay(&out->input, &out->tier_input, own->input);
+        lay(&out->cached_input, &out->tier_cached_input, own->cached_input);
+        lay(&out->cache_write, &out->tier_cache_write, own->cache_write);
+        lay(&out->output, &out->tier_output, own->output);
+        lay(&out->reasoning, &none, own->reasoning);
+        lay(&out->audio_in, &none, own->audio_in);
+        lay(&out->audio_out, &none, own->audio_out);
     }
     return out->input >= 0 || out->output >= 0;
 }
