@@ -274,7 +274,7 @@ static void after_fault(struct request *r, const struct fault *f) {
         r->waited_ms += f->retry_after_ms >= 0 ? ms : 0;
         stat_add(r->p->shm, STAT_RETRIES, 1);
         r->step = STEP_SEND;
-        timer_set(&r->timer, ms ? ms : 1);
+        timer_set(&r->timer, ms + 1); /* the clock of timers is cut to whole ms */
     } else if (room && take_target(r, f->cls)) {
         request_resume(r, STEP_SEND);
     } else {
