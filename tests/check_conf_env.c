@@ -1,5 +1,7 @@
 /* The environment, .env, secrets and listeners. */
+#include "base/die.h"
 #include "conf_cases.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -327,6 +329,70 @@ START_TEST(secret_variables) {
 }
 END_TEST
 
+#ifndef __SANITIZE_ADDRESS__ /* its allocator keeps what is freed elsewhere */
+/* A secret that stands nowhere in this program's own texts. */
+static void hidden(char out[33], unsigned seed) {
+    for (unsigned i = 0; i < 32; i++)
+        out[i] = (char)('a' + (i * 7 + seed * (i + 3)) % 26);
+    out[32] = '\0';
+}
+
+static void write_plain(const char *name, const char *before, const char *text, const char *after) {
+    int fd = open(test_path(name), O_WRONLY | O_CREAT | O_TRUNC, 0600); /* stdio would keep a copy */
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, before, strlen(before)), (ssize_t)strlen(before));
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    ck_assert_int_eq(write(fd, after, strlen(after)), (ssize_t)strlen(after));
+    close(fd);
+}
+
+/* How often a text stands on the heap. */
+static int on_the_heap(const char *text) {
+    static char page[65536];
+    char line[512];
+    unsigned long from, to;
+    int n = 0, mem = open("/proc/self/mem", O_RDONLY);
+    FILE *maps = fopen("/proc/self/maps", "r");
+    ck_assert(mem >= 0 && maps);
+    while (fgets(line, sizeof line, maps)) {
+        if (!strstr(line, "[heap]") || sscanf(line, "%lx-%lx", &from, &to) != 2)
+            continue;
+        for (; from < to; from += sizeof page - 31) {
+            ssize_t got = pread(mem, page, sizeof page, (off_t)from);
+            for (const char *p = page; got >= 32 && (p = memmem(p, (size_t)(page + got - p), text, 32)); p++)
+                n++;
+        }
+    }
+    fclose(maps);
+    close(mem);
+    memset(page, 0, sizeof page);
+    return n;
+}
+
+START_TEST(secrets_are_wiped) {
+    char one[33], two[33];
+    hidden(one, 1);
+    hidden(two, 2);
+    char *probe = mem_dupz(one);
+    bool can_see = on_the_heap(one) == 1; /* not with another allocator, such as valgrind's */
+    mem_wipe(probe, 32);
+    mem_free(probe);
+    if (!can_see)
+        return;
+    write_plain("key", "", one, "\n");
+    write_plain("penstock.yaml", "providers: [{kind: openai, keys: [{file: key}, ", two, "]}]\n");
+    struct conf *c = load_file("penstock.yaml");
+    ck_assert_ptr_nonnull(c);
+    ck_assert_str_eq(c->providers[0].keys[1].secret.text, two);
+    ck_assert_int_eq(on_the_heap(one), 1); /* and nowhere else: what read them has forgotten them */
+    ck_assert_int_eq(on_the_heap(two), 1);
+    done(c);
+    ck_assert_int_eq(on_the_heap(one), 0);
+    ck_assert_int_eq(on_the_heap(two), 0);
+}
+END_TEST
+#endif
+
 /* ---- listeners ---- */
 
 struct address {
@@ -461,6 +527,9 @@ TCase *case_conf_secret(void) {
     tcase_add_test(t, secret_files);
     tcase_add_test(t, secret_variables);
     tcase_add_test(t, expired);
+#ifndef __SANITIZE_ADDRESS__
+    tcase_add_test(t, secrets_are_wiped);
+#endif
     return t;
 }
 
