@@ -209,7 +209,10 @@ static bool read_file(struct price_table *t, const char *path, char err[256]) {
     struct reading r = {t};
     buf_init(&text, FILE_MAX);
     bool ok = read_all(path, &text, err);
-    if (ok && (json_scan(buf_str(&text), &kind, NULL, NULL, &e) != 0 || kind != JSON_OBJECT)) {
+    if (ok && json_scan(buf_str(&text), &kind, NULL, NULL, &e) != 0) {
+        snprintf(err, 256, "prices.file: %s: not a JSON object: byte %zu: %s", path, e.offset, e.why);
+        ok = false;
+    } else if (ok && kind != JSON_OBJECT) {
         snprintf(err, 256, "prices.file: %s: not a JSON object", path);
         ok = false;
     }
