@@ -138,10 +138,32 @@ static int64_t cost_member(struct str object, const char *key) {
     return json_member(object, key, &v) ? per_token(v) : -1;
 }
 
+/* "input_cost_per_token_above_200k_tokens" */
+static int64_t tier_member(struct str object, const char *cost, const char *tier) {
+    char key[96];
+    snprintf(key, sizeof(key), "%s_above_%s_tokens", cost, tier);
+    return cost_member(object, key);
+}
+
 static uint64_t count_member(struct str object, const char *key) {
     struct json_value v;
     uint64_t n;
     return json_member(object, key, &v) && json_u64(v, &n) ? n : 0;
+}
+
+/* The first of those that are in use; no model has two. */
+static void read_tier(struct str object, struct price *p) {
+    static const struct {
+        const char *name;
+        uint64_t start;
+    } tiers[] = {{"128k", 128000}, {"200k", 200000}, {"256k", 256000}, {"272k", 272000}};
+    for (size_t i = 0; p->tier_start == 0 && i < sizeof(tiers) / sizeof(*tiers); i++) {
+        p->tier_input = tier_member(object, "input_cost_per_token", tiers[i].name);
+        p->tier_output = tier_member(object, "output_cost_per_token", tiers[i].name);
+        p->tier_cached_input = tier_member(object, "cache_read_input_token_cost", tiers[i].name);
+        p->tier_cache_write = tier_member(object, "cache_creation_input_token_cost", tiers[i].name);
+        p->tier_start = p->tier_input >= 0 || p->tier_output >= 0 ? tiers[i].start : 0;
+    }
 }
 
 struct reading {
@@ -161,14 +183,14 @@ static bool read_model(void *arg, struct str key, struct json_value v) {
         .reasoning = cost_member(v.raw, "output_cost_per_reasoning_token"),
         .audio_in = cost_member(v.raw, "input_cost_per_audio_token"),
         .audio_out = cost_member(v.raw, "output_cost_per_audio_token"),
-        .tier_input = cost_member(v.raw, "input_cost_per_token_above_200k_tokens"),
-        .tier_output = cost_member(v.raw, "output_cost_per_token_above_200k_tokens"),
-        .tier_cached_input = cost_member(v.raw, "cache_read_input_token_cost_above_200k_tokens"),
-        .tier_cache_write = cost_member(v.raw, "cache_creation_input_token_cost_above_200k_tokens"),
+        .tier_input = -1,
+        .tier_output = -1,
+        .tier_cached_input = -1,
+        .tier_cache_write = -1,
         .context = count_member(v.raw, "max_input_tokens"),
         .max_output = count_member(v.raw, "max_output_tokens"),
     };
-    p.tier_start = p.tier_input >= 0 || p.tier_output >= 0 ? 200000 : 0;
+    read_tier(v.raw, &p);
     struct json_value provider;
     struct str vendor = STR_NONE, model = arena_dup(a, key);
     if (json_member(v.raw, "litellm_provider", &provider) && provider.kind == JSON_STRING)
