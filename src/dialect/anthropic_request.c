@@ -285,6 +285,8 @@ static bool penalty(struct wr *r, const char *name, const struct opt_num *n) {
  * told. */
 static bool check_known(struct wr *r) {
     const struct chat *c = r->c;
+    if (r->o->pass_unsupported)
+        return check_format(r);
     if (c->seed_set)
         an_report(r, STR("seed"));
     if (c->n > 1 && !an_unsupported(r, STR("n"), NO_EQUIVALENT))
@@ -296,6 +298,27 @@ static bool check_known(struct wr *r) {
         return false;
     return penalty(r, "frequency_penalty", &c->frequency_penalty) &&
            penalty(r, "presence_penalty", &c->presence_penalty) && check_format(r);
+}
+
+/* on_unsupported: pass. The provider is to say what it thinks of them, under the client's names. */
+static void write_passed(struct wr *r) {
+    const struct chat *c = r->c;
+    if (!r->o->pass_unsupported)
+        return;
+    if (c->seed_set)
+        jw_kint(&r->w, "seed", c->seed);
+    if (c->n > 1)
+        jw_ku64(&r->w, "n", c->n);
+    if (c->logprobs)
+        jw_kbool(&r->w, "logprobs", true);
+    if (c->logit_bias) {
+        jw_key(&r->w, "logit_bias");
+        jw_tree(&r->w, c->logit_bias);
+    }
+    if (c->frequency_penalty.set)
+        write_number(r, "frequency_penalty", &c->frequency_penalty);
+    if (c->presence_penalty.set)
+        write_number(r, "presence_penalty", &c->presence_penalty);
 }
 
 /* Members that do not change what is answered: for accounts, caches and speed. */
@@ -350,6 +373,7 @@ bool an_write_request(struct arena *a, const struct chat *c, const struct encode
     write_sampling(&r);
     write_stop(&r);
     write_user(&r);
+    write_passed(&r);
     if (!write_extra(&r))
         return false;
     jw_obj_end(&r.w);

@@ -420,7 +420,9 @@ static void write_stream(struct wr *r) {
 }
 
 static bool write_extra(struct wr *r) {
-    if (r->c->top_k.set && !unsupported(r, STR("top_k"), NO_EQUIVALENT))
+    if (r->o->pass_unsupported)
+        write_number(r, "top_k", &r->c->top_k);
+    else if (r->c->top_k.set && !unsupported(r, STR("top_k"), NO_EQUIVALENT))
         return false;
     if (!r->c->extra)
         return true;
