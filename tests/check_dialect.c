@@ -6,7 +6,8 @@
  *   reply                 -> answer, seen; or fault
  *   stream, options       -> received, seen, fault; last_words (pipe_fault after it)
  *   status, body, headers -> fault, error (the client's body)
- *   read                  -> events: the provider's reader alone */
+ *   read                  -> events: the provider's reader alone
+ *   turn                  -> reprinted: read as a request, and written anew by the provider's face */
 #include "dialect_feed.h"
 
 #include <check.h>
@@ -273,6 +274,24 @@ static void try_read(struct trial *t) {
     buf_free(&l.out);
 }
 
+static void try_turn(struct trial *t) {
+    struct fault f = {.cls = FAULT_NONE};
+    struct chat *chat = NULL;
+    struct buf out, dropped;
+    buf_init(&out, 0);
+    buf_init(&dropped, 0);
+    ck_assert(t->client->client->peek(t->a, case_bytes(t, "turn"), &t->ask, &f));
+    bool ok = t->client->client->read_request(t->a, &t->ask, &chat, &f) &&
+              t->provider->provider->write_request(t->a, chat, &t->opt, &out, &dropped, &f);
+    want_fault(t, "refused", &f);
+    if (ok) {
+        want_bytes(t, "reprinted", case_bytes(t, "reprinted"), buf_str(&out));
+        want_bytes(t, "dropped", jo_str(t->o, "dropped"), buf_str(&dropped));
+    }
+    buf_free(&out);
+    buf_free(&dropped);
+}
+
 /* --- running --- */
 
 static const struct dialect *dialect_of(struct json_object *o, const char *key) {
@@ -296,11 +315,8 @@ static void run_case(const char *file, struct json_object *o) {
     static const struct {
         const char *key;
         void (*run)(struct trial *t);
-    } ways[] = {{"request", try_request},
-                {"reply", try_reply},
-                {"stream", try_stream},
-                {"status", try_status},
-                {"read", try_read}};
+    } ways[] = {{"request", try_request}, {"reply", try_reply}, {"stream", try_stream},
+                {"status", try_status},   {"read", try_read},   {"turn", try_turn}};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         if (jo_get(o, ways[i].key)) {
             ways[i].run(&t);
