@@ -8,12 +8,12 @@
 #define PERM_ANY 0x80000000u /* a valid key, whatever it may do */
 
 struct caller {
-    const struct conf_gateway_key *key; /* never NULL after auth_caller said yes */
+    const struct conf_gateway_key *key; /* NULL only where no permission was asked for and no right key came */
     uint32_t entity;
 };
-/* Authorization: Bearer, x-api-key, api-key, x-goog-api-key. false: *f is AUTH or PERMISSION, with a text
- * that tells nothing about which keys exist. permission 0: none needed, but a key that is given must be right
- * unless `optional`. */
+/* Authorization: Bearer, x-api-key, api-key, x-goog-api-key: the first that is there. false: *f is AUTH or
+ * PERMISSION, with a text that tells nothing about which keys exist. permission 0: always true; who sends a
+ * right key is known, anybody else is nobody. */
 bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, struct caller *c,
                  struct fault *f);
 /* May this key use this model? Patterns with '*'. */

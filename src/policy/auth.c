@@ -49,6 +49,7 @@ static bool anonymous(struct plane *p, const struct exchange *x, unsigned permis
 
 bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, struct caller *c,
                  struct fault *f) {
+    *c = (struct caller){.entity = SHM_NONE};
     if (p->conf->auth.mode == AUTH_NONE)
         return anonymous(p, x, permission, c, f);
     struct str given = credential(x);
