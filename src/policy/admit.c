@@ -99,11 +99,17 @@ bool admit_provider(struct plane *p, const struct plane_provider *pr, const stru
     return admit(p, layers, n, tokens, a, arena, f);
 }
 
+/* Numbers of tokens come from providers and clients, and may be anything. */
+static int64_t difference(uint64_t a, uint64_t b) {
+    const uint64_t most = INT64_MAX;
+    return (int64_t)(a < most ? a : most) - (int64_t)(b < most ? b : most);
+}
+
 void admit_settle(struct plane *p, struct admission *a, uint64_t tokens_used) {
     uint64_t now = a->asks ? clock_ns() : 0;
     for (unsigned i = 0; i < a->asks; i++)
         if (a->ask[i].kind == BUCKET_TOKENS)
-            bucket_settle(p->shm, &a->ask[i], (int64_t)tokens_used - (int64_t)a->tokens, now);
+            bucket_settle(p->shm, &a->ask[i], difference(tokens_used, a->tokens), now);
     a->asks = 0;
     drop_gauges(p, a);
 }
