@@ -114,15 +114,26 @@ void admit_settle(struct plane *p, struct admission *a, uint64_t tokens_used) {
     drop_gauges(p, a);
 }
 
-uint64_t admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity) {
+/* What an answer of this model (SHM_NONE: of any) takes on average; failures are no answers. */
+static uint64_t average_output(const struct plane *p, uint32_t model_entity) {
     enum { FIRST_GUESS = 256, ENOUGH = 8 };
     uint32_t e = model_entity == SHM_NONE ? p->gateway : model_entity;
+    uint64_t errors =
+        entity_count(p->shm, e, ENTITY_STAT_ERRORS); /* counted after the requests: read first */
     uint64_t n = entity_count(p->shm, e, ENTITY_STAT_REQUESTS);
-    uint64_t out = n >= ENOUGH ? entity_count(p->shm, e, ENTITY_STAT_OUTPUT_TOKENS) / n + 1 : FIRST_GUESS;
+    if (n < errors + ENOUGH)
+        return FIRST_GUESS;
+    return entity_count(p->shm, e, ENTITY_STAT_OUTPUT_TOKENS) / (n - errors) + 1;
+}
+
+uint64_t admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity) {
+    uint64_t out = average_output(p, model_entity), sum;
     if (ask->max_tokens && ask->max_tokens < out)
         out = ask->max_tokens;
-    uint64_t choices = ask->n ? ask->n : 1;
-    return usage_estimate(ask->input_bytes) + out * choices;
+    if (__builtin_mul_overflow(out, ask->n ? ask->n : 1, &sum) ||
+        __builtin_add_overflow(sum, usage_estimate(ask->input_bytes), &sum))
+        return UINT64_MAX;
+    return sum;
 }
 
 /* --- rate headers
