@@ -263,7 +263,8 @@ int main(int argc, char **argv) {
     int status = parse(argc, argv, &o);
     if (status >= 0)
         return status;
-    const struct conf_source src = {
+    static struct conf_source src; /* for as long as the process lives */
+    src = (struct conf_source){
         .kinds = &provider_table,
         .file = keep_path(o.file),
         .file_required = o.file != NULL,

@@ -23,13 +23,18 @@ static char *end_of_area(int argc, char **argv) {
     return end;
 }
 
+/* One block, kept for ever: getenv() gives pointers into it. */
 static void move_environ(void) {
-    size_t n = 0;
-    while (environ && environ[n])
-        n++;
-    char **copy = mem_array(n + 1, sizeof *copy);
-    for (size_t i = 0; i < n; i++)
-        copy[i] = mem_dupz(environ[i]);
+    static char *texts;
+    size_t n = 0, size = 1;
+    for (; environ && environ[n]; n++)
+        size += strlen(environ[n]) + 1;
+    char **copy = mem_array(n + 1, sizeof *copy), *p = texts = mem_alloc(size);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(environ[i]) + 1;
+        copy[i] = memcpy(p, environ[i], len);
+        p += len;
+    }
     environ = copy;
 }
 
