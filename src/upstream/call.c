@@ -25,11 +25,12 @@ enum {
     MAX_HEAD = 64 * 1024, /* all header bytes of an answer, 1xx included */
     MAX_HEAD_LINES = 512,
     MAX_SENT_HEADERS = 128,
+    MAX_UNREAD = 64 * 1024,
     MAX_IDLE = 256, /* pooled handles per upstream and kind */
     MAX_PATHS = 32,
     COPIED_BODY =
         64 * 1024, /* below it libcurl copies a POSTFIELDS body when it begins to send (lib/http.c) */
-    RECEIVE_STREAM = 4 * 1024, /* an open stream holds this buffer */
+    RECEIVE_STREAM = 2 * 1024, /* an open stream holds this buffer: one of 5,000 has 24 KiB for everything */
     RECEIVE_WHOLE = 16 * 1024,
     UPLOAD_SMALL = 16 * 1024, /* libcurl's least; only TLS and large bodies use it */
     UPLOAD_LARGE = 64 * 1024,
@@ -216,6 +217,10 @@ struct wire { /* a call over libcurl */
     int status;
     bool head_done;
     int64_t length; /* content-length, -1: none */
+    /* an answer that was still unread when libcurl gave the connection up, see last_words() */
+    int upload_fd;
+    struct buf unread;
+    bool reading_unread;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -498,8 +503,14 @@ static int on_ready(void *arg, char *remote, char *local, int remote_port, int l
  * read first. */
 static bool answer_waits(struct wire *w) {
     char byte;
-    int fd = multi_current_fd(w->c.multi);
-    return fd >= 0 && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    curl_socket_t fd = multi_current_fd(w->c.multi);
+    if (fd < 0) /* the first piece is asked for right behind the header */
+        curl_easy_getinfo(w->easy, CURLINFO_ACTIVESOCKET, &fd);
+    if (fd < 0)
+        return false;
+    w->upload_fd = (int)fd;
+    multi_uploading(w->c.multi, w->upload_fd, &w->c);
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
 static size_t on_upload(char *to, size_t size, size_t count, void *arg) {
@@ -507,15 +518,15 @@ static size_t on_upload(char *to, size_t size, size_t count, void *arg) {
     size_t n = size * count, left = w->body.n - w->sent;
     if (w->c.doomed)
         return CURL_READFUNC_ABORT;
-    if (!w->peeked && answer_waits(w)) {
-        w->peeked = true; /* once a turn: it may be a TLS ticket and no answer */
+    if (n > left)
+        n = left;
+    memcpy(to, w->body.p + w->sent, n);
+    if (!w->peeked && answer_waits(w)) { /* looked at last: the write follows at once */
+        w->peeked = true;                /* once a turn: it may be a TLS ticket and no answer */
         multi_work(w->c.multi, &w->c, TODO_UPLOAD);
         return CURL_READFUNC_PAUSE;
     }
     w->peeked = false;
-    if (n > left)
-        n = left;
-    memcpy(to, w->body.p + w->sent, n);
     w->sent += n;
     return n;
 }
@@ -587,6 +598,8 @@ static struct wire *wire_new(struct upstream *u, bool stream) {
     w->upstream = u;
     w->stream = stream;
     buf_init(&w->head, MAX_HEAD + 4 * MAX_HEAD_LINES);
+    buf_init(&w->unread, MAX_UNREAD);
+    w->upload_fd = -1;
     w->easy = curl_easy_init();
     if (!w->easy)
         die("libcurl: out of memory");
@@ -604,6 +617,7 @@ static void wire_free(struct wire *w) {
     curl_url_cleanup(w->own_url);
     header_list_free(&w->own);
     buf_free(&w->head);
+    buf_free(&w->unread);
     mem_free(w->headers);
     call_fini(&w->c);
     mem_free(w);
@@ -661,7 +675,7 @@ struct call *upstream_call(struct multi *m, const struct call_spec *s) {
     }
     head_reset(w);
     w->head_bytes = 0;
-    w->head_done = w->peeked = false;
+    w->head_done = w->peeked = w->reading_unread = false;
     w->error[0] = '\0';
     set_url(w, s->path);
     set_headers(w, s);
@@ -695,6 +709,9 @@ static void wire_abort(struct call *c) {
     c->result.reused = c->connected && connects == 0;
     c->result.bytes_out = (uint64_t)head + (uint64_t)body;
     w->added = false;
+    if (w->upload_fd >= 0)
+        multi_uploading(c->multi, w->upload_fd, NULL);
+    w->upload_fd = -1;
     if (curl_multi_remove_handle(multi_curl(c->multi), w->easy) != CURLM_OK)
         multi_broken(c->multi);
 }
@@ -714,6 +731,7 @@ static void wire_release(struct call *c) {
         w->own_url = NULL;
     }
     w->body = STR_NONE;
+    buf_free(&w->unread);
     if (u->nidle[w->stream] == MAX_IDLE) {
         wire_free(w);
         return;
@@ -785,11 +803,85 @@ static bool whole_anyway(const struct wire *w, CURLcode code) {
            w->c.result.bytes_in - w->head_bytes == (uint64_t)w->length;
 }
 
+void wire_closing(struct call *c, int fd) {
+    struct wire *w = LINK_OWNER(c, struct wire, c);
+    ssize_t n;
+    if (c->doomed || c->verdict != CALL_OK || w->head_done || str_startsi(w->upstream->base, "https:"))
+        return;
+    char *to = buf_room(&w->unread, MAX_UNREAD);
+    if (to && (n = recv(fd, to, MAX_UNREAD, MSG_DONTWAIT)) > 0)
+        buf_commit(&w->unread, (size_t)n);
+}
+
+/* The body of such an answer; comes again after FLOW_FULL. */
+static void unread_body(struct wire *w) {
+    struct call *c = &w->c;
+    multi_enter(c->multi);
+    enum flow f = buf_len(&w->unread) ? call_data(c, buf_at(&w->unread), buf_len(&w->unread)) : FLOW_OK;
+    bool gone = c->doomed;
+    multi_leave(c->multi);
+    if (!gone && f != FLOW_FULL)
+        call_finish(c, c->verdict); /* CALL_OK unless the sink wants no more */
+}
+
+static bool unread_is_whole(struct wire *w) {
+    struct buf *b = &w->unread;
+    struct str all = buf_str(b), line;
+    ptrdiff_t end = str_find(all, STR("\r\n\r\n"));
+    if (end < 0 || !str_starts(all, "HTTP/1."))
+        return false;
+    struct str head = str_make(all.p, (size_t)end);
+    size_t length = all.n - (size_t)end - 4;
+    while (str_next(&head, '\n', &line)) {
+        uint64_t n;
+        if (str_startsi(line, "transfer-encoding:"))
+            return false; /* an answer so small and hasty has a length, or ends with the connection */
+        struct str value = str_trim(str_skip(line, 15));
+        if (value.n && value.p[value.n - 1] == '\r')
+            value.n--;
+        if (str_startsi(line, "content-length:")) {
+            if (!str_u64(value, &n) || n > length)
+                return false;
+            length = (size_t)n;
+        }
+    }
+    b->end = b->off + (size_t)end + 4 + length;
+    return true;
+}
+
+/* The write failed, and behind the failure lay a whole answer: it counts. */
+static bool last_words(struct wire *w) {
+    struct buf *b = &w->unread;
+    struct call *c = &w->c;
+    if (w->head_done || !unread_is_whole(w))
+        return false;
+    head_reset(w);
+    w->reading_unread = true;
+    multi_enter(c->multi);
+    bool ok = true;
+    while (ok && !w->head_done) {
+        size_t n = (size_t)((char *)memchr(buf_at(b), '\n', buf_len(b)) - buf_at(b)) + 1;
+        ok = on_header(buf_at(b), 1, n, w) == n && (n < buf_len(b) || w->head_done);
+        buf_consume(b, n);
+    }
+    bool gone = c->doomed;
+    multi_leave(c->multi);
+    if (gone)
+        return true;
+    if (ok)
+        unread_body(w);
+    else
+        call_finish(c, c->verdict != CALL_OK ? c->verdict : CALL_RESET);
+    return true;
+}
+
 static void wire_finish(struct wire *w, CURLcode code) {
     struct call *c = &w->c;
-    enum call_error e = c->verdict != CALL_OK   ? c->verdict
-                        : whole_anyway(w, code) ? CALL_OK
-                                                : error_of(w, code);
+    enum call_error e = c->verdict;
+    if (e == CALL_OK && code == CURLE_SEND_ERROR && buf_len(&w->unread) && last_words(w))
+        return;
+    if (e == CALL_OK && !whole_anyway(w, code))
+        e = error_of(w, code);
     if (e == CALL_OK && !w->head_done) /* libcurl takes an end within the header for the header's end */
         e = CALL_RESET;
     call_finish(c, e);
@@ -807,6 +899,10 @@ static void wire_resume(struct call *c) {
     struct wire *w = LINK_OWNER(c, struct wire, c);
     if (!w->added)
         return;
+    if (w->reading_unread) {
+        unread_body(w);
+        return;
+    }
     multi_enter(c->multi);
     CURLcode code = curl_easy_pause(w->easy, c->paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
     bool gone = c->doomed;

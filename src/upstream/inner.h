@@ -85,7 +85,11 @@ void *multi_curl(struct multi *m);                /* CURLM */
 void multi_opt_easy(struct multi *m, void *easy); /* the socket callbacks */
 void multi_broken(struct multi *m); /* libcurl has lost itself: a new multi handle at the end of this turn */
 
+void multi_uploading(struct multi *m, int fd,
+                     struct call *c); /* wire_closing(c, fd) when it closes; NULL: no more */
+
 /* call.c, for multi.c */
+void wire_closing(struct call *c, int fd);  /* before the connection under an upload is closed */
 void wire_ended(void *call, int curl_code); /* a CURLMSG_DONE; call is CURLOPT_PRIVATE */
 
 /* mock.c */

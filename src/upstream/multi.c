@@ -22,8 +22,9 @@ struct sock {
     struct multi *multi;
     int fd;
     bool ours; /* opened by on_open: the end is told by on_close, so that the event may outlive a transfer */
-    short wanted;     /* by libcurl now; 0: a kept connection, or a paused transfer */
-    short registered; /* with the loop */
+    struct call *uploading; /* to be told before the descriptor is closed */
+    short wanted;           /* by libcurl now; 0: a kept connection, or a paused transfer */
+    short registered;       /* with the loop */
     struct event ev;
 };
 
@@ -139,9 +140,17 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 static int on_close(void *arg, curl_socket_t fd) {
     struct multi *m = arg;
     struct sock *s = sock_of(m, fd);
+    if (s && s->uploading)
+        wire_closing(s->uploading, fd);
     if (s)
         sock_free(m, s);
     return close(fd);
+}
+
+void multi_uploading(struct multi *m, int fd, struct call *c) {
+    struct sock *s = sock_of(m, fd);
+    if (s)
+        s->uploading = c;
 }
 
 void multi_opt_easy(struct multi *m, void *easy) {
