@@ -98,7 +98,7 @@ static void count(struct request *r, uint32_t entity, bool requests) {
         return;
     if (requests) {
         entity_add(s, entity, ENTITY_STAT_REQUESTS, 1);
-        if (r->status >= 400)
+        if (r->status >= 400 || fault_is(&r->fault))
             entity_add(s, entity, ENTITY_STAT_ERRORS, 1);
     }
     if (r->cache == LEDGER_CACHE_HIT) /* costs nothing and uses nothing */

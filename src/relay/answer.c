@@ -181,6 +181,14 @@ static void succeed(struct request *r, uint64_t first_byte_ms) {
     attempt_done(r);
 }
 
+static void fail(struct request *r, struct fault *f) {
+    f->from_provider = true;
+    r->ended = false;
+    if (!r->committed)
+        buf_clear(&r->held_bytes);
+    attempt_failed(r, f);
+}
+
 static bool whole(struct request *r, struct fault *f) {
     struct observed seen = {.usage = USAGE_NONE};
     buf_clear(&r->scratch);
@@ -197,6 +205,14 @@ static bool whole(struct request *r, struct fault *f) {
     return true;
 }
 
+/* The bytes are over: a stream that has not come to its end by its dialect is a broken one. */
+static void stream_over(struct request *r, struct fault *f) {
+    if (pipe_finish(r->now.pipe, &r->held_bytes))
+        r->usage = pipe_seen(r->now.pipe)->usage;
+    else
+        *f = pipe_seen(r->now.pipe)->fault;
+}
+
 static void on_done(void *arg, const struct call_result *res) {
     struct request *r = arg;
     MAGIC_CHECK(r, REQUEST_MAGIC);
@@ -208,43 +224,38 @@ static void on_done(void *arg, const struct call_result *res) {
     if (seen && fault_is(&seen->fault))
         f = seen->fault;
     else if (seen && r->ended)
-        r->usage = seen->usage;
+        stream_over(r, &f);
     else if (res->error != CALL_OK)
         fault_of_call(r, res, &f);
     else if (r->now.status < 200 || r->now.status >= 300)
         r->now.target->provider->dialect->provider->read_fault(r->a, r->now.status, buf_str(&r->now.body),
                                                                kept_header, &r->now, &f);
-    else if (!seen)
-        whole(r, &f);
-    else if (pipe_finish(r->now.pipe, &r->held_bytes))
-        r->usage = pipe_seen(r->now.pipe)->usage;
+    else if (seen)
+        stream_over(r, &f);
     else
-        f = pipe_seen(r->now.pipe)->fault;
+        whole(r, &f);
     if (!fault_is(&f)) {
         r->ended = true;
         succeed(r, res->first_byte_ms);
         return;
     }
-    f.from_provider = true;
-    if (!r->committed)
-        buf_clear(&r->held_bytes);
-    attempt_failed(r, &f);
+    fail(r, &f);
 }
 
 /* The first output did not come in time, or the provider keeps its connection open behind the end. */
 void answer_timed_out(struct request *r) {
+    struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
     call_cancel(r->now.call);
     r->now.call = NULL;
-    if (r->ended) {
-        r->usage = pipe_seen(r->now.pipe)->usage;
+    if (r->ended)
+        stream_over(r, &f);
+    if (r->ended && !fault_is(&f)) {
         succeed(r, (clock_ns() - r->now.started_ns) / 1000000);
         return;
     }
-    struct fault f;
-    fault_set(&f, r->a, FAULT_TIMEOUT, "%s", call_error_text(CALL_TIMEOUT_FIRST_BYTE));
-    f.from_provider = true;
-    buf_clear(&r->held_bytes);
-    attempt_failed(r, &f);
+    if (!fault_is(&f))
+        fault_set(&f, r->a, FAULT_TIMEOUT, "%s", call_error_text(CALL_TIMEOUT_FIRST_BYTE));
+    fail(r, &f);
 }
 
 const struct call_sink answer_sink = {on_head, on_data, on_done};

@@ -174,7 +174,8 @@ static void log_who(struct jw *w, const struct ledger_row *r) {
     clock_rfc3339(when, r->wall_ms);
     jw_kz(w, "time", when);
     jw_kz(w, "level", "info");
-    jw_kz(w, "event", r->status >= 400 ? "error" : "response");
+    jw_kz(w, "event",
+          r->status >= 400 || r->fault.n ? "error" : "response"); /* a stream may break behind its 200 */
     jw_kstr(w, "request_id", r->request_id);
     jw_kstr(w, "key", r->key);
     jw_kstr(w, "tenant", r->tenant);

@@ -77,7 +77,7 @@ static void add_cost(int64_t *to, int64_t n) {
 void sums_of_row(struct sums *to, const struct ledger_row *r) {
     bool priced = r->cost_nano >= 0;
     sums_merge(to, &(struct sums){.requests = 1,
-                                  .errors = r->status >= 400,
+                                  .errors = r->status >= 400 || r->fault.n > 0,
                                   .input_tokens = r->usage.input,
                                   .cached_tokens = r->usage.cache_read,
                                   .output_tokens = r->usage.output,
