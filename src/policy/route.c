@@ -84,60 +84,77 @@ static struct plane_provider *infer(struct plane *p, struct str id) {
 }
 
 static bool resolve_loose(struct plane *p, struct arena *a, struct str id, struct plan *plan) {
-    struct plane_provider *said = p->conf->routing.default_provider_said ? default_provider(p) : NULL;
+    bool is_said = p->conf->routing.default_provider_said;
+    struct plane_provider *said =
+        is_said ? plane_provider(p, str_of(p->conf->routing.default_provider)) : NULL;
     struct plane_provider *pr;
     struct str model;
     if (said && said->conf->kind->whole_ids)
         add_loose(a, plan, said, id);
     else if (split(p, id, &pr, &model))
         add_loose(a, plan, pr, model);
-    else if ((pr = plane_provider(p, id)) != NULL)
+    else if ((pr = plane_provider(p, id)) != NULL && default_model(pr).n)
         add_loose(a, plan, pr, default_model(pr));
     else if ((pr = infer(p, id)) != NULL)
         add_loose(a, plan, pr, id);
-    else if (said || (p->nmodels == 0 && (pr = default_provider(p)) != NULL))
+    else if (said || (!is_said && p->nmodels == 0 && (pr = default_provider(p)) != NULL))
         add_loose(a, plan, said ? said : pr, id);
     return plan->n > 0;
 }
 
-/* No model named: the default model, else the default provider's, else the first provider's. */
-static struct str stand_in(struct plane *p) {
-    if (*p->conf->routing.default_model)
-        return str_of(p->conf->routing.default_model);
-    if (!p->conf->routing.default_provider_said && p->nmodels > 0)
-        return str_of(p->models[0].conf->name);
-    struct plane_provider *pr = default_provider(p);
-    return pr ? default_model(pr) : STR_NONE;
+static void resolve_id(struct plane *p, struct arena *a, struct str id, struct plan *plan) {
+    plan->asked = id;
+    plan->model = plane_model(p, id);
+    if (!plan->model) {
+        resolve_loose(p, a, id, plan);
+        return;
+    }
+    plan->model_entity = plan->model->entity;
+    plan->on_unsupported = plan->model->conf->on_unsupported;
+    add_model(plan, plan->model);
+}
+
+/* No model named: the default model, else the default provider's, else the first provider's; and where that
+ * has none, the first model. A provider's default is its own, whatever else would be made of its id. */
+static void resolve_nothing(struct plane *p, struct arena *a, struct plan *plan) {
+    struct str id = str_of(p->conf->routing.default_model);
+    struct plane_provider *pr = id.n ? NULL : default_provider(p);
+    if (pr)
+        id = default_model(pr);
+    if (!id.n && p->nmodels)
+        id = str_of(p->models[0].conf->name);
+    if (pr && id.n && !plane_model(p, id)) {
+        plan->asked = id;
+        add_loose(a, plan, pr, id);
+    } else if (id.n) {
+        resolve_id(p, a, id, plan);
+    }
+}
+
+static bool not_found(struct arena *a, struct str model, const struct plan *plan, struct fault *f) {
+    if (plan->model) {
+        fault_set(f, a, FAULT_NO_TARGET, "No provider of the model `" STR_FMT "` is enabled.",
+                  STR_ARG(plan->asked));
+        return false;
+    }
+    if (model.n)
+        fault_set(f, a, FAULT_MODEL_NOT_FOUND,
+                  "The model `%.*s` does not exist or you do not have access to it.",
+                  model.n > 128 ? 128 : (int)model.n, model.p);
+    else
+        fault_set(f, a, FAULT_BAD_REQUEST, "You must provide a model parameter.");
+    f->param = STR("model");
+    return false;
 }
 
 bool route_resolve(struct plane *p, struct arena *a, struct str model, struct plan *plan, struct fault *f) {
     *plan = (struct plan){.model_entity = SHM_NONE, .on_unsupported = UNSUPPORTED_REJECT};
-    bool given = model.n > 0;
-    plan->asked = given ? model : stand_in(p);
-    plan->model = plane_model(p, plan->asked);
-    if (plan->model) {
-        plan->model_entity = plan->model->entity;
-        plan->on_unsupported = plan->model->conf->on_unsupported;
-        add_model(plan, plan->model);
-    } else if (plan->asked.n) {
-        resolve_loose(p, a, plan->asked, plan);
-    }
+    if (model.n)
+        resolve_id(p, a, model, plan);
+    else
+        resolve_nothing(p, a, plan);
     plan->own = plan->n;
-    if (plan->n > 0)
-        return true;
-    if (plan->model) {
-        fault_set(f, a, FAULT_NO_TARGET, "No provider of the model `" STR_FMT "` is enabled.",
-                  STR_ARG(plan->asked));
-    } else if (given) {
-        int shown = model.n > 128 ? 128 : (int)model.n;
-        fault_set(f, a, FAULT_MODEL_NOT_FOUND,
-                  "The model `%.*s` does not exist or you do not have access to it.", shown, model.p);
-        f->param = STR("model");
-    } else {
-        fault_set(f, a, FAULT_BAD_REQUEST, "You must provide a model parameter.");
-        f->param = STR("model");
-    }
-    return false;
+    return plan->n > 0 || not_found(a, model, plan, f);
 }
 
 /* --- the order of the own targets
