@@ -14,13 +14,15 @@ struct plan {
     enum conf_unsupported on_unsupported;
     uint32_t model_entity; /* counters; SHM_NONE for names that are not configured */
     bool fallbacks_added;
+    unsigned fallback_on; /* mask of 1 << fault_class: what leads on from one of the models to the next */
 };
 /* configuration.md, "Which target a model id means". false: MODEL_NOT_FOUND. */
 bool route_resolve(struct plane *p, struct arena *a, struct str model, struct plan *plan, struct fault *f);
 /* Orders the model's own targets by its strategy. Once, after resolve. */
 void route_order(struct plane *p, struct plan *plan);
-/* The next target whose breaker would let it pass; NULL when there is none left. Fallback models are added
- * when `after` (FAULT_NONE at the start) allows them. */
+/* The next target whose breaker would let it pass, and that `after`, the fault of the one before (FAULT_NONE at
+ * the start), allows: another one of the same model, or another model, after CONTEXT_LENGTH with a larger window
+ * if known. NULL when there is none left. Fallback models are added when they are needed. */
 struct target *route_next(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after);
 /* Is there another one to try after this fault? Looks only. */
 bool route_has_more(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "policy/price.h"
 #include "shm/bucket.h"
 #include "shm/health.h"
 #include "shm/stat.h"
@@ -218,6 +219,7 @@ static void add_rules(struct plane *p, struct arena *a, struct plan *plan, enum 
         const struct conf_fallback_rule *r = &c->fallback_rules[i];
         if (!str_is(plan->asked, r->model) || !class_listed(r->fallback_on, after))
             continue;
+        plan->fallback_on |= r->fallback_on;
         for (size_t k = 0; k < r->nfallbacks; k++)
             add_fallback(p, a, plan, str_of(r->fallbacks[k]));
     }
@@ -250,16 +252,21 @@ static void add_other_providers(struct plane *p, struct arena *a, struct plan *p
 }
 
 static void add_fallbacks(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
+    const unsigned of_the_model = 1u << FAULT_CONTEXT_LENGTH | 1u << FAULT_CONTENT_FILTER;
     if (!p->conf->routing.fallback || !(fault_rule(after)->tries & FAULT_TRY_MODEL))
         return;
     size_t before = plan->n;
     const struct conf_model *m = plan->model ? plan->model->conf : NULL;
-    if (m && class_listed(m->fallback_on, after))
+    if (m && class_listed(m->fallback_on, after)) {
+        plan->fallback_on |= m->fallback_on;
         for (size_t i = 0; i < m->nfallbacks; i++)
             add_fallback(p, a, plan, str_of(m->fallbacks[i]));
+    }
     add_rules(p, a, plan, after);
-    if (!m && plan->n == before && after != FAULT_CONTEXT_LENGTH && after != FAULT_CONTENT_FILTER)
+    if (!m && plan->n == before && !class_listed(of_the_model, after)) {
+        plan->fallback_on |= ~of_the_model;
         add_other_providers(p, a, plan);
+    }
     plan->fallbacks_added = plan->n > before;
 }
 
@@ -269,30 +276,50 @@ static bool passes(struct plane *p, const struct target *t) {
            breaker_would_pass(p->shm, t->entity, &t->provider->breaker, now);
 }
 
+static uint64_t window_of(struct plane *p, const struct target *t) {
+    if (t->conf && t->conf->context_window)
+        return t->conf->context_window;
+    const struct price *price =
+        price_find(p->prices, str_of(t->provider->conf->kind->price_vendor), t->model);
+    return price ? price->context : 0;
+}
+
+/* May t be tried after `last` failed so? It is another target of the same model, or another model. */
+static bool follows(struct plane *p, const struct plan *plan, const struct target *last,
+                    const struct target *t, enum fault_class after) {
+    if (!last || after == FAULT_NONE)
+        return true;
+    unsigned tries = fault_rule(after)->tries;
+    if (t->conf && t->conf == last->conf)
+        return tries & FAULT_TRY_TARGET;
+    if (!(tries & FAULT_TRY_MODEL) || !class_listed(plan->fallback_on, after))
+        return false;
+    uint64_t had = after == FAULT_CONTEXT_LENGTH ? window_of(p, last) : 0, has = had ? window_of(p, t) : 0;
+    return !had || !has || has > had; /* what is too long for one is too long for a window no larger */
+}
+
+/* Index of the next that may be tried; plan->n when there is none. */
+static size_t find_next(struct plane *p, const struct plan *plan, enum fault_class after) {
+    const struct target *last = plan->next ? plan->list[plan->next - 1] : NULL;
+    size_t i = plan->next;
+    while (i < plan->n && !(follows(p, plan, last, plan->list[i], after) && passes(p, plan->list[i])))
+        i++;
+    return i;
+}
+
 bool route_has_more(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
-    unsigned tries = after == FAULT_NONE ? ~0u : fault_rule(after)->tries;
-    for (size_t i = plan->next; i < plan->own && (tries & FAULT_TRY_TARGET); i++)
-        if (passes(p, plan->list[i]))
-            return true;
+    if (find_next(p, plan, after) < plan->n)
+        return true;
     if (!plan->fallbacks_added && after != FAULT_NONE)
         add_fallbacks(p, a, plan, after);
-    for (size_t i = plan->next > plan->own ? plan->next : plan->own; i < plan->n; i++)
-        if (passes(p, plan->list[i]))
-            return true;
-    return false;
+    return find_next(p, plan, after) < plan->n;
 }
 
 struct target *route_next(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
     if (!route_has_more(p, a, plan, after))
         return NULL;
-    if (after != FAULT_NONE && !(fault_rule(after)->tries & FAULT_TRY_TARGET) && plan->next < plan->own)
-        plan->next = plan->own; /* the rest of this model would answer the same */
-    while (plan->next < plan->n) {
-        struct target *t = plan->list[plan->next++];
-        if (passes(p, t))
-            return t;
-    }
-    return NULL;
+    plan->next = find_next(p, plan, after) + 1;
+    return plan->list[plan->next - 1];
 }
 
 const struct plane_key *route_key(struct plane *p, const struct plane_provider *pr, uint64_t tried,
