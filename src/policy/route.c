@@ -204,13 +204,16 @@ static bool class_listed(unsigned mask, enum fault_class after) {
     return false;
 }
 
-/* A fallback names a configured model, or a provider's model. */
+/* A fallback names a configured model, or a provider and its model: never what a default provider would make
+ * of it, which may be the one that failed. */
 static void add_fallback(struct plane *p, struct arena *a, struct plan *plan, struct str name) {
     struct plane_model *m = plane_model(p, name);
+    struct plane_provider *pr;
+    struct str model;
     if (m)
         add_model(plan, m);
-    else
-        resolve_loose(p, a, name, plan);
+    else if (split(p, name, &pr, &model))
+        add_loose(a, plan, pr, model);
 }
 
 static void add_rules(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
