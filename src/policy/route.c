@@ -216,11 +216,21 @@ static void add_fallback(struct plane *p, struct arena *a, struct plan *plan, st
         add_loose(a, plan, pr, model);
 }
 
+/* By the name that was used; of a target that no model is configured for, in any spelling of it. */
+static bool rule_is_for(struct plane *p, const struct plan *plan, const char *name) {
+    struct plane_provider *pr;
+    struct str model;
+    if (str_is(plan->asked, name))
+        return true;
+    return !plan->model && split(p, str_of(name), &pr, &model) && pr == plan->list[0]->provider &&
+           str_eq(model, plan->list[0]->model);
+}
+
 static void add_rules(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
     const struct conf *c = p->conf;
     for (size_t i = 0; i < c->nfallback_rules; i++) {
         const struct conf_fallback_rule *r = &c->fallback_rules[i];
-        if (!str_is(plan->asked, r->model) || !class_listed(r->fallback_on, after))
+        if (!rule_is_for(p, plan, r->model) || !class_listed(r->fallback_on, after))
             continue;
         plan->fallback_on |= r->fallback_on;
         for (size_t k = 0; k < r->nfallbacks; k++)
