@@ -148,6 +148,8 @@ static bool not_found(struct arena *a, struct str model, const struct plan *plan
     return false;
 }
 
+static void add_fallbacks(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after);
+
 bool route_resolve(struct plane *p, struct arena *a, struct str model, struct plan *plan, struct fault *f) {
     *plan = (struct plan){.model_entity = SHM_NONE, .on_unsupported = UNSUPPORTED_REJECT};
     if (model.n)
@@ -155,6 +157,8 @@ bool route_resolve(struct plane *p, struct arena *a, struct str model, struct pl
     else
         resolve_nothing(p, a, plan);
     plan->own = plan->n;
+    if (plan->model && plan->n == 0) /* all of its providers are disabled */
+        add_fallbacks(p, a, plan, FAULT_NO_TARGET);
     return plan->n > 0 || not_found(a, model, plan, f);
 }
 
