@@ -2,8 +2,11 @@
  * up in the segment once, here, so that a request only deals in indexes. */
 #include "policy/plane.h"
 
+#include <inttypes.h>
+
 #include "base/clock.h"
 #include "base/die.h"
+#include "base/hash.h"
 #include "policy/price.h"
 #include "shm/bucket.h"
 #include "store/ledger.h"
@@ -21,21 +24,31 @@ static struct breaker_rule breaker_rule_of(const struct conf_breaker *b) {
     };
 }
 
+/* The segment keeps 95 bytes of a name. A longer one ends in its hash, so that no two are shown alike. */
+static uint32_t entity_of(struct plane *p, enum entity_kind kind, struct str name) {
+    enum { KEPT = 95, HASH = 17 };
+    char cut[KEPT - HASH + 1];
+    if (name.n <= KEPT)
+        return shm_entity(p->shm, kind, name);
+    str_copy(cut, sizeof(cut), name);
+    return shm_entity(p->shm, kind, arena_printf(p->arena, "%s~%016" PRIx64, cut, hash64(name.p, name.n)));
+}
+
 static uint32_t target_entity(struct plane *p, const char *provider, const char *model) {
-    return shm_entity(p->shm, ENTITY_TARGET, arena_printf(p->arena, "%s/%s", provider, model));
+    return entity_of(p, ENTITY_TARGET, arena_printf(p->arena, "%s/%s", provider, model));
 }
 
 static bool provider_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c,
                           char err[256]) {
     pr->conf = c;
     pr->breaker = breaker_rule_of(&c->breaker);
-    pr->entity = shm_entity(p->shm, ENTITY_PROVIDER, str_of(c->name));
+    pr->entity = entity_of(p, ENTITY_PROVIDER, str_of(c->name));
     pr->other_target = target_entity(p, c->name, "*");
     pr->nkeys = c->nkeys;
     pr->keys = arena_array(p->arena, c->nkeys + 1, sizeof(*pr->keys));
     for (size_t i = 0; i < c->nkeys; i++) {
         pr->keys[i].conf = &c->keys[i];
-        pr->keys[i].entity = shm_entity(p->shm, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
+        pr->keys[i].entity = entity_of(p, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
     }
     if (!c->enabled)
         return true;
@@ -47,7 +60,7 @@ static bool provider_init(struct plane *p, struct plane_provider *pr, const stru
 
 static void model_init(struct plane *p, struct plane_model *m, const struct conf_model *c) {
     m->conf = c;
-    m->entity = shm_entity(p->shm, ENTITY_MODEL, str_of(c->name));
+    m->entity = entity_of(p, ENTITY_MODEL, str_of(c->name));
     m->targets = arena_array(p->arena, c->ntargets + 1, sizeof(*m->targets));
     for (size_t i = 0; i < c->ntargets; i++) {
         const struct conf_target *t = &c->targets[i];
@@ -70,7 +83,7 @@ static void keys_init(struct plane *p) {
     p->keys = arena_array(p->arena, p->nkeys + 1, sizeof(*p->keys));
     for (size_t i = 0; i < p->nkeys; i++) {
         p->keys[i].conf = &c->auth.keys[i];
-        p->keys[i].entity = shm_entity(p->shm, ENTITY_GATEWAY_KEY, str_of(c->auth.keys[i].id));
+        p->keys[i].entity = entity_of(p, ENTITY_GATEWAY_KEY, str_of(c->auth.keys[i].id));
     }
     p->anonymous = (struct conf_gateway_key){
         .id = "anonymous",
@@ -79,7 +92,7 @@ static void keys_init(struct plane *p) {
         .permissions = PERM_COMPLETION | PERM_EMBEDDING | PERM_ADMIN,
         .limits = c->auth.default_limits,
     };
-    p->anonymous_entity = shm_entity(p->shm, ENTITY_GATEWAY_KEY, STR("anonymous"));
+    p->anonymous_entity = entity_of(p, ENTITY_GATEWAY_KEY, STR("anonymous"));
 }
 
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]) {
