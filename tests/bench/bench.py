@@ -111,9 +111,11 @@ class Contender:
         return family(self.process.pid)
 
     def worker(self):
-        for pid in self.pids():
-            if "worker" in read(f"/proc/{pid}/cmdline"):
-                return pid
+        for _ in range(100):
+            for pid in self.pids():
+                if "worker" in read(f"/proc/{pid}/cmdline"):
+                    return pid
+            time.sleep(0.05)
         raise Invalid(f"{self.name} has no worker")
 
     def cpu(self):
@@ -333,7 +335,7 @@ class Way:
             raise Invalid("wrk: " + out.strip()[-300:])
         got = json.loads(lines[0][len("bench "):])
         if got["errors"] or got["not_2xx"] or not got["requests"]:
-            raise Invalid(f"wrk at port {self.port}: {got}")
+            raise Invalid(f"wrk through {self.server.name if self.server else 0}: {got}")
         return got
 
     def cpu_per_request(self, connections, seconds):
