@@ -249,6 +249,33 @@ START_TEST(index_crowd) { /* nobody dies: the totals are right without a recount
 }
 END_TEST
 
+static void put_or_clear(struct crowd *c, int i) {
+    for (uint64_t n = 0; i == 0 && atomic_load(&c->scratch->note[10]) == 0; n++) {
+        struct index_entry e = entry(n % 50 * 163, n % 400, n);
+        put(c->s, &e);
+        atomic_fetch_add(&c->scratch->note[0], 1);
+    }
+    for (int n = 0; i == 1 && n < 2000; n++)
+        index_clear(c->s, &(struct index_filter){0});
+}
+
+START_TEST(index_cleared_while_put) { /* no entry of before a clearing stays behind it */
+    struct crowd c;
+    crowd_init(&c, segment(), put_or_clear);
+    crowd_start(&c, 0);
+    wait_note(&c, 0, 100);
+    crowd_start(&c, 1);
+    crowd_wait(&c, 1);
+    atomic_store(&c.scratch->note[10], 1);
+    crowd_wait(&c, 0);
+    uint64_t entries = totals(c.s).entries;
+    ck_assert_uint_eq(index_clear(c.s, &(struct index_filter){0}), entries);
+    ck_assert(totals(c.s).entries == 0 && totals(c.s).bytes == 0);
+    shm_free(c.s);
+    crowd_free(&c);
+}
+END_TEST
+
 static void recount_for_ever(struct crowd *c, int i) {
     while (atomic_load(&c->scratch->note[10]) == 0) {
         index_recount(c->s);
@@ -308,6 +335,7 @@ TCase *case_cache(void) {
     tcase_add_test(t, index_clears);
     tcase_add_test(t, index_evicts);
     tcase_add_test(t, index_crowd);
+    tcase_add_test(t, index_cleared_while_put);
     tcase_add_test(t, index_recounted);
     tcase_add_test(t, index_killed);
     return t;

@@ -104,11 +104,15 @@ enum {
     SUM_IN = 20
 }; /* notes; from COMMITTED on two banks of three */
 
-static size_t make_record(uint8_t out[600], uint64_t n) {
-    size_t len = 8 + hash64(&n, sizeof n) % 500;
+static size_t make_large(uint8_t *out, uint64_t n, size_t most) {
+    size_t len = 8 + hash64(&n, sizeof n) % most;
     memset(out, (int)(n & 255), len);
     memcpy(out, &n, sizeof n);
     return len;
+}
+
+static size_t make_record(uint8_t out[600], uint64_t n) {
+    return make_large(out, n, 500);
 }
 
 static void write_records(struct crowd *c) {
@@ -237,9 +241,10 @@ END_TEST
 
 enum { POS = 1, LEN, COPIED, MISSED, OVER };
 
+#define LARGE 8000
 static void write_or_copy(struct crowd *c, int i) {
     struct scratch *x = c->scratch;
-    uint8_t r[600], out[600];
+    static uint8_t r[LARGE + 8], out[LARGE + 8];
     if (i > 0) { /* whatever is copied is what was written there */
         for (uint64_t want; atomic_load(&x->note[OVER]) == 0; sched_yield()) {
             uint64_t pos = atomic_load(&x->note[POS]);
@@ -247,7 +252,7 @@ static void write_or_copy(struct crowd *c, int i) {
                 atomic_fetch_add(&x->note[MISSED], 1);
                 continue;
             }
-            size_t len = make_record(r, want);
+            size_t len = make_large(r, want, LARGE);
             if (ring_copy(c->s, 0, pos, out, len)) {
                 child_must(memcmp(out, r, len) == 0);
                 atomic_fetch_add(&x->note[COPIED], 1);
@@ -255,12 +260,14 @@ static void write_or_copy(struct crowd *c, int i) {
         }
         return;
     }
-    for (uint64_t n = 0; n < 300000 && (n < 5000 || atomic_load(&x->note[COPIED]) < 2000); n++) {
+    for (uint64_t n = 0; n < 3000 || atomic_load(&x->note[COPIED]) < 300; n++) {
         uint64_t pos;
-        child_must(ring_put(c->s, 1, str_make((char *)r, make_record(r, n)), STR_NONE, &pos));
+        child_must(ring_put(c->s, 1, str_make((char *)r, make_large(r, n, LARGE)), STR_NONE, &pos));
         atomic_store(&x->note[POS], pos);
-        if (n % 16 == 15) /* the scribe's part: at once, under the readers' hands */
+        if (n % 4 == 3) /* the scribe's part: at once, under the readers' hands */
             ring_release(c->s, 0, pos - 8);
+        if (n % 64 == 0)
+            sched_yield();
     }
     atomic_store(&x->note[OVER], 1);
 }

@@ -55,9 +55,10 @@ START_TEST(entities) {
 }
 END_TEST
 
-#define NAMES 500
+#define NAMES 2000
 static void make_names(struct crowd *c, int i) {
     char z[32];
+    meet(c, CROWD);
     for (unsigned n = 0; n < NAMES; n++) {
         shm_entity(c->s, ENTITY_MODEL, name_of(z, (n * 7 + (unsigned)i * 3) % NAMES));
         atomic_fetch_add(&c->scratch->note[i], 1);
@@ -71,14 +72,12 @@ START_TEST(entities_crowd) {
     crowd_init(&c, segment(), make_names);
     for (int i = 0; i < CROWD; i++)
         crowd_start(&c, i);
-    for (int i = 0; i < CROWD; i++) {
-        if (i % 2 == 0) {
-            crowd_wait(&c, i);
-            continue;
-        }
-        wait_note(&c, i, random_u64() % NAMES);
+    for (int i = 1; i < CROWD; i += 2) {
+        wait_note(&c, i, 1 + random_u64() % NAMES);
         crowd_kill(&c, i);
     }
+    crowd_wait(&c, 0);
+    crowd_wait(&c, 2);
     char z[32];
     for (unsigned n = 0; n < NAMES; n++) {
         uint32_t e = shm_entity(c.s, ENTITY_MODEL, name_of(z, n));
@@ -299,6 +298,10 @@ START_TEST(memory_is_little) {
             ring_release(s, slot_mine(s), cursor);
         }
     }
+    ck_assert_int_gt(resident_kib(), 8192);
+    slot_beat(s, 1, 3, 1); /* busy: nothing is given back */
+    ck_assert_int_gt(resident_kib(), 8192);
+    slot_beat(s, 1, 3, 0);
     ck_assert_int_lt(resident_kib(), 512);
     shm_free(s);
 }

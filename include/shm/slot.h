@@ -29,6 +29,7 @@ void slot_release(struct shm *s, uint32_t slot);
 void slot_enter(struct shm *s, uint32_t slot);
 uint32_t slot_mine(const struct shm *s);
 void slot_set_state(struct shm *s, enum slot_state st);
+/* With no exchanges it also gives back the memory of the drained ring. */
 void slot_beat(struct shm *s, uint64_t now_ms, uint32_t connections, uint32_t exchanges);
 /* Any process. false: past the end or free (then info->role is SLOT_FREE). */
 bool slot_at(const struct shm *s, uint32_t slot, struct slot_info *info);

@@ -16,6 +16,10 @@ static uint64_t sat_add(uint64_t a, uint64_t b) {
 static uint64_t cost_ns(uint64_t units, uint64_t per_minute) {
     if (units == 0)
         return 0;
+    if (units <= UINT64_MAX / MINUTE_NS) { /* nearly always, and several times as fast */
+        uint64_t ns = units * MINUTE_NS / per_minute;
+        return ns == 0 ? 1 : ns > TAT_HORIZON ? TAT_HORIZON : ns;
+    }
     unsigned __int128 ns = (unsigned __int128)units * MINUTE_NS / per_minute;
     return ns == 0 ? 1 : ns > TAT_HORIZON ? TAT_HORIZON : (uint64_t)ns;
 }
@@ -77,7 +81,7 @@ void buckets_give_back(struct shm *s, const struct bucket_ask *asks, size_t n, u
  * and the taking, and what was taken has been given back. */
 static bool attempt(struct shm *s, const struct bucket_ask *asks, size_t n, uint64_t now_ns,
                     struct bucket_verdict *v) {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && n > 1; i++) {
         v->refused = i;
         v->wait_ns = bucket_check(s, &asks[i], now_ns);
         if (v->wait_ns > 0)

@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 
 #define SHM_LINE   64   /* bytes of a cache line: words of different writers are kept apart */
-#define SHM_PAGE   4096 /* of memory; only used to punch holes, and larger pages merely refuse */
+#define SHM_PAGE   4096 /* of memory; where it is larger, memory is not given back */
 #define SHM_HANDLE 0x5348484EU
 
 typedef _Atomic uint64_t word;
@@ -68,8 +68,7 @@ struct shm_slot {
     word heartbeat_ms;
     struct shm_stats stats;
     _Alignas(SHM_LINE) word ring_head; /* written so far */
-    _Alignas(SHM_LINE) word ring_done; /* the scribe's: released to readers so far ... */
-    word ring_free; /* ... and to the writer: follows ring_done once the pages are given back */
+    _Alignas(SHM_LINE) word ring_done; /* the scribe's: released so far */
 };
 
 /* --- entities --- */
@@ -134,7 +133,8 @@ struct shm {
     int wake_fd;
     unsigned char *base;
     size_t bytes;
-    size_t ring_bytes; /* at most so many bytes wait in a ring; its area is twice that, see ring.c */
+    size_t ring_bytes;
+    uint64_t trimmed; /* my ring's head when its pages were given back last */
     struct shm_head *head;
     struct shm_slot *slots;
     word *entity_hash;
@@ -163,6 +163,11 @@ static inline void cpu_pause(void) {
 /* Waiting for another process for an instant: spins first, then lets others run (it may need this very CPU).
  */
 void shm_backoff(unsigned tries);
+
+/* The pages of a ring in which nothing waits. The first is for whoever is sure that no process writes to it,
+ * the second for its writer, when it has nothing else to do. */
+void ring_give_back(struct shm *s, uint32_t slot);
+void ring_trim(struct shm *s);
 
 /* Requests and errors of the last window_ms, only in cells that began at since_ms or later. */
 struct health_count {

@@ -1,13 +1,9 @@
 /* Rings of records: a worker writes into its slot's, the scribe reads them all. One word says how far was
- * written and is stored last, so a writer killed before it has written nothing; the readers' words are the
- * scribe's alone.
- *
- * The area is twice as large as what may wait in it, and what is released is given back to the system page by
- * page: a ring costs the memory of the records that wait, not of those that have ever been. That takes two
- * words for "released": ring_done for those who copy (ring_copy), moved first, and ring_free for the writer,
- * moved when the pages are gone. Between the two the pages are nobody's, so no hole is punched into anything
- * that is read or written. The page that the released end lies in stays until it is passed; the writer cannot
- * come round to its beginning meanwhile, because at most half of the area may wait. */
+ * written and is stored last, so a writer killed before it has written nothing; the other says how far was
+ * released and is the scribe's alone. A ring that has been gone round has all its pages; they are given back
+ * when the worker is idle, by itself, because only the writer may touch what is free (ring_trim). To give
+ * back each page as soon as it is released costs a fault per page written: several times the price of the
+ * record. */
 #include "base/log.h"
 #include "layout.h"
 #include <errno.h>
@@ -21,16 +17,12 @@ struct ring_record {
 };
 #define TYPE_SKIP 0
 
-static size_t area(const struct shm *s) {
-    return 2 * s->ring_bytes;
-}
-
 static unsigned char *ring_at(const struct shm *s, uint32_t slot, uint64_t pos) {
-    return s->rings + (size_t)slot * area(s) + (size_t)(pos % area(s));
+    return s->rings + (size_t)slot * s->ring_bytes + (size_t)(pos % s->ring_bytes);
 }
 
 static size_t to_end(const struct shm *s, uint64_t pos) {
-    return area(s) - (size_t)(pos % area(s));
+    return s->ring_bytes - (size_t)(pos % s->ring_bytes);
 }
 
 static size_t whole(size_t payload) {
@@ -44,7 +36,7 @@ size_t ring_max(const struct shm *s) {
 /* --- the writer --- */
 
 static size_t room(const struct shm *s, struct shm_slot *p, uint64_t head) {
-    return s->ring_bytes - (size_t)(head - atomic_load_explicit(&p->ring_free, memory_order_acquire));
+    return s->ring_bytes - (size_t)(head - atomic_load_explicit(&p->ring_done, memory_order_acquire));
 }
 
 size_t ring_room(const struct shm *s) {
@@ -108,6 +100,25 @@ bool ring_put(struct shm *s, uint32_t type, struct str a, struct str b, uint64_t
     return true;
 }
 
+#define TRIM_AFTER ((size_t)256 << 10)
+
+/* All of it is free, so there is no page that is partly used. Kernels with larger pages than the ring's
+ * alignment refuse, and it stays. */
+void ring_give_back(struct shm *s, uint32_t slot) {
+    struct shm_slot *p = &s->slots[slot];
+    if (atomic_load(&p->ring_head) == atomic_load(&p->ring_done))
+        (void)madvise(ring_at(s, slot, 0), s->ring_bytes, MADV_REMOVE);
+}
+
+void ring_trim(struct shm *s) {
+    struct shm_slot *p = &s->slots[s->slot];
+    uint64_t head = atomic_load_explicit(&p->ring_head, memory_order_relaxed);
+    if (head - s->trimmed < TRIM_AFTER || head != atomic_load(&p->ring_done))
+        return;
+    ring_give_back(s, s->slot);
+    s->trimmed = head;
+}
+
 /* --- the scribe --- */
 
 uint64_t ring_head(const struct shm *s, uint32_t slot) {
@@ -152,31 +163,13 @@ bool ring_next(struct shm *s, uint32_t slot, uint64_t *cursor, uint32_t *type, s
     return false;
 }
 
-/* Gives [from, to), both on pages, back to the system. Refused on kernels with other pages: then it stays. */
-static void give_pages(const struct shm *s, uint32_t slot, uint64_t from, uint64_t to) {
-    while (from < to) {
-        size_t n = to - from < to_end(s, from) ? (size_t)(to - from) : to_end(s, from);
-        (void)madvise(ring_at(s, slot, from), n, MADV_REMOVE);
-        from += n;
-    }
-}
-
 void ring_release(struct shm *s, uint32_t slot, uint64_t upto) {
     if (slot >= SHM_MAX_SLOTS)
         return;
     struct shm_slot *p = &s->slots[slot];
-    uint64_t free_to = atomic_load_explicit(&p->ring_free, memory_order_relaxed);
-    uint64_t done = atomic_load_explicit(&p->ring_done, memory_order_relaxed);
-    if (upto > atomic_load(&p->ring_head))
-        return; /* of another segment */
-    if (upto < done)
-        upto = done; /* a scribe that died in here left ring_free behind */
-    if (upto == free_to)
-        return;
-    atomic_store(&p->ring_done, upto);
-    atomic_thread_fence(memory_order_seq_cst);
-    give_pages(s, slot, free_to & ~(uint64_t)(SHM_PAGE - 1), upto & ~(uint64_t)(SHM_PAGE - 1));
-    atomic_store_explicit(&p->ring_free, upto, memory_order_release);
+    if (upto > atomic_load_explicit(&p->ring_done, memory_order_relaxed) &&
+        upto <= atomic_load(&p->ring_head))
+        atomic_store(&p->ring_done, upto);
 }
 
 /* --- any process --- */

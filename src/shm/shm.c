@@ -50,7 +50,7 @@ static void layout_of(size_t ring_bytes, struct layout *l) {
         [PART_GAUGES] = (size_t)SHM_MAX_SLOTS * SHM_MAX_ENTITIES * GAUGE_KINDS * sizeof(half),
         [PART_USED] = INDEX_SETS / 8,
         [PART_SETS] = INDEX_SETS * sizeof(struct shm_set),
-        [PART_RINGS] = SHM_MAX_SLOTS * 2 * ring_bytes,
+        [PART_RINGS] = SHM_MAX_SLOTS * ring_bytes,
     };
     size_t at = 0;
     for (int i = 0; i < PARTS; i++) {

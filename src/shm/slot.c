@@ -29,6 +29,7 @@ uint32_t slot_claim(struct shm *s, enum slot_role role, unsigned number, unsigne
     if (slot == SHM_NONE)
         return SHM_NONE;
     struct shm_slot *p = &s->slots[slot];
+    ring_give_back(s, slot); /* drained since its last owner died, perhaps */
     atomic_fetch_add(&p->life, 1);
     atomic_store(&p->pid, 0);
     atomic_store(&p->number, number);
@@ -67,6 +68,7 @@ void slot_release(struct shm *s, uint32_t slot) {
     atomic_store(&p->pid, 0);
     atomic_store(&p->connections, 0);
     atomic_store(&p->exchanges, 0);
+    ring_give_back(s, slot);
     atomic_fetch_add(&p->life, 1); /* whatever it was writing is now known to be left */
     atomic_store(&p->role, SLOT_FREE);
 }
@@ -77,6 +79,7 @@ void slot_enter(struct shm *s, uint32_t slot) {
     MUST(slot < SHM_MAX_SLOTS);
     s->slot = slot;
     s->life = atomic_load(&s->slots[slot].life);
+    s->trimmed = 0;
 }
 
 uint32_t slot_mine(const struct shm *s) {
@@ -94,6 +97,8 @@ void slot_beat(struct shm *s, uint64_t now_ms, uint32_t connections, uint32_t ex
     atomic_store_explicit(&p->connections, connections, memory_order_relaxed);
     atomic_store_explicit(&p->exchanges, exchanges, memory_order_relaxed);
     atomic_store_explicit(&p->heartbeat_ms, now_ms, memory_order_relaxed);
+    if (exchanges == 0)
+        ring_trim(s);
 }
 
 /* --- looking --- */
