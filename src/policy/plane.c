@@ -7,7 +7,9 @@
 #include "base/clock.h"
 #include "base/die.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "policy/price.h"
+#include "policy/route.h"
 #include "shm/bucket.h"
 #include "store/ledger.h"
 #include "store/replies.h"
@@ -38,18 +40,30 @@ static uint32_t target_entity(struct plane *p, const char *provider, const char 
     return entity_of(p, ENTITY_TARGET, arena_printf(p->arena, "%s/%s", provider, model));
 }
 
+/* A key that was refused rests until the next reload, which is now (or a worker died: it is refused once more).
+ * One that only waits goes on waiting. */
+static void provider_keys_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c) {
+    pr->nkeys = c->nkeys < PLANE_KEYS_MAX ? c->nkeys : PLANE_KEYS_MAX;
+    pr->keys = arena_array(p->arena, pr->nkeys + 1, sizeof(*pr->keys));
+    for (size_t i = 0; i < pr->nkeys; i++) {
+        struct plane_key *k = &pr->keys[i];
+        k->conf = &c->keys[i];
+        k->entity = entity_of(p, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
+        if (rest_left_ns(p->shm, k->entity, 0) == UINT64_MAX)
+            rest_clear(p->shm, k->entity);
+    }
+    if (pr->nkeys < c->nkeys)
+        log_event(LVL_WARN, "config", "%s: only the first %zu of its %zu keys are used", c->name, pr->nkeys,
+                  c->nkeys);
+}
+
 static bool provider_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c,
                           char err[256]) {
     pr->conf = c;
     pr->breaker = breaker_rule_of(&c->breaker);
     pr->entity = entity_of(p, ENTITY_PROVIDER, str_of(c->name));
     pr->other_target = target_entity(p, c->name, "*");
-    pr->nkeys = c->nkeys;
-    pr->keys = arena_array(p->arena, c->nkeys + 1, sizeof(*pr->keys));
-    for (size_t i = 0; i < c->nkeys; i++) {
-        pr->keys[i].conf = &c->keys[i];
-        pr->keys[i].entity = entity_of(p, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
-    }
+    provider_keys_init(p, pr, c);
     if (!c->enabled)
         return true;
     pr->dialect = dialect_by_name(str_of(c->kind->dialect));
@@ -75,6 +89,9 @@ static void model_init(struct plane *p, struct plane_model *m, const struct conf
             .conf = c,
         };
     }
+    if (m->ntargets > PLAN_MAX)
+        log_event(LVL_WARN, "config", "%s: only the first %d of its %zu targets are used", c->name, PLAN_MAX,
+                  m->ntargets);
 }
 
 static void keys_init(struct plane *p) {

@@ -342,8 +342,8 @@ struct target *route_next(struct plane *p, struct arena *a, struct plan *plan, e
 const struct plane_key *route_key(struct plane *p, const struct plane_provider *pr, uint64_t tried,
                                   size_t *index) {
     uint64_t now = clock_ns(), sum = 0;
-    bool free_key[64];
-    size_t n = pr->nkeys < 64 ? pr->nkeys : 64;
+    bool free_key[PLANE_KEYS_MAX];
+    size_t n = pr->nkeys;
     for (size_t i = 0; i < n; i++) {
         free_key[i] = !(tried >> i & 1) && rest_left_ns(p->shm, pr->keys[i].entity, now) == 0;
         sum += free_key[i] ? pr->keys[i].conf->weight : 0;
