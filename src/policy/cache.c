@@ -10,11 +10,14 @@
 #include "shm/stat.h"
 #include "store/record.h"
 
-static bool header_has(const struct exchange *x, const char *name, const char *token) {
-    struct str rest = exchange_header(x, name), one;
-    while (rest.p && str_next(&rest, ',', &one))
-        if (str_isi(str_trim(one), token))
-            return true;
+/* Lines of one name are one list (RFC 9110, 5.3). */
+static bool cache_control(const struct exchange *x, const char *token) {
+    for (size_t i = 0; i < x->nheaders; i++) {
+        struct str rest = x->headers[i].value, one;
+        while (str_isi(x->headers[i].name, "cache-control") && str_next(&rest, ',', &one))
+            if (str_isi(str_trim(one), token))
+                return true;
+    }
     return false;
 }
 
@@ -81,11 +84,10 @@ void cache_ticket(struct plane *p, struct arena *a, const struct exchange *x, co
     *t = (struct cache_ticket){0};
     const struct conf *conf = p->conf;
     if (!conf->cache.enabled || (ask->stream && !conf->cache.stream) || hint_off(ask->routing) ||
-        header_has(x, "cache-control", "no-store") ||
-        (conf->cache.only_deterministic && !deterministic(ask->body)))
+        cache_control(x, "no-store") || (conf->cache.only_deterministic && !deterministic(ask->body)))
         return;
     t->store = true;
-    t->read = !header_has(x, "cache-control", "no-cache");
+    t->read = !cache_control(x, "no-cache");
     t->epoch = shm_cache_epoch(p->shm);
     t->model_hash = hash64(plan->asked.p, plan->asked.n);
     t->owner_hash = hash64(c->key->id, strlen(c->key->id));

@@ -40,8 +40,8 @@ static uint32_t target_entity(struct plane *p, const char *provider, const char 
     return entity_of(p, ENTITY_TARGET, arena_printf(p->arena, "%s/%s", provider, model));
 }
 
-/* A key that was refused rests until the next reload, which is now (or a worker died: it is refused once more).
- * One that only waits goes on waiting. */
+/* A key that was refused rests until the next reload, which is now (or a worker died: it is refused once
+ * more). One that only waits goes on waiting. */
 static void provider_keys_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c) {
     pr->nkeys = c->nkeys < PLANE_KEYS_MAX ? c->nkeys : PLANE_KEYS_MAX;
     pr->keys = arena_array(p->arena, pr->nkeys + 1, sizeof(*pr->keys));
