@@ -27,9 +27,17 @@ static bool serves(struct plane *p, const struct plane_provider *pr) {
     return (!configured || used) && passes(p, pr, pr->other_target);
 }
 
+/* One that was refused is out until the next reload; one that waits for a moment is not. */
+static bool has_key(struct plane *p, const struct plane_provider *pr) {
+    for (size_t i = 0; i < pr->nkeys; i++)
+        if (rest_left_ns(p->shm, pr->keys[i].entity, clock_ns()) != UINT64_MAX)
+            return true;
+    return pr->nkeys == 0;
+}
+
 void provider_look(struct plane *p, const struct plane_provider *pr, struct provider_view *v) {
     health_look(p->shm, pr->entity, pr->breaker.window_ms, clock_ns(), &v->health);
-    v->serves = pr->upstream && serves(p, pr);
+    v->serves = pr->upstream && has_key(p, pr) && serves(p, pr);
     v->status = !pr->upstream        ? "disabled"
                 : !v->serves         ? "unhealthy"
                 : v->health.degraded ? "degraded"

@@ -6,7 +6,7 @@
 
 struct provider_view {
     const char *status; /* healthy, degraded, unhealthy, disabled */
-    bool serves;        /* at least one of its targets would let a call through */
+    bool serves;        /* at least one of its targets would let a call through, and a key is left for it */
     struct health health;
 };
 void provider_look(struct plane *p, const struct plane_provider *pr, struct provider_view *v);
