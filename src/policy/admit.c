@@ -136,8 +136,7 @@ uint64_t admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_e
     return sum;
 }
 
-/* --- rate headers
- * ------------------------------------------------------------------------------------------- */
+/* --- rate headers --- */
 
 struct left {
     bool set;

@@ -51,8 +51,7 @@ static const struct {
 #undef X
 };
 
-/* --- the table
- * ------------------------------------------------------------------------------------------------ */
+/* --- the table --- */
 
 static void grow(struct price_table *t);
 
@@ -89,8 +88,7 @@ static const struct price *get(const struct price_table *t, struct str vendor, s
     return NULL;
 }
 
-/* --- a file in LiteLLM's price-map format
- * ----------------------------------------------------------------------- */
+/* --- a file in LiteLLM's price-map format --- */
 
 /* "-06", "+6", "6": what stands behind the e of a number; beyond a thousand it is all the same. */
 static bool read_exponent(struct str s, int *out) {
@@ -265,8 +263,7 @@ void price_table_free(struct price_table *t) {
     arena_free(t->arena);
 }
 
-/* --- looking up
- * --------------------------------------------------------------------------------------------------- */
+/* --- looking up --- */
 
 static const struct price *either(const struct price_table *t, struct str vendor, struct str model) {
     const struct price *p = get(t, vendor, model);
@@ -354,8 +351,7 @@ bool price_merge(const struct price *p, const struct conf_prices *own, struct pr
     return out->input >= 0 || out->output >= 0;
 }
 
-/* --- what it costs
- * -------------------------------------------------------------------------------------------------- */
+/* --- what it costs --- */
 
 static int64_t known(int64_t first, int64_t second) {
     return first >= 0 ? first : second >= 0 ? second : 0;

@@ -9,8 +9,7 @@
 #include "shm/health.h"
 #include "shm/stat.h"
 
-/* --- from a model id to targets
- * ----------------------------------------------------------------------------- */
+/* --- from a model id to targets --- */
 
 static bool listed(const struct plan *plan, const struct plane_provider *pr, struct str model) {
     for (size_t i = 0; i < plan->n; i++)
@@ -162,8 +161,7 @@ bool route_resolve(struct plane *p, struct arena *a, struct str model, struct pl
     return plan->n > 0 || not_found(a, model, plan, f);
 }
 
-/* --- the order of the own targets
- * --------------------------------------------------------------------------- */
+/* --- the order of the own targets --- */
 
 static void rotate(struct target **list, size_t n, size_t by) {
     struct target *copy[PLAN_MAX];
@@ -198,8 +196,7 @@ void route_order(struct plane *p, struct plan *plan) {
         rotate(plan->list, plan->own, entity_turn(p->shm, plan->model_entity) % plan->own);
 }
 
-/* --- what comes after a fault
- * ------------------------------------------------------------------------------- */
+/* --- what comes after a fault --- */
 
 static bool class_listed(unsigned mask, enum fault_class after) {
     for (unsigned c = 0; c < FAULT_CLASSES; c++)

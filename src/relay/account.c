@@ -9,8 +9,7 @@
 #include "shm/stat.h"
 #include "store/record.h"
 
-/* --- one attempt
- * ----------------------------------------------------------------------------------------------- */
+/* --- one attempt --- */
 
 static void log_breaker(struct request *r, const struct target *t, const struct breaker_change *c) {
     if (!c->changed)
@@ -43,9 +42,6 @@ void account_attempt(struct request *r, const struct fault *f, uint64_t first_by
     enum outcome o = !f ? OUTCOME_OK : fault_rule(f->cls)->counts ? OUTCOME_FAILED : OUTCOME_NEUTRAL;
     r->now.open = false;
     attempt_row(r, f, ms);
-    struct breaker_change c =
-        breaker_done(s, t->entity, &t->provider->breaker, r->now.pass, o, now, random_unit());
-    log_breaker(r, t, &c);
     const uint32_t entities[2] = {t->entity, t->provider->entity};
     for (size_t i = 0; i < 2; i++) {
         entity_add(s, entities[i], ENTITY_STAT_REQUESTS, 1);
@@ -58,10 +54,13 @@ void account_attempt(struct request *r, const struct fault *f, uint64_t first_by
         if (!f)
             hist_add(s, entities[i], HIST_FIRST_BYTE, first_byte_ms);
     }
+    /* Last: the breaker looks at the health that was just recorded. */
+    struct breaker_change c =
+        breaker_done(s, t->entity, &t->provider->breaker, r->now.pass, o, now, random_unit());
+    log_breaker(r, t, &c);
 }
 
-/* --- tokens and money
- * ------------------------------------------------------------------------------------------- */
+/* --- tokens and money --- */
 
 /* A provider that gave no numbers, or a client that left before they came: counted by us, and marked so. */
 static void estimate_usage(struct request *r) {
@@ -135,8 +134,7 @@ enum verdict step_settle(struct request *r) {
     return NEXT;
 }
 
-/* --- the record
- * --------------------------------------------------------------------------------------------------- */
+/* --- the record --- */
 
 static void fill_row(struct request *r, struct ledger_row *row) {
     const struct exchange *x = r->x;

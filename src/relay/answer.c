@@ -16,8 +16,7 @@ enum {
     END_GRACE_MS = 100,    /* between the dialect's end and the end of the provider's bytes */
 };
 
-/* --- the head
- * ------------------------------------------------------------------------------------------------- */
+/* --- the head --- */
 
 /* Those that somebody looks at later: here, in read_fault, or the client. */
 static bool of_interest(struct str name) {
@@ -67,8 +66,7 @@ static enum flow on_head(void *arg, int status, const struct call_header *h, siz
     return FLOW_OK;
 }
 
-/* --- the bytes
- * ------------------------------------------------------------------------------------------------ */
+/* --- the bytes --- */
 
 static enum flow collect(struct request *r, const char *p, size_t n) {
     size_t room = r->now.body.max - buf_len(&r->now.body);
@@ -150,8 +148,7 @@ void answer_drained(struct request *r) {
         call_resume(r->now.call);
 }
 
-/* --- the end
- * -------------------------------------------------------------------------------------------------- */
+/* --- the end --- */
 
 static void fault_of_call(struct request *r, const struct call_result *res, struct fault *f) {
     if (res->error == CALL_STOPPED && !buf_ok(&r->now.body))
@@ -260,8 +257,7 @@ void answer_timed_out(struct request *r) {
 
 const struct call_sink answer_sink = {on_head, on_data, on_done};
 
-/* --- out to the client
- * ------------------------------------------------------------------------------------------ */
+/* --- out to the client --- */
 
 static const char *const cache_words[] = {[LEDGER_CACHE_OFF] = "off",
                                           [LEDGER_CACHE_MISS] = "miss",

@@ -28,8 +28,7 @@ static uint64_t time_left_ms(const struct request *r) {
     return gone < total ? total - gone : 0;
 }
 
-/* --- making an attempt
- * --------------------------------------------------------------------------------------- */
+/* --- making an attempt --- */
 
 static void forget_answer(struct attempt *t) {
     buf_clear(&t->body);
@@ -203,8 +202,7 @@ enum verdict step_send(struct request *r) {
     }
 }
 
-/* --- after a fault
- * -------------------------------------------------------------------------------------------- */
+/* --- after a fault --- */
 
 static void rest_key(struct request *r, const struct fault *f) {
     const struct plane_key *k = r->now.key;

@@ -13,8 +13,7 @@ enum verdict step_auth(struct request *r) {
     return SETTLE;
 }
 
-/* --- the body
- * ----------------------------------------------------------------------------------------------- */
+/* --- the body --- */
 
 static void body_read(struct exchange *x, int status) {
     struct request *r = x->owner;
@@ -42,8 +41,7 @@ enum verdict step_read(struct request *r) {
     return WAIT;
 }
 
-/* --- what is asked
- * ------------------------------------------------------------------------------------------- */
+/* --- what is asked --- */
 
 static void take_hints(struct request *r) {
     struct str h = exchange_header(r->x, "x-penstock-routing");
@@ -73,8 +71,7 @@ enum verdict step_admit(struct request *r) {
     return SETTLE;
 }
 
-/* --- the cache
- * ------------------------------------------------------------------------------------------------ */
+/* --- the cache --- */
 
 static enum verdict answer_from_cache(struct request *r, const struct reply_head *h, struct str body) {
     stat_add(r->p->shm, STAT_CACHE_HITS, 1);
@@ -104,8 +101,7 @@ enum verdict step_lookup(struct request *r) {
     return NEXT;
 }
 
-/* --- the order of targets
- * -------------------------------------------------------------------------------------- */
+/* --- the order of targets --- */
 
 static struct str mint_id(struct arena *a) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";

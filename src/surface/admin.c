@@ -90,8 +90,7 @@ void surface_config(struct surface_call *c) {
     buf_free(&b);
 }
 
-/* --- reload
- * ------------------------------------------------------------------------------------------------------ */
+/* --- reload --- */
 
 /* Waits for the master; outlives the exchange when the client does not wait. */
 static void reload_gone(struct exchange *x) {
