@@ -1,8 +1,10 @@
 /* DELETE /admin/v1/cache and GET /admin/v1/cache/stats. The index in shared memory is the truth: what is gone
  * from it is gone for all workers at once; the scribe sweeps the store afterwards. */
+#include <inttypes.h>
+
 #include "base/clock.h"
 #include "base/hash.h"
-#include "http/server.h"
+#include "query.h"
 #include "shm/index.h"
 #include "shm/ring.h"
 #include "shm/stat.h"
@@ -28,30 +30,34 @@ static bool age_ms(struct str s, uint64_t *ms) {
     return true;
 }
 
+static bool read_filter(struct surface_call *c, struct index_filter *out, struct fault *f) {
+    static const char *const names[] = {"model", "key", "older_than"};
+    struct str v[3];
+    uint64_t ms, now = (uint64_t)clock_wall_ms();
+    *out = (struct index_filter){0};
+    if (!query_read(c, names, v, 3, f))
+        return false;
+    const struct str model = v[0], key = v[1], older = v[2];
+    if (older.n && !age_ms(older, &ms))
+        return query_wrong(c, f, STR("older_than"), "expected an age such as 90s, 15m, 24h, 7d");
+    if (older.n)
+        out->older_than_wall_ms = ms < now ? now - ms : 1;
+    out->model_hash = model.n ? hash64(model.p, model.n) : 0;
+    out->owner_hash = key.n ? hash64(key.p, key.n) : 0;
+    return true;
+}
+
 void surface_cache_clear(struct surface_call *c) {
-    struct arena *a = c->x->arena;
-    struct str model = http_query(a, c->x->query, "model"), key = http_query(a, c->x->query, "key");
-    struct str older = http_query(a, c->x->query, "older_than");
-    struct index_filter f = {0};
-    uint64_t ms;
-    if (older.n) {
-        if (!age_ms(older, &ms)) {
-            struct fault no;
-            fault_set(&no, a, FAULT_BAD_REQUEST, "older_than: expected an age such as 90s, 15m, 24h, 7d");
-            no.param = STR("older_than");
-            surface_fault(c, &no);
-            return;
-        }
-        uint64_t now = (uint64_t)clock_wall_ms();
-        f.older_than_wall_ms = ms < now ? now - ms : 1;
+    struct index_filter filter;
+    struct fault f;
+    if (!read_filter(c, &filter, &f)) {
+        surface_fault(c, &f);
+        return;
     }
-    f.model_hash = model.n ? hash64(model.p, model.n) : 0;
-    f.owner_hash = key.n ? hash64(key.p, key.n) : 0;
-    uint64_t gone = index_clear(c->plane->shm, &f), pos;
+    uint64_t gone = index_clear(c->plane->shm, &filter), pos;
     ring_put(c->plane->shm, RECORD_CLEAR, STR("clear"), STR_NONE,
              &pos); /* the scribe also sweeps without being told */
-    struct str body = arena_printf(a, "{\"cleared\":%llu}", (unsigned long long)gone);
-    surface_json(c, 200, body);
+    surface_json(c, 200, arena_printf(c->x->arena, "{\"cleared\":%" PRIu64 "}", gone));
 }
 
 void surface_cache_stats(struct surface_call *c) {

@@ -1,6 +1,6 @@
 /* GET /admin/v1/usage: client requests (not attempts), tokens and money, from the ledger's hourly sums. */
 #include "base/clock.h"
-#include "http/server.h"
+#include "query.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
 
@@ -19,12 +19,6 @@ struct query {
     bool csv;
 };
 
-static bool bad(struct surface_call *c, struct fault *f, const char *param, const char *why) {
-    fault_set(f, c->x->arena, FAULT_BAD_REQUEST, "%s: %s", param, why);
-    f->param = str_of(param);
-    return false;
-}
-
 static bool read_groups(struct str list, unsigned *mask) {
     struct str one;
     while (str_next(&list, ',', &one)) {
@@ -39,24 +33,28 @@ static bool read_groups(struct str list, unsigned *mask) {
 }
 
 static bool read_query(struct surface_call *c, struct query *q, struct fault *f) {
-    struct arena *a = c->x->arena;
-    struct str from = http_query(a, c->x->query, "from"), to = http_query(a, c->x->query, "to");
-    struct str group = http_query(a, c->x->query, "group_by"), format = http_query(a, c->x->query, "format");
+    static const char *const names[] = {"from", "to", "group_by", "format"};
+    struct str v[4];
     *q = (struct query){.to = clock_wall_ms() + 1};
+    if (!query_read(c, names, v, 4, f))
+        return false;
+    const struct str from = v[0], to = v[1], group = v[2], format = v[3];
     if (to.n && !clock_parse(to, &q->to))
-        return bad(c, f, "to", "expected a date (2026-01-31) or a time (2026-01-31T12:00:00Z)");
+        return query_wrong(c, f, STR("to"), "expected a date (2026-01-31) or a time (2026-01-31T12:00:00Z)");
     if (to.n == 10) /* a date means its whole day */
         q->to += DAY_MS;
     q->from = q->to - 30 * (int64_t)DAY_MS;
     if (from.n && !clock_parse(from, &q->from))
-        return bad(c, f, "from", "expected a date (2026-01-31) or a time (2026-01-31T12:00:00Z)");
+        return query_wrong(c, f, STR("from"),
+                           "expected a date (2026-01-31) or a time (2026-01-31T12:00:00Z)");
     if (q->from >= q->to)
-        return bad(c, f, "from", "must lie before `to`");
+        return query_wrong(c, f, STR("from"), "must lie before `to`");
     if (group.n && !read_groups(group, &q->group_by))
-        return bad(c, f, "group_by", "expected a list of key, tenant, provider, model, day, hour");
+        return query_wrong(c, f, STR("group_by"),
+                           "expected a list of key, tenant, provider, model, day, hour");
     q->csv = str_isi(format, "csv");
     if (format.n && !q->csv && !str_isi(format, "json"))
-        return bad(c, f, "format", "expected json or csv");
+        return query_wrong(c, f, STR("format"), "expected json or csv");
     return true;
 }
 
