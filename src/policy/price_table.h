@@ -1,6 +1,6 @@
-/* The built-in prices: facts as published by the providers, in nano-dollars per million tokens; -1 is unknown.
- * X(vendor, model, context, max output, input, output, cache read, cache write, tier start, the same four above it)
- * A tier prices ALL tokens of a request whose input is larger than its start. */
+/* The built-in prices: facts as published by the providers, in nano-dollars per million tokens; -1 is
+ * unknown. X(vendor, model, context, max output, input, output, cache read, cache write, tier start, the same
+ * four above it) A tier prices ALL tokens of a request whose input is larger than its start. */
 #ifndef PENSTOCK_POLICY_PRICE_TABLE_H
 #define PENSTOCK_POLICY_PRICE_TABLE_H
 
