@@ -31,7 +31,8 @@ struct index_filter {
     uint64_t model_hash, owner_hash; /* 0: any */
     uint64_t older_than_wall_ms;     /* created before; 0: any */
 };
-/* Any process: at once for all. Returns how many entries went. Clearing everything bumps the epoch. */
+/* Any process: at once for all. Returns how many entries went. Bumps the epoch, also for a part: an answer that is
+ * under way belongs to what is cleared. */
 uint64_t index_clear(struct shm *s, const struct index_filter *f);
 /* Scribe: the least recently used of a sample, to evict when the store is over its size. False: empty. */
 bool index_victim(struct shm *s, struct index_entry *out);

@@ -38,6 +38,7 @@ uint32_t shm_entity(struct shm *s, enum entity_kind kind, struct str name);
 bool shm_entity_at(const struct shm *s, uint32_t i, enum entity_kind *kind, struct str *name);
 uint32_t shm_entities(const struct shm *s);
 
-/* One word for all workers: bumped when the cache is cleared, read before a lookup and checked before a store. */
+/* One word for all workers: bumped when the cache or a part of it is cleared, read before a lookup and checked before a
+ * store. */
 uint64_t shm_cache_epoch(const struct shm *s);
 #endif

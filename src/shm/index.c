@@ -107,6 +107,15 @@ static uint64_t get(word *w) {
     return atomic_load_explicit(w, memory_order_relaxed);
 }
 
+/* What the `live` word of an entry must be: the part of the epoch that only clearing everything bumps. */
+static uint64_t era_of(uint64_t epoch) {
+    return epoch / EPOCH_ALL;
+}
+
+static uint64_t era_now(const struct shm *s) {
+    return era_of(shm_cache_epoch(s));
+}
+
 static void put(word *w, uint64_t v) {
     atomic_store_explicit(w, v, memory_order_relaxed);
 }
@@ -142,18 +151,18 @@ static bool cell_expired(struct shm_cell *c, int64_t wall_ms) {
 }
 
 /* The entry of this key in a set: its way, or -1. */
-static int set_find(struct shm_set *st, const uint8_t key[INDEX_KEY], uint64_t epoch) {
+static int set_find(struct shm_set *st, const uint8_t key[INDEX_KEY], uint64_t era) {
     for (int i = 0; i < INDEX_WAYS; i++) {
         if (atomic_load_explicit(&st->tag[i], memory_order_relaxed) != tag_of(key))
             continue;
         struct shm_cell *c = &st->cell[i];
-        if (atomic_load_explicit(&c->live, memory_order_acquire) == epoch && cell_is(c, key))
+        if (atomic_load_explicit(&c->live, memory_order_acquire) == era && cell_is(c, key))
             return i;
     }
     return -1;
 }
 
-/* --- totals: all cells with a live word, of whatever epoch. Only under the set's lock --- */
+/* --- totals: all cells with a live word, of whatever era. Only under the set's lock --- */
 
 static void total_add(struct shm *s, struct shm_set *st, uint64_t entries, uint64_t bytes) {
     uint64_t side = get(&st->walk) & 1;
@@ -171,7 +180,7 @@ static void cell_empty(struct shm *s, struct shm_set *st, struct shm_cell *c) {
 }
 
 static void cell_write(struct shm *s, struct shm_set *st, int way, const struct index_entry *e,
-                       uint64_t epoch) {
+                       uint64_t era) {
     struct shm_cell *c = &st->cell[way];
     cell_empty(s, st, c);
     atomic_store_explicit(&st->tag[way], tag_of(e->key), memory_order_relaxed);
@@ -185,7 +194,7 @@ static void cell_write(struct shm *s, struct shm_set *st, int way, const struct 
     put(&c->model_hash, e->model_hash);
     put(&c->owner_hash, e->owner_hash);
     put(&c->created_wall_ms, e->created_wall_ms);
-    atomic_store_explicit(&c->live, epoch, memory_order_release);
+    atomic_store_explicit(&c->live, era, memory_order_release);
     total_add(s, st, 1, e->bytes);
 }
 
@@ -223,7 +232,7 @@ static bool look(const struct shm *s, const uint8_t key[INDEX_KEY], struct index
     for (unsigned i = 0; i < TRIES_FIND; i++) {
         uint64_t before = atomic_load_explicit(&st->lock, memory_order_acquire);
         if (set_free(s, before)) {
-            *way = set_find(st, key, shm_cache_epoch(s));
+            *way = set_find(st, key, era_now(s));
             if (*way >= 0)
                 cell_read(&st->cell[*way], out);
             atomic_thread_fence(memory_order_acquire);
@@ -239,7 +248,7 @@ static void drop_expired(struct shm *s, const uint8_t key[INDEX_KEY], int64_t wa
     struct shm_set *st = lock_for_key(s, key, false);
     if (!st)
         return;
-    int way = set_find(st, key, shm_cache_epoch(s));
+    int way = set_find(st, key, era_now(s));
     if (way >= 0 && cell_expired(&st->cell[way], wall_ms)) {
         cell_empty(s, st, &st->cell[way]);
         count(&s->head->index.expired);
@@ -270,13 +279,13 @@ bool index_peek(const struct shm *s, const uint8_t key[INDEX_KEY], struct index_
 /* --- changing --- */
 
 /* Where a new entry goes: its own place, else an empty one, else the least recently used. */
-static int way_for(struct shm_set *st, const struct index_entry *e, uint64_t epoch) {
-    int way = set_find(st, e->key, epoch), oldest = 0;
+static int way_for(struct shm_set *st, const struct index_entry *e, uint64_t era) {
+    int way = set_find(st, e->key, era), oldest = 0;
     if (way >= 0)
         return way;
     for (int i = 0; i < INDEX_WAYS; i++) {
         struct shm_cell *c = &st->cell[i];
-        if (get(&c->live) != epoch || cell_expired(c, (int64_t)e->created_wall_ms))
+        if (get(&c->live) != era || cell_expired(c, (int64_t)e->created_wall_ms))
             return i;
         if (get(&c->used) < get(&st->cell[oldest].used))
             oldest = i;
@@ -284,8 +293,8 @@ static int way_for(struct shm_set *st, const struct index_entry *e, uint64_t epo
     return oldest;
 }
 
-static void count_loss(struct shm *s, struct shm_cell *c, const struct index_entry *by, uint64_t epoch) {
-    if (get(&c->live) != epoch || cell_is(c, by->key))
+static void count_loss(struct shm *s, struct shm_cell *c, const struct index_entry *by, uint64_t era) {
+    if (get(&c->live) != era || cell_is(c, by->key))
         return;
     bool expired = cell_expired(c, (int64_t)by->created_wall_ms);
     count(expired ? &s->head->index.expired : &s->head->index.evictions);
@@ -294,9 +303,9 @@ static void count_loss(struct shm *s, struct shm_cell *c, const struct index_ent
 /* The epoch is looked at once more after the entry stands: a clearing bumps it and then goes through the
  * sets, so either it finds this entry, or the bump is seen here. */
 static bool write_entry(struct shm *s, struct shm_set *st, const struct index_entry *e, uint64_t epoch) {
-    int way = way_for(st, e, epoch);
-    count_loss(s, &st->cell[way], e, epoch);
-    cell_write(s, st, way, e, epoch);
+    int way = way_for(st, e, era_of(epoch));
+    count_loss(s, &st->cell[way], e, era_of(epoch));
+    cell_write(s, st, way, e, era_of(epoch));
     bool ok = shm_cache_epoch(s) == epoch;
     if (!ok)
         cell_empty(s, st, &st->cell[way]);
@@ -322,7 +331,7 @@ bool index_stored(struct shm *s, const uint8_t key[INDEX_KEY], uint32_t slot, ui
     struct shm_set *st = lock_for_key(s, key, false);
     if (!st)
         return false;
-    int way = set_find(st, key, shm_cache_epoch(s));
+    int way = set_find(st, key, era_now(s));
     bool ok = way >= 0 && same_place(&st->cell[way], false, slot, pos);
     if (ok)
         put(&st->cell[way].place, PLACE_STORED | slot);
@@ -333,16 +342,16 @@ bool index_stored(struct shm *s, const uint8_t key[INDEX_KEY], uint32_t slot, ui
 /* What is already there was put by a worker or survived the scribe, and is at least as new. Where a set is
  * full of what was used later, the entry from the store gives way. */
 bool index_restore(struct shm *s, const struct index_entry *e) {
-    uint64_t epoch = shm_cache_epoch(s);
+    uint64_t epoch = shm_cache_epoch(s), era = era_of(epoch);
     if (e->expires_wall_ms <= clock_wall_ms())
         return false;
     struct shm_set *st = lock_for_key(s, e->key, true);
     if (!st)
         return false;
-    bool ok = set_find(st, e->key, epoch) >= 0;
+    bool ok = set_find(st, e->key, era) >= 0;
     if (!ok) {
-        struct shm_cell *c = &st->cell[way_for(st, e, epoch)];
-        bool taken = get(&c->live) == epoch && !cell_expired(c, clock_wall_ms());
+        struct shm_cell *c = &st->cell[way_for(st, e, era)];
+        bool taken = get(&c->live) == era && !cell_expired(c, clock_wall_ms());
         struct index_entry stored = *e;
         stored.stored = true;
         ok = !(taken && get(&c->used) > e->created_wall_ms) && write_entry(s, st, &stored, epoch);
@@ -355,7 +364,7 @@ bool index_drop(struct shm *s, const uint8_t key[INDEX_KEY]) {
     struct shm_set *st = lock_for_key(s, key, false);
     if (!st)
         return false;
-    int way = set_find(st, key, shm_cache_epoch(s));
+    int way = set_find(st, key, era_now(s));
     if (way >= 0)
         cell_empty(s, st, &st->cell[way]);
     set_unlock(st);
@@ -366,7 +375,7 @@ bool index_evict(struct shm *s, const struct index_entry *victim) {
     struct shm_set *st = lock_for_key(s, victim->key, false);
     if (!st)
         return false;
-    int way = set_find(st, victim->key, shm_cache_epoch(s));
+    int way = set_find(st, victim->key, era_now(s));
     struct shm_cell *c = way >= 0 ? &st->cell[way] : NULL;
     bool ok = c && same_place(c, victim->stored, victim->slot, victim->pos) &&
               get(&c->created_wall_ms) == victim->created_wall_ms;
@@ -386,9 +395,9 @@ static bool matches(struct shm_cell *c, const struct index_filter *f) {
            (f->older_than_wall_ms == 0 || get(&c->created_wall_ms) < f->older_than_wall_ms);
 }
 
-/* Takes what matches of one epoch out of all sets. Entries that had expired go too, but nobody misses them.
+/* Takes what matches of one era out of all sets. Entries that had expired go too, but nobody misses them.
  */
-static uint64_t walk_out(struct shm *s, const struct index_filter *f, uint64_t epoch) {
+static uint64_t walk_out(struct shm *s, const struct index_filter *f, uint64_t era) {
     uint64_t n = 0;
     int64_t wall_ms = clock_wall_ms();
     for (uint32_t i = set_next(s, 0); i < INDEX_SETS; i = set_next(s, i + 1)) {
@@ -397,7 +406,7 @@ static uint64_t walk_out(struct shm *s, const struct index_filter *f, uint64_t e
             continue;
         for (int way = 0; way < INDEX_WAYS; way++) {
             struct shm_cell *c = &st->cell[way];
-            if (get(&c->live) != epoch || !matches(c, f))
+            if (get(&c->live) != era || !matches(c, f))
                 continue;
             n += !cell_expired(c, wall_ms);
             cell_empty(s, st, c);
@@ -409,9 +418,10 @@ static uint64_t walk_out(struct shm *s, const struct index_filter *f, uint64_t e
 
 uint64_t index_clear(struct shm *s, const struct index_filter *f) {
     bool all = f->model_hash == 0 && f->owner_hash == 0 && f->older_than_wall_ms == 0;
-    /* After the bump no process finds any of them; the walk is for the count and the totals. */
-    uint64_t epoch = all ? atomic_fetch_add(&s->head->cache_epoch, 1) : shm_cache_epoch(s);
-    return walk_out(s, f, epoch);
+    /* After the bump no process finds any of them, if all are meant: then the walk is for the count and the
+     * totals. */
+    uint64_t epoch = atomic_fetch_add(&s->head->cache_epoch, all ? EPOCH_ALL : 1);
+    return walk_out(s, f, era_of(epoch));
 }
 
 /* --- evicting --- */
@@ -432,13 +442,13 @@ static bool better(const struct victim *v, struct shm_cell *c) {
     return stored != v->e.stored ? stored : get(&c->used) < v->used;
 }
 
-static void sample(struct shm *s, uint32_t n, uint64_t epoch, struct victim *v) {
+static void sample(struct shm *s, uint32_t n, uint64_t era, struct victim *v) {
     struct shm_set *st = &s->sets[n];
     if (!set_lock(s, st, TRIES_PUT))
         return;
     for (int way = 0; way < INDEX_WAYS; way++) {
         struct shm_cell *c = &st->cell[way];
-        if (get(&c->live) == epoch && better(v, c)) {
+        if (get(&c->live) == era && better(v, c)) {
             cell_read(c, &v->e);
             v->used = get(&c->used);
             v->any = true;
@@ -450,13 +460,13 @@ static void sample(struct shm *s, uint32_t n, uint64_t epoch, struct victim *v) 
 /* From a random set on: SAMPLE_SETS that have been used, and on until one has an entry at all. */
 bool index_victim(struct shm *s, struct index_entry *out) {
     struct victim v = {.any = false};
-    uint64_t epoch = shm_cache_epoch(s);
+    uint64_t era = era_now(s);
     uint32_t start = (uint32_t)(random_u64() % INDEX_SETS), seen = 0;
     for (int half_ = 0; half_ < 2; half_++) { /* from start to the end, then from the beginning to start */
         uint32_t from = half_ ? 0 : start, to = half_ ? start : INDEX_SETS;
         for (uint32_t n = set_next(s, from); n < to && (seen < SAMPLE_SETS || !v.any);
              n = set_next(s, n + 1)) {
-            sample(s, n, epoch, &v);
+            sample(s, n, era, &v);
             seen++;
         }
     }
@@ -473,12 +483,12 @@ bool index_victim(struct shm *s, struct index_entry *out) {
  * never there. At any time the sum of the two is the total, so that nobody waits. */
 
 static void set_recount(struct shm *s, struct shm_set *st, uint64_t walk) {
-    uint64_t entries = 0, bytes = 0, epoch = shm_cache_epoch(s);
+    uint64_t entries = 0, bytes = 0, era = era_now(s);
     if (get(&st->walk) == walk)
         return;
     for (int way = 0; way < INDEX_WAYS; way++) {
         struct shm_cell *c = &st->cell[way];
-        if (get(&c->live) < epoch)
+        if (get(&c->live) < era)
             cell_empty(s, st, c); /* of a clearing that was killed */
         entries += get(&c->live) != 0;
         bytes += get(&c->live) ? get(&c->bytes) : 0;

@@ -107,9 +107,11 @@ struct shm_hist {
 
 #define INDEX_SETS 8192
 #define INDEX_WAYS 8
+#define EPOCH_ALL  ((uint64_t)1 << 32) /* what clearing everything adds to the epoch; a part adds 1 */
 
 struct shm_cell {
-    word live; /* 0: empty; else the epoch it was made in. Cleared first and set last by whoever writes */
+    /* 0: empty; else epoch / EPOCH_ALL when it was made. Cleared first and set last by whoever writes */
+    word live;
     word used; /* wall ms of its last use; may be written without the set's lock */
     word key[INDEX_KEY / sizeof(word)];
     word expires_wall_ms, bytes, place, pos, model_hash, owner_hash, created_wall_ms;

@@ -126,8 +126,8 @@ struct shm *shm_create(size_t ring_bytes, char err[256]) {
     s->head->started_wall_ms = clock_wall_ms();
     while (s->head->instance == 0)
         random_bytes(&s->head->instance, sizeof s->head->instance);
-    atomic_store(&s->head->cache_epoch, 1); /* 0 marks an empty cell of the index ... */
-    atomic_store(&s->head->index.walk, 1);  /* ... and a set that was never written */
+    atomic_store(&s->head->cache_epoch, EPOCH_ALL); /* 0 marks an empty cell of the index ... */
+    atomic_store(&s->head->index.walk, 1);          /* ... and a set that was never written */
     atomic_store(&s->head->index.walked, 1);
     return s;
 }
