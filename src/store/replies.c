@@ -204,10 +204,12 @@ static bool read_db(struct arena *a, struct db *d, const uint8_t key[INDEX_KEY],
     return found;
 }
 
-static bool is_it(struct arena *a, struct str packed, const uint8_t key[INDEX_KEY], int64_t wall_ms,
-                  struct reply_head *h, struct str *body) {
-    return reply_unpack(a, packed, h, body) && memcmp(h->key, key, INDEX_KEY) == 0 &&
-           h->expires_wall_ms > wall_ms;
+/* The store may still hold an older answer under the same key, one that has been cleared or renewed. */
+static bool is_it(struct arena *a, struct str packed, const struct index_entry *e, struct reply_head *h,
+                  struct str *body) {
+    return packed.n == e->bytes && reply_unpack(a, packed, h, body) &&
+           memcmp(h->key, e->key, INDEX_KEY) == 0 && h->created_wall_ms == (int64_t)e->created_wall_ms &&
+           h->expires_wall_ms == e->expires_wall_ms;
 }
 
 bool replies_find(struct arena *a, struct shm *s, struct db *d, const uint8_t key[INDEX_KEY], int64_t wall_ms,
@@ -216,7 +218,7 @@ bool replies_find(struct arena *a, struct shm *s, struct db *d, const uint8_t ke
     struct str packed;
     if (!index_find(s, key, wall_ms, &e))
         return false;
-    if (!e.stored && read_ring(a, s, &e, &packed) && is_it(a, packed, key, wall_ms, h, body))
+    if (!e.stored && read_ring(a, s, &e, &packed) && is_it(a, packed, &e, h, body))
         return true;
-    return read_db(a, d, key, &packed) && is_it(a, packed, key, wall_ms, h, body); /* or stored meanwhile */
+    return read_db(a, d, key, &packed) && is_it(a, packed, &e, h, body); /* or stored meanwhile */
 }
