@@ -162,9 +162,20 @@ static void evict(struct drain *d, struct db_txn *t, unsigned at_most, bool crow
     }
 }
 
+/* Is this record what the index means by its key? */
+static bool is_meant(const struct index_entry *e, const struct entry *r, bool known) {
+    return known && !e->stored && e->slot == r->slot && e->pos >= r->from && e->pos < r->to;
+}
+
+/* Of several answers to one question the index knows one, and that one alone may lie in the store. */
 static void put_reply(struct drain *d, struct db_txn *t, const struct entry *r) {
-    (void)d;
-    if (r->type == RECORD_REPLY)
+    struct reply_head h;
+    struct str body;
+    struct index_entry e;
+    if (r->type != RECORD_REPLY || !reply_unpack(NULL, r->payload, &h, &body))
+        return;
+    bool known = index_peek(d->shm, h.key, &e);
+    if (!known || is_meant(&e, r, known))
         replies_put(t, r->payload);
 }
 
@@ -340,11 +351,10 @@ static void settle_reply(struct drain *d, const struct entry *r) {
     struct index_entry e;
     if (!reply_unpack(NULL, r->payload, &h, &body))
         return;
-    bool known = index_peek(d->shm, h.key, &e);
-    bool same = known && !e.stored && e.slot == r->slot && e.pos >= r->from && e.pos < r->to;
-    if (!d->kept && same)
+    bool known = index_peek(d->shm, h.key, &e), meant = is_meant(&e, r, known);
+    if (!d->kept && meant)
         index_drop(d->shm, h.key);
-    else if (same)
+    else if (meant)
         index_stored(d->shm, h.key, e.slot, e.pos);
     else if (!known && d->kept)
         doubt(d, h.key);
