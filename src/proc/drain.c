@@ -470,6 +470,12 @@ bool drain_busy(const struct drain *d) {
     return d->cache && d->sweep_soon;
 }
 
+/* The next start believes what it finds stored. */
+void drain_sweep(struct drain *d, uint64_t until_ms) {
+    while (d->cache && (d->sweep_soon || d->ndoubts > 0) && clock_ms() < until_ms)
+        keep_cache(d);
+}
+
 void drain_after_death(struct drain *d) {
     if (d->ledger)
         db_check_readers(d->ledger);

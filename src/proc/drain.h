@@ -44,8 +44,9 @@ uint64_t drain_waiting(const struct drain *d, uint64_t *heads);
 /* Takes a batch from every ring and commits it. False: the ledger cannot take it now (see drain_pause). */
 bool drain_batch(struct drain *d);
 uint64_t drain_pause(const struct drain *d,
-                     uint64_t now_ms);               /* ms until it makes sense to try again; 0: now */
-void drain_upkeep(struct drain *d, uint64_t now_ms); /* about once a second */
-bool drain_busy(const struct drain *d);              /* upkeep has more to do at once */
-void drain_after_death(struct drain *d);             /* of any process; and now and then */
+                     uint64_t now_ms);                /* ms until it makes sense to try again; 0: now */
+void drain_upkeep(struct drain *d, uint64_t now_ms);  /* about once a second */
+bool drain_busy(const struct drain *d);               /* upkeep has more to do at once */
+void drain_sweep(struct drain *d, uint64_t until_ms); /* at the end: what was cleared leaves the store */
+void drain_after_death(struct drain *d);              /* of any process; and now and then */
 #endif

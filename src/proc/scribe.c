@@ -208,6 +208,7 @@ static bool drain_all(struct scribe *s) {
 _Noreturn static void leave(struct scribe *s) {
     slot_set_state(s->shm, SLOT_DRAINING);
     bool all = drain_all(s);
+    drain_sweep(&s->drain, clock_ms() + QUIT_MS);
     if (!all)
         log_event(LVL_ERROR, "stop", "records stay in the rings: the ledger cannot be written");
     drain_close(&s->drain);
@@ -231,6 +232,8 @@ static void turn(struct scribe *s) {
     if (delay == 0) {
         drain_batch(&s->drain);
         s->first_ms = 0;
+        if (drain_busy(&s->drain)) /* cleared: what is stored goes at once */
+            s->tick_ms = now;
     }
     if (s->quit || (s->orphan && orphan_may_leave(s, now)))
         leave(s);
