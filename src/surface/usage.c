@@ -75,6 +75,11 @@ static struct str label(const struct ledger_sum *s, unsigned bit) {
     }
 }
 
+/* Without any known price there is no sum, which is not a sum of 0. */
+static bool priced(const struct ledger_sum *s) {
+    return s->unpriced == 0 || s->cost_nano != 0;
+}
+
 static void write_sum(struct jw *w, const struct ledger_sum *s, unsigned group_by) {
     jw_obj(w);
     for (size_t i = 0; i < NGROUPS; i++)
@@ -87,10 +92,10 @@ static void write_sum(struct jw *w, const struct ledger_sum *s, unsigned group_b
     jw_ku64(w, "output_tokens", s->output_tokens);
     jw_ku64(w, "reasoning_tokens", s->reasoning_tokens);
     jw_key(w, "cost_usd");
-    if (s->unpriced && s->cost_nano == 0)
-        jw_null(w);
-    else
+    if (priced(s))
         jw_nano(w, s->cost_nano);
+    else
+        jw_null(w);
     if (s->unpriced)
         jw_ku64(w, "unpriced_requests", s->unpriced);
     jw_obj_end(w);
@@ -158,7 +163,8 @@ static void write_csv(struct buf *b, const struct query *q, const struct ledger_
         }
         struct jw w;
         jw_init(&w, b);
-        jw_nano(&w, s->cost_nano);
+        if (priced(s))
+            jw_nano(&w, s->cost_nano);
         buf_addz(b, "\r\n");
     }
 }
