@@ -29,7 +29,7 @@ void conn_close(struct conn *c) {
     event_del(&c->ev_read);
     event_del(&c->ev_write);
     timer_clear(&c->timer);
-    if (c->reset) { /* HTTP/1.0 without a length: only a reset tells a cut answer from a complete one */
+    if (c->reset) {
         struct linger now = {.l_onoff = 1, .l_linger = 0};
         (void)setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     }
@@ -114,6 +114,7 @@ static void after_flush(struct conn *c) {
     if (c->cut) {
         conn_close(c);
     } else if (!c->keep) {
+        c->reset = false;
         bool sending = c->linger || c->rest || c->window.n || buf_len(&c->in) || c->server->draining;
         if (sending && !c->eof) {
             enter_linger(c);

@@ -110,7 +110,7 @@ struct conn {
     bool keep;       /* the connection goes on after this answer */
     bool linger;     /* it does not, and the client may still be sending */
     bool cut;        /* close at once after the flush: the answer is broken on purpose */
-    bool reset;      /* and by RST, for only that tells */
+    bool reset;      /* HTTP/1.0 without a length, not complete yet: only RST tells that it is cut */
     bool eof;        /* the client sent its last byte */
     bool rejected;   /* over max_connections */
 };

@@ -308,6 +308,7 @@ static void begin(struct xchg *x, int status, const struct http_header *h, size_
     x->until_close = length == LENGTH_UNTIL_CLOSE;
     x->out_left = length > 0 ? (uint64_t)length : 0;
     c->keep = may_keep(x, length);
+    c->reset = x->until_close;
     answer_head(c->server, status, h, n, length, !c->keep ? "close" : x->http10 ? "keep-alive" : NULL);
     x->x.bytes_out += buf_len(&c->server->text);
 }
@@ -406,7 +407,6 @@ void exchange_abort(struct exchange *e) {
         conn_send(c, NULL, 0); /* a head held back */
     c->keep = false;
     c->cut = true;
-    c->reset = x->until_close;
     conn_answered(c);
 }
 
