@@ -95,7 +95,8 @@ void gateway_error_body(struct buf *out, int status, const char *why, struct str
     struct arena *a = arena_new(0);
     struct fault f;
     stat_add(g->env.shm, STAT_BAD_REQUESTS, 1);
-    fault_set(&f, a, status >= 500 ? FAULT_INTERNAL : FAULT_BAD_REQUEST, "%s", why);
+    /* 501 and 505 are the client's fault too. */
+    fault_set(&f, a, status == 503 ? FAULT_OVERLOADED : FAULT_BAD_REQUEST, "%s", why);
     f.status = status;
     surface_dialect(path)->client->write_fault(out, &f, STR_NONE);
     arena_free(a);
