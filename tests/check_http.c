@@ -600,10 +600,12 @@ static void request(struct exchange *x, void *arg) {
         reply_text(x, 404, STR("no"));
 }
 
-static void error_body(struct buf *out, int status, const char *why, struct str path, void *arg) {
+static struct http_header error_body(struct buf *out, int status, const char *why, struct str path,
+                                     void *arg) {
     (void)arg;
     world.errors++;
     buf_printf(out, "{\"error\":{\"code\":%d,\"message\":\"%s\",\"path\":%zu}}", status, why, path.n);
+    return (struct http_header){STR("X-Error"), STR("here")};
 }
 
 static void stop(void *arg) {
@@ -1146,6 +1148,7 @@ START_TEST(slow_clients) {
     }
     hear(fd);
     STATUS("408");
+    HAS("X-Error: here\r\n"); /* what the handler gave to go with it */
     ck_assert_uint_lt(clock_ms() - t, 1500);
     /* nothing at all: closed without a word */
     t = clock_ms();

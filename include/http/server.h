@@ -23,8 +23,9 @@ struct http_limits {               /* 0 is a default, where nothing else is said
 struct http_handler {
     void (*request)(struct exchange *x, void *arg);
     /* Writes the body of an error that the server itself answers (400, 408, 413, 414, 431, 501, 503, 505 ...), as
-     * JSON of the dialect that `path` belongs to (path may be empty when it was not understood). */
-    void (*error_body)(struct buf *out, int status, const char *why, struct str path, void *arg);
+     * JSON of the dialect that `path` belongs to (path may be empty when it was not understood). Gives one header
+     * to go with it, which need live until the next call only; without a name: none. */
+    struct http_header (*error_body)(struct buf *out, int status, const char *why, struct str path, void *arg);
     void *arg;
 };
 

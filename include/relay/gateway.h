@@ -21,7 +21,7 @@ struct gateway_env { /* borrowed; must outlive the gateway */
 };
 struct gateway *gateway_new(const struct gateway_env *env, char err[256]);
 void gateway_request(struct exchange *x, void *gateway); /* http_handler.request */
-void gateway_error_body(struct buf *out, int status, const char *why, struct str path,
-                        void *gateway); /* http_handler.error_body */
+struct http_header gateway_error_body(struct buf *out, int status, const char *why, struct str path,
+                                      void *gateway); /* http_handler.error_body */
 void gateway_free(struct gateway *g);   /* after the server: no request is open any more */
 #endif

@@ -154,14 +154,14 @@ void conn_answered(struct conn *c) {
 
 void conn_error(struct conn *c, int status, const char *why) {
     struct http_server *s = c->server;
-    static const struct http_header json = {{"Content-Type", 12}, {"application/json", 16}};
+    struct http_header h[2] = {{{"Content-Type", 12}, {"application/json", 16}}};
     struct buf body;
     buf_init(&body, 0);
     struct str path = c->head && c->head->path.p ? c->head->path : STR("");
-    s->handler.error_body(&body, status, why, path, s->handler.arg);
+    h[1] = s->handler.error_body(&body, status, why, path, s->handler.arg);
     bool head_only = c->head && c->head->method == HTTP_HEAD && c->head->method_name.n;
     log_event(LVL_DEBUG, "http", "refused with %d: %s", status, why);
-    answer_head(s, status, &json, 1, (int64_t)buf_len(&body), "close");
+    answer_head(s, status, h, h[1].name.n ? 2 : 1, (int64_t)buf_len(&body), "close");
     struct iovec iov[2] = {{buf_at(&s->text), buf_len(&s->text)},
                            {body.p ? buf_at(&body) : NULL, head_only ? 0 : buf_len(&body)}};
     c->keep = false;

@@ -28,6 +28,12 @@ void gateway_free(struct gateway *g) {
     mem_free(g);
 }
 
+static void make_id(char id[REQUEST_ID_BYTES]) {
+    uint64_t r[2] = {random_u64(), random_u64()};
+    memcpy(id, "req_", 4);
+    hex_encode(id + 4, r, sizeof(r));
+}
+
 /* The client's own id when it is one of ours in form: 1 to 128 of A-Za-z0-9._- */
 static struct str request_id(struct exchange *x) {
     struct str id = exchange_header(x, "x-request-id");
@@ -39,10 +45,9 @@ static struct str request_id(struct exchange *x) {
     }
     if (ok)
         return id;
-    uint64_t r[2] = {random_u64(), random_u64()};
-    char hex[33];
-    hex_encode(hex, r, sizeof(r));
-    return arena_printf(x->arena, "req_%s", hex);
+    char made[REQUEST_ID_BYTES];
+    make_id(made);
+    return arena_dup(x->arena, str_of(made));
 }
 
 static void no_route(struct exchange *x, struct surface_call *c, enum route_result res, const char *allow) {
@@ -90,7 +95,8 @@ void gateway_request(struct exchange *x, void *arg) {
     }
 }
 
-void gateway_error_body(struct buf *out, int status, const char *why, struct str path, void *arg) {
+struct http_header gateway_error_body(struct buf *out, int status, const char *why, struct str path,
+                                      void *arg) {
     struct gateway *g = arg;
     struct arena *a = arena_new(0);
     struct fault f;
@@ -98,6 +104,8 @@ void gateway_error_body(struct buf *out, int status, const char *why, struct str
     /* 501 and 505 are the client's fault too. */
     fault_set(&f, a, status == 503 ? FAULT_OVERLOADED : FAULT_BAD_REQUEST, "%s", why);
     f.status = status;
-    surface_dialect(path)->client->write_fault(out, &f, STR_NONE);
+    make_id(g->error_id);
+    surface_dialect(path)->client->write_fault(out, &f, str_of(g->error_id));
     arena_free(a);
+    return (struct http_header){STR("x-request-id"), str_of(g->error_id)};
 }

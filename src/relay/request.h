@@ -15,12 +15,15 @@
 #include "surface/surface.h"
 #include "upstream/call.h"
 
+enum { REQUEST_ID_BYTES = 4 + 32 + 1 }; /* one of our own */
+
 struct gateway {
     struct gateway_env env;
     struct plane *plane;
     struct outbox *outbox; /* usage records waiting for room in the ring */
     struct probes *probes;
-    unsigned open; /* requests */
+    unsigned open;                   /* requests */
+    char error_id[REQUEST_ID_BYTES]; /* of the last error that the server itself answered */
 };
 
 enum step {
