@@ -274,7 +274,7 @@ static bool take_field(struct peek *p, enum field field, struct json_value v) {
     case F_ROUTING:
         ask->routing_span = v;
         ask->routing = v.raw;
-        return true;
+        return of_kind(p, field, v, KIND(OBJECT), "an object");
     case F_MAX_TOKENS:
         return take_integer(p, v, "max_tokens", &p->max_tokens);
     case F_MAX_COMPLETION_TOKENS:
