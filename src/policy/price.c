@@ -300,7 +300,7 @@ static const struct price *without_date(const struct price_table *t, struct str 
 /* OpenRouter writes claude-3.5 where Anthropic writes claude-3-5. */
 static const struct price *dashed(const struct price_table *t, struct str model) {
     char m[128];
-    if (model.n >= sizeof(m) || !memchr(model.p, '.', model.n))
+    if (model.n == 0 || model.n >= sizeof(m) || !memchr(model.p, '.', model.n))
         return NULL;
     for (size_t i = 0; i < model.n; i++)
         m[i] = model.p[i] == '.' ? '-' : model.p[i];
