@@ -4,6 +4,7 @@
 #include "conf/conf.h"
 #include "config.h"
 #include "http/server.h"
+#include "policy/price.h"
 #include "proc/master.h"
 #include "proc/pidfile.h"
 #include "proc/title.h"
@@ -134,9 +135,19 @@ static bool check_tls(const struct conf *c) {
     return ok;
 }
 
+static bool check_prices(const struct conf *c) {
+    char err[256];
+    struct price_table *t = price_table_new(c->prices_file, err);
+    if (!t)
+        fprintf(stderr, "penstock: %s\n", err);
+    price_table_free(t);
+    return t;
+}
+
 static int check(const struct conf_source *src) {
     struct conf *c = load(src);
     bool ok = c && check_tls(c);
+    ok = c && check_prices(c) && ok;
     if (ok)
         printf("%s: the configuration is good\n", *c->file ? c->file : "environment");
     conf_free(c);
