@@ -37,6 +37,8 @@ void ledger_pack(struct buf *out, const struct ledger_row *r);
 bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r); /* slices into packed */
 /* The access log's line of a row, JSON without newline (behaviour.md, Logs). */
 void ledger_log_line(struct buf *out, const struct ledger_row *r);
+/* The same where log.format is text: "<time> info  <writer> response: request_id=... key=..." */
+void ledger_log_text(struct buf *out, const struct ledger_row *r, const char *writer);
 
 /* Scribe. */
 void ledger_append(struct db_txn *t, struct str packed);  /* row and sums */

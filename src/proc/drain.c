@@ -13,6 +13,7 @@
 #include "store/replies.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { BATCH_RECORDS = 2048, BATCH_LEAST = 32, BATCH_BYTES = 4 << 20 }; /* of one ring */
 enum { PAUSE_FIRST_MS = 250, PAUSE_MOST_MS = 30000, CACHE_PAUSE_MS = 5000 };
@@ -365,7 +366,10 @@ static void settle_usage(struct drain *d, const struct entry *r) {
     if (!d->conf->log.access || d->silent || !ledger_unpack(NULL, r->payload, &row))
         return;
     buf_clear(&d->line);
-    ledger_log_line(&d->line, &row);
+    if (d->conf->log.format == LOGFMT_TEXT)
+        ledger_log_text(&d->line, &row, d->writer);
+    else
+        ledger_log_line(&d->line, &row);
     if (buf_ok(&d->line))
         log_line(buf_str(&d->line));
 }
@@ -533,6 +537,7 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
     d->ledger_dir = join(conf->state_dir, "ledger");
     d->cache_dir = join(conf->state_dir, "cache");
     buf_init(&d->line, 1 << 20);
+    snprintf(d->writer, sizeof d->writer, "scribe[%ld]", (long)getpid());
     d->ledger = db_open(d->ledger_dir, LEDGER_MODE, d->ledger_map, ledger_tables, err);
     if (!d->ledger)
         die("%s", err);

@@ -169,6 +169,10 @@ static void log_attempts(struct jw *w, const struct ledger_row *r) {
     jw_arr_end(w);
 }
 
+static const char *event_name(const struct ledger_row *r) {
+    return r->status >= 400 ? "error" : "response";
+}
+
 static void log_who(struct jw *w, const struct ledger_row *r) {
     char when[CLOCK_RFC3339_SIZE];
     clock_rfc3339(when, r->wall_ms);
@@ -220,4 +224,29 @@ void ledger_log_line(struct buf *out, const struct ledger_row *r) {
     log_attempts(&w, r);
     log_what(&w, r);
     jw_obj_end(&w);
+}
+
+/* The same for people: of the line's members those that say something, as name=value. */
+static bool text_member(void *arg, struct str key, struct json_value v) {
+    struct buf *out = arg;
+    struct str text = v.raw;
+    if (v.kind == JSON_STRING)
+        text = str_make(text.p + 1, text.n - 2);
+    if (text.n == 0 || str_is(key, "time") || str_is(key, "level") || str_is(key, "event"))
+        return true;
+    bool plain = v.kind != JSON_STRING || !(memchr(text.p, ' ', text.n) || memchr(text.p, '\\', text.n));
+    buf_printf(out, " " STR_FMT "=" STR_FMT, STR_ARG(key), STR_ARG(plain ? text : v.raw));
+    return true;
+}
+
+void ledger_log_text(struct buf *out, const struct ledger_row *r, const char *writer) {
+    char when[CLOCK_RFC3339_SIZE];
+    struct buf json;
+    buf_init(&json, out->max);
+    ledger_log_line(&json, r);
+    clock_rfc3339(when, r->wall_ms);
+    buf_printf(out, "%s info  %s %s:", when, writer, event_name(r));
+    if (buf_ok(&json))
+        json_each(buf_str(&json), text_member, out);
+    buf_free(&json);
 }
