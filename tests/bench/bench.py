@@ -221,7 +221,7 @@ class Bench:
 
     def __init__(self, options):
         self.options = options
-        self.rounds, self.seconds = (3, 1) if options.quick else (5, 2)  # wrk takes whole seconds
+        self.rounds, self.seconds = (2, 1) if options.quick else (5, 2)  # wrk takes whole seconds
         self.dir = tempfile.mkdtemp(prefix="penstock-bench.")
         self.running = {}
         cpus = sorted(os.sched_getaffinity(0))
@@ -493,7 +493,7 @@ def compare_streams(bench, what, limit, model, path, count, rate):
     body = bench.body(f"bench-{model}", 1 * KIB, stream=True)
     ways = [Way(bench, "nginx", path + CHAT, body), Way(bench, "penstock", CHAT, body)]
     rounds, late = [], []
-    for _ in range(3):
+    for _ in range(bench.rounds):
         turn = []
         for way in ways:
             with Streams(way, count) as streams:
