@@ -247,6 +247,20 @@ START_TEST(headers_of_the_tightest) {
 }
 END_TEST
 
+START_TEST(the_tightest_is_a_share) {
+    load("tokens_per_minute: 100000", "tokens_per_minute: 1000", "", "");
+    struct caller a = caller(0), b = caller(1);
+    struct admission held;
+    struct http_header h[ADMIT_HEADERS];
+    ck_assert(take(&a, 100, &held)); /* 900 of 1000 are left of it */
+    admit_settle(w.p, &held, 100);
+    ck_assert(take(&b, 50000, &held)); /* and half of all */
+    admit_settle(w.p, &held, 50000);
+    size_t n = admit_headers(w.p, &a, w.a, h);
+    ck_str(value(h, n, "x-ratelimit-limit-tokens"), "100000");
+}
+END_TEST
+
 START_TEST(headers_of_one_kind) {
     load("", "tokens_per_minute: 1000", "", "");
     struct caller a = caller(0);
@@ -329,6 +343,7 @@ TCase *case_admit(void) {
     tcase_add_test(t, of_a_provider);
     tcase_add_test(t, no_room_for_state);
     tcase_add_test(t, headers_of_the_tightest);
+    tcase_add_test(t, the_tightest_is_a_share);
     tcase_add_test(t, headers_of_one_kind);
     tcase_add_test(t, headers_of_huge_limits);
     tcase_add_test(t, estimates);
