@@ -679,12 +679,18 @@ START_TEST(resting_keys) {
 END_TEST
 
 START_TEST(a_reload_wakes_refused_keys) {
-    world_load("providers: [{kind: openai, keys: [a, b]}]\n");
+    char id[121];
+    memset(id, 'k', sizeof id - 1);
+    id[sizeof id - 1] = '\0'; /* longer than the segment keeps */
+    const char *yaml =
+        arena_printf(w.a, "providers: [{kind: openai, keys: [{value: a, id: %s}, b]}]\n", id).p;
+    world_load(yaml);
     uint64_t far = clock_ns() + 3600000000000u;
     rest_until(w.shm, provider("openai")->keys[0].entity, UINT64_MAX);
     rest_until(w.shm, provider("openai")->keys[1].entity, far);
+    world_reload(yaml); /* a worker that was replaced wakes nobody */
     ck_assert_ptr_null(key(provider("openai"), 0));
-    world_reload("providers: [{kind: openai, keys: [new, b]}]\n");
+    plane_wake_keys(w.shm, w.conf);
     ck_assert_ptr_eq(key(provider("openai"), 0), &provider("openai")->keys[0]);
     ck_assert_ptr_null(key(provider("openai"), 1)); /* what a provider asked for is still kept */
 }

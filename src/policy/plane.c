@@ -3,6 +3,7 @@
 #include "policy/plane.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/die.h"
@@ -27,30 +28,28 @@ static struct breaker_rule breaker_rule_of(const struct conf_breaker *b) {
 }
 
 /* The segment keeps 95 bytes of a name. A longer one ends in its hash, so that no two are shown alike. */
-static uint32_t entity_of(struct plane *p, enum entity_kind kind, struct str name) {
+static uint32_t entity_of(struct shm *s, enum entity_kind kind, struct str name) {
     enum { KEPT = 95, HASH = 17 };
-    char cut[KEPT - HASH + 1];
+    char cut[KEPT + 1];
     if (name.n <= KEPT)
-        return shm_entity(p->shm, kind, name);
-    str_copy(cut, sizeof(cut), name);
-    return shm_entity(p->shm, kind, arena_printf(p->arena, "%s~%016" PRIx64, cut, hash64(name.p, name.n)));
+        return shm_entity(s, kind, name);
+    str_copy(cut, KEPT - HASH + 1, name);
+    size_t n = strlen(cut);
+    snprintf(cut + n, sizeof(cut) - n, "~%016" PRIx64, hash64(name.p, name.n));
+    return shm_entity(s, kind, str_of(cut));
 }
 
 static uint32_t target_entity(struct plane *p, const char *provider, const char *model) {
-    return entity_of(p, ENTITY_TARGET, arena_printf(p->arena, "%s/%s", provider, model));
+    return entity_of(p->shm, ENTITY_TARGET, arena_printf(p->arena, "%s/%s", provider, model));
 }
 
-/* A key that was refused rests until the next reload, which is now (or a worker died: it is refused once
- * more). One that only waits goes on waiting. */
 static void provider_keys_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c) {
     pr->nkeys = c->nkeys < PLANE_KEYS_MAX ? c->nkeys : PLANE_KEYS_MAX;
     pr->keys = arena_array(p->arena, pr->nkeys + 1, sizeof(*pr->keys));
     for (size_t i = 0; i < pr->nkeys; i++) {
         struct plane_key *k = &pr->keys[i];
         k->conf = &c->keys[i];
-        k->entity = entity_of(p, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
-        if (rest_left_ns(p->shm, k->entity, 0) == UINT64_MAX)
-            rest_clear(p->shm, k->entity);
+        k->entity = entity_of(p->shm, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
     }
     if (pr->nkeys < c->nkeys)
         log_event(LVL_WARN, "config", "%s: only the first %zu of its %zu keys are used", c->name, pr->nkeys,
@@ -61,7 +60,7 @@ static bool provider_init(struct plane *p, struct plane_provider *pr, const stru
                           char err[256]) {
     pr->conf = c;
     pr->breaker = breaker_rule_of(&c->breaker);
-    pr->entity = entity_of(p, ENTITY_PROVIDER, str_of(c->name));
+    pr->entity = entity_of(p->shm, ENTITY_PROVIDER, str_of(c->name));
     pr->other_target = target_entity(p, c->name, "*");
     provider_keys_init(p, pr, c);
     if (!c->enabled)
@@ -74,7 +73,7 @@ static bool provider_init(struct plane *p, struct plane_provider *pr, const stru
 
 static void model_init(struct plane *p, struct plane_model *m, const struct conf_model *c) {
     m->conf = c;
-    m->entity = entity_of(p, ENTITY_MODEL, str_of(c->name));
+    m->entity = entity_of(p->shm, ENTITY_MODEL, str_of(c->name));
     m->targets = arena_array(p->arena, c->ntargets + 1, sizeof(*m->targets));
     for (size_t i = 0; i < c->ntargets; i++) {
         const struct conf_target *t = &c->targets[i];
@@ -100,7 +99,7 @@ static void keys_init(struct plane *p) {
     p->keys = arena_array(p->arena, p->nkeys + 1, sizeof(*p->keys));
     for (size_t i = 0; i < p->nkeys; i++) {
         p->keys[i].conf = &c->auth.keys[i];
-        p->keys[i].entity = entity_of(p, ENTITY_GATEWAY_KEY, str_of(c->auth.keys[i].id));
+        p->keys[i].entity = entity_of(p->shm, ENTITY_GATEWAY_KEY, str_of(c->auth.keys[i].id));
     }
     p->anonymous = (struct conf_gateway_key){
         .id = "anonymous",
@@ -109,7 +108,7 @@ static void keys_init(struct plane *p) {
         .permissions = PERM_COMPLETION | PERM_EMBEDDING | PERM_ADMIN,
         .limits = c->auth.default_limits,
     };
-    p->anonymous_entity = entity_of(p, ENTITY_GATEWAY_KEY, STR("anonymous"));
+    p->anonymous_entity = entity_of(p->shm, ENTITY_GATEWAY_KEY, STR("anonymous"));
 }
 
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]) {
@@ -152,7 +151,7 @@ void plane_free(struct plane *p) {
 void plane_wake_keys(struct shm *s, const struct conf *c) {
     for (size_t i = 0; i < c->nproviders; i++)
         for (size_t k = 0; k < c->providers[i].nkeys; k++) {
-            uint32_t e = shm_entity(s, ENTITY_PROVIDER_KEY, str_of(c->providers[i].keys[k].id));
+            uint32_t e = entity_of(s, ENTITY_PROVIDER_KEY, str_of(c->providers[i].keys[k].id));
             if (rest_left_ns(s, e, clock_ns()) == UINT64_MAX)
                 rest_clear(s, e);
         }
