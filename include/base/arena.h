@@ -12,6 +12,7 @@ void *arena_alloc(struct arena *a, size_t n);  /* zeroed, aligned for any type *
 void *arena_array(struct arena *a, size_t count, size_t size); /* overflow-checked, zeroed */
 char *arena_dupz(struct arena *a, struct str s);          /* NUL-terminated copy */
 struct str arena_dup(struct arena *a, struct str s);      /* copy (also NUL-terminated behind its end) */
+struct str arena_u64(struct arena *a, uint64_t v);        /* decimal; printf is too slow where each request prints */
 struct str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void arena_cleanup(struct arena *a, void (*fn)(void *arg), void *arg);
 size_t arena_size(const struct arena *a);                 /* bytes taken from the system */

@@ -39,7 +39,13 @@ static inline void buf_commit(struct buf *b, size_t n) {
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_adds(struct buf *b, struct str s);
 void buf_addz(struct buf *b, const char *z);
-void buf_addc(struct buf *b, char c);
+void buf_addc_slow(struct buf *b, char c);
+static inline void buf_addc(struct buf *b, char c) {
+    if (b->end < b->cap && !b->failed && b->end - b->off < b->max)
+        b->p[b->end++] = c;
+    else
+        buf_addc_slow(b, c);
+}
 void buf_addu(struct buf *b, uint64_t v); /* decimal */
 void buf_addi(struct buf *b, int64_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -26,6 +26,9 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* A ready line without its newline (the access log); false when it was dropped. */
 bool log_line(struct str line);
+/* Several of them, each with its newline, in one write where the target is a regular file. `count` is how many: so many
+ * are counted as dropped when they could not be written. */
+bool log_lines(struct str lines, unsigned count);
 uint64_t log_dropped(void);
 int log_fd(void); /* -1 for syslog */
 #endif

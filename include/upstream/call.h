@@ -44,6 +44,8 @@ struct call_sink {
     void (*done)(void *arg, const struct call_result *r);
 };
 
+#define CALL_BODY_COPIED ((size_t)32 << 10) /* libcurl copies what is shorter than 64 KiB before it sends (its lib/http.c) */
+
 struct upstream; /* one configured provider: connections, TLS, proxy, URL prefix. Made per worker after the fork */
 struct call_spec {
     struct upstream *upstream;
@@ -51,7 +53,8 @@ struct call_spec {
     const struct conf_key *key; /* NULL: none */
     const struct call_header *headers; /* besides the provider's own; checked against CR and LF */
     size_t nheaders;
-    struct str body;            /* must live until done or cancel; empty and get: a GET */
+    struct str body;            /* must live until done or cancel, or if it is not longer than CALL_BODY_COPIED until
+                                 * head is called; empty and get: a GET */
     bool get, stream;           /* stream: Accept: text/event-stream, identity coding */
     uint64_t total_ms;          /* 0: the provider's; the smaller of both counts */
     uint64_t first_byte_ms;     /* 0: the provider's */

@@ -5,14 +5,15 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { ALIGN = _Alignof(max_align_t), FIRST_DEFAULT = 2048, BLOCK_MOST = 64 * 1024 };
-
 struct block {
     struct block *older;
     size_t size; /* of the data */
     size_t used;
     _Alignas(max_align_t) char data[];
 };
+
+/* A default block is 2 KiB with its head: a size that allocators have. */
+enum { ALIGN = _Alignof(max_align_t), FIRST_DEFAULT = 2048 - sizeof(struct block), BLOCK_MOST = 64 * 1024 };
 
 struct cleanup {
     struct cleanup *older;
@@ -70,11 +71,12 @@ void arena_free(struct arena *a) {
     }
 }
 
-/* A block for n bytes. One that is much larger than usual is hung in behind the newest, which goes on. */
+/* A block for n bytes. One that is much larger than usual is hung in behind the newest, which goes on. Blocks
+ * only grow in an arena that has had several: thousands of small ones stay open for as long as streams do. */
 static char *cut_new_block(struct arena *a, size_t n) {
-    if (a->next_size < BLOCK_MOST)
-        a->next_size *= 2;
     bool own = n > a->next_size / 2;
+    if (!own && a->total > 4 * (size_t)FIRST_DEFAULT && a->next_size < BLOCK_MOST)
+        a->next_size = a->next_size * 2 + sizeof(struct block);
     struct block *b = block_new(own ? n : a->next_size);
     a->total += b->size + sizeof *b;
     if (own) {
@@ -120,6 +122,15 @@ char *arena_dupz(struct arena *a, struct str s) {
 
 struct str arena_dup(struct arena *a, struct str s) {
     return (struct str){arena_dupz(a, s), s.n};
+}
+
+struct str arena_u64(struct arena *a, uint64_t v) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + v % 10);
+    while (v /= 10);
+    return arena_dup(a, str_make(digits + at, sizeof digits - at));
 }
 
 struct str arena_printf(struct arena *a, const char *fmt, ...) {

@@ -84,7 +84,7 @@ void buf_addz(struct buf *b, const char *z) {
     buf_add(b, z, strlen(z));
 }
 
-void buf_addc(struct buf *b, char c) {
+void buf_addc_slow(struct buf *b, char c) {
     char *to = buf_room(b, 1);
     if (to) {
         *to = c;

@@ -258,6 +258,8 @@ bool json_key_is(struct str raw_key, const char *name) {
         return false; /* escapes make a key longer, never shorter */
     if (raw_key.n == 0)
         return true;
+    if (raw_key.p[0] != name[0] && raw_key.p[0] != '\\') /* most end here */
+        return false;
     if (!memchr(raw_key.p, '\\', raw_key.n))
         return raw_key.n == n && memcmp(raw_key.p, name, n) == 0;
     return escaped_is(raw_key, name);

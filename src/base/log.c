@@ -218,6 +218,21 @@ bool log_line(struct str line) {
     return ok;
 }
 
+bool log_lines(struct str lines, unsigned count) {
+    if (lg.sink == SINK_UNKNOWN)
+        lg.sink = sink_of(lg.fd);
+    if (lg.sink == SINK_FILE && lines.n > 0) {
+        bool ok = log_line(str_make(lines.p, lines.n - 1)); /* the last newline is put there */
+        lg.dropped += ok ? 0 : count - 1;
+        return ok;
+    }
+    bool ok = true;
+    struct str one;
+    while (str_next(&lines, '\n', &one)) /* what is no file takes a line at a time, whole or not at all */
+        ok = log_line(one) && ok;
+    return ok;
+}
+
 /* --- building --- */
 
 /* A line fits a pipe's atomic write; a message that would not is cut, the line stays whole. */

@@ -263,11 +263,10 @@ bool oc_tap_reply(struct arena *a, struct str body, struct observed *o, struct f
     struct json_value v;
     if (str_trim(body).n == 0)
         return garbage(a, f, "is empty");
-    if (json_scan(body, &kind, NULL, NULL, &err) != 0 || kind != JSON_OBJECT)
-        return garbage(a, f, "is not a JSON object");
     struct seen s = {.a = a, .o = o};
-    json_each(body, top_member, &s);
-    if (s.has_error || (json_member(body, "object", &v) && json_string_is(v, "error"))) {
+    if (json_scan(body, &kind, top_member, &s, &err) != 0 || kind != JSON_OBJECT)
+        return garbage(a, f, "is not a JSON object");
+    if (s.has_error || (s.choices == 0 && json_member(body, "object", &v) && json_string_is(v, "error"))) {
         if (!s.has_error)
             s.error = (struct json_value){JSON_OBJECT, body}; /* old vLLM: the error's members at the top */
         note_error(a, s.error, o);

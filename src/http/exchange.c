@@ -239,9 +239,24 @@ static char *put_length(char *to, int64_t length) {
     return PUT(to, "\r\n");
 }
 
+/* No byte below `least`, eight at a time: all that it takes for a field to stay within its line. */
+static bool plain(struct str s, unsigned char least) {
+    const uint64_t low = 0x0101010101010101u, high = 0x8080808080808080u;
+    uint64_t found = 0, eight;
+    size_t i = 0;
+    for (; i + 8 <= s.n; i += 8) {
+        memcpy(&eight, s.p + i, 8);
+        found |= (eight - low * least) & ~eight; /* its high bits: bytes below (or behind one) */
+    }
+    for (; i < s.n; i++)
+        found |= (unsigned char)s.p[i] < least ? high : 0;
+    return (found & high) == 0;
+}
+
 /* A field that would break the framing is left out: what an upstream sends must not write our head. */
 static bool sound(const struct http_header *h) {
-    return http_token(h->name) && http_field_value(h->value) && !reserved(h->name);
+    return h->name.n > 0 && plain(h->name, '!') && !memchr(h->name.p, ':', h->name.n) &&
+           plain(h->value, ' ') && !reserved(h->name);
 }
 
 void answer_head(struct http_server *s, int status, const struct http_header *h, size_t n, int64_t length,

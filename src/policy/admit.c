@@ -157,6 +157,8 @@ static void look(struct plane *p, struct left *t, uint32_t entity, enum bucket k
 /* OpenAI's durations: "12ms", "1.5s", "6m0s". */
 static struct str duration(struct arena *a, uint64_t ns) {
     uint64_t ms = ns / 1000000;
+    if (ms == 0)
+        return STR("0ms");
     if (ms < 1000)
         return arena_printf(a, "%" PRIu64 "ms", ms);
     if (ms < 60000)
@@ -164,13 +166,8 @@ static struct str duration(struct arena *a, uint64_t ns) {
     return arena_printf(a, "%" PRIu64 "m%" PRIu64 "s", ms / 60000, ms / 1000 % 60);
 }
 
-static size_t put(struct arena *a, struct http_header *out, const struct left *l, const char *suffix) {
-    static const char *const names[3] = {"limit", "remaining", "reset"};
-    struct str values[3] = {arena_printf(a, "%" PRIu64, l->limit), arena_printf(a, "%" PRIu64, l->remaining),
-                            duration(a, l->full_in_ns)};
-    for (size_t i = 0; i < 3; i++)
-        out[i] = (struct http_header){arena_printf(a, "x-ratelimit-%s-%s", names[i], suffix), values[i]};
-    return 3;
+static void header(struct http_header *out, size_t *n, struct str name, struct str value) {
+    out[(*n)++] = (struct http_header){name, value};
 }
 
 size_t admit_headers(struct plane *p, const struct caller *c, struct arena *a, struct http_header *out) {
@@ -182,15 +179,19 @@ size_t admit_headers(struct plane *p, const struct caller *c, struct arena *a, s
     look(p, &tok, p->gateway, BUCKET_TOKENS, p->conf->limits.tokens_per_minute, now);
     size_t n = 0;
     if (req.set) {
-        n += put(a, out + n, &req, "requests");
-        out[n++] = (struct http_header){STR("X-RateLimit-Limit"), arena_printf(a, "%" PRIu64, req.limit)};
-        out[n++] =
-            (struct http_header){STR("X-RateLimit-Remaining"), arena_printf(a, "%" PRIu64, req.remaining)};
-        out[n++] = (struct http_header){
-            STR("X-RateLimit-Reset"),
-            arena_printf(a, "%" PRId64, clock_wall_ms() + (int64_t)(req.full_in_ns / 1000000))};
+        struct str limit = arena_u64(a, req.limit), left = arena_u64(a, req.remaining);
+        uint64_t reset = (uint64_t)clock_wall_ms() + req.full_in_ns / 1000000;
+        header(out, &n, STR("x-ratelimit-limit-requests"), limit);
+        header(out, &n, STR("x-ratelimit-remaining-requests"), left);
+        header(out, &n, STR("x-ratelimit-reset-requests"), duration(a, req.full_in_ns));
+        header(out, &n, STR("X-RateLimit-Limit"), limit);
+        header(out, &n, STR("X-RateLimit-Remaining"), left);
+        header(out, &n, STR("X-RateLimit-Reset"), arena_u64(a, reset));
     }
-    if (tok.set)
-        n += put(a, out + n, &tok, "tokens");
+    if (tok.set) {
+        header(out, &n, STR("x-ratelimit-limit-tokens"), arena_u64(a, tok.limit));
+        header(out, &n, STR("x-ratelimit-remaining-tokens"), arena_u64(a, tok.remaining));
+        header(out, &n, STR("x-ratelimit-reset-tokens"), duration(a, tok.full_in_ns));
+    }
     return n;
 }

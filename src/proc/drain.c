@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { LINES_AT_ONCE = 48 << 10 };                                      /* bytes of log lines */
 enum { BATCH_RECORDS = 2048, BATCH_LEAST = 32, BATCH_BYTES = 4 << 20 }; /* of one ring */
 enum { PAUSE_FIRST_MS = 250, PAUSE_MOST_MS = 30000, CACHE_PAUSE_MS = 5000 };
 enum { SWEEP_STEPS = 4096, EVICT_AT_LEAST = 64, TRIM_OLD = 1024, TRIM_CROWDED = 64, TRIES = 4 };
@@ -361,17 +362,25 @@ static void settle_reply(struct drain *d, const struct entry *r) {
         doubt(d, h.key);
 }
 
+static void write_lines(struct drain *d) {
+    if (d->lines > 0 && buf_ok(&d->line))
+        log_lines(buf_str(&d->line), d->lines);
+    d->lines = 0;
+    buf_clear(&d->line);
+}
+
 static void settle_usage(struct drain *d, const struct entry *r) {
     struct ledger_row row;
     if (!d->conf->log.access || d->silent || !ledger_unpack(NULL, r->payload, &row))
         return;
-    buf_clear(&d->line);
     if (d->conf->log.format == LOGFMT_TEXT)
         ledger_log_text(&d->line, &row, d->writer);
     else
         ledger_log_line(&d->line, &row);
-    if (buf_ok(&d->line))
-        log_line(buf_str(&d->line));
+    buf_addc(&d->line, '\n');
+    d->lines++;
+    if (buf_len(&d->line) > LINES_AT_ONCE)
+        write_lines(d);
 }
 
 static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
@@ -400,6 +409,7 @@ bool drain_batch(struct drain *d) {
     if (!store_usage(d))
         return false;
     each_entry(d, NULL, settle);
+    write_lines(d);
     release(d);
     return true;
 }

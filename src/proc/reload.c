@@ -30,7 +30,7 @@ static void status(char text[128], const struct master *m) {
     snprintf(text, 128, "generation %u, %u workers", m->conf->generation, m->workers);
 }
 
-static void log_lines(struct str rest) {
+static void log_each_line(struct str rest) {
     struct str line;
     while (str_next(&rest, '\n', &line))
         if (line.n > 0)
@@ -51,7 +51,7 @@ static void drop_new_workers(struct master *m, unsigned generation) {
 
 void reload_fail(struct master *m) {
     char text[128];
-    log_lines(buf_str(&m->reload_text));
+    log_each_line(buf_str(&m->reload_text));
     log_event(LVL_ERROR, "reload", "refused: generation %u goes on", m->conf->generation);
     if (m->next) {
         drop_new_workers(m, m->next->generation);

@@ -30,9 +30,12 @@ static bool of_interest(struct str name) {
 
 static void keep_headers(struct request *r, const struct call_header *h, size_t n) {
     struct attempt *t = &r->now;
-    t->headers = arena_array(r->a, KEPT_HEADERS, sizeof(*h));
+    size_t most = 0;
+    for (size_t i = 0; i < n && most < KEPT_HEADERS; i++)
+        most += of_interest(h[i].name);
+    t->headers = arena_array(r->a, most, sizeof(*h));
     t->nheaders = 0;
-    for (size_t i = 0; i < n && t->nheaders < KEPT_HEADERS; i++)
+    for (size_t i = 0; i < n && t->nheaders < most; i++)
         if (of_interest(h[i].name))
             t->headers[t->nheaders++] =
                 (struct call_header){arena_dup(r->a, h[i].name), arena_dup(r->a, h[i].value)};
@@ -96,6 +99,8 @@ static void commit(struct request *r) {
     timer_clear(&r->timer);
     stat_add(r->p->shm, STAT_STREAMS, 1);
     exchange_begin(r->x, 200, h, n, -1);
+    if (buf_len(&r->out) <= CALL_BODY_COPIED) /* an open stream shall not hold its request as well */
+        buf_free(&r->out);
 }
 
 static enum flow write_held(struct request *r) {
@@ -315,7 +320,7 @@ size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
     put(h, &n, STR("x-penstock-cache"), str_of(cache_words[r->cache]));
     /* On a stream's head the attempt that is under way is not in the row yet. */
     unsigned attempts = r->row.attempts + (r->now.call != NULL);
-    put(h, &n, STR("x-penstock-attempts"), arena_printf(r->a, "%u", attempts));
+    put(h, &n, STR("x-penstock-attempts"), arena_u64(r->a, attempts));
     if (is_whole && r->cost_nano >= 0)
         put(h, &n, STR("x-penstock-cost-usd"), nano_text(r->a, r->cost_nano));
     if (buf_len(&r->dropped) > 0)

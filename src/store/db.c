@@ -418,7 +418,7 @@ static int begin_write(struct db *d) {
 
 struct db_txn *db_begin(struct db *d, bool write) {
     struct db_txn *t = write ? &d->change : &d->read;
-    MUST(d->pid == getpid() && !t->open && (!write || is_writer(d->mode)));
+    MUST(!t->open && (!write || (is_writer(d->mode) && d->pid == getpid())));
     t->open = true;
     t->rc = 0;
     t->at_end = NULL;
