@@ -10,7 +10,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-enum { OUT_KEPT = 1024 }; /* an empty output queue larger than this gives its memory back */
+enum { OUT_KEPT = 512 }; /* an empty output queue larger than this gives its memory back */
 
 static uint64_t now_ms(const struct conn *c) {
     return loop_ms(c->server->loop);

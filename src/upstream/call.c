@@ -30,9 +30,10 @@ enum {
     MAX_PATHS = 32,
     COPIED_BODY =
         64 * 1024, /* below it libcurl copies a POSTFIELDS body when it begins to send (lib/http.c) */
-    RECEIVE_STREAM = 2 * 1024, /* an open stream holds this buffer: one of 5,000 has 24 KiB for everything */
-    RECEIVE_WHOLE = 16 * 1024,
-    UPLOAD_SMALL = 16 * 1024, /* libcurl's least; only TLS and large bodies use it */
+    RECEIVE_STREAM =
+        2 * 1024 - 1, /* an open stream holds this buffer: one of 5,000 has 24 KiB for everything */
+    RECEIVE_WHOLE = 16 * 1024 - 1, /* libcurl adds one to both */
+    UPLOAD_SMALL = 16 * 1024,      /* libcurl's least; only TLS and large bodies use it */
     UPLOAD_LARGE = 64 * 1024,
     CONNECTION_AGE_S = 300
 };
