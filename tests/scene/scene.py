@@ -417,7 +417,8 @@ class Upstream:
         self.errors = []
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self._accept, daemon=True)
+        self.acceptor.start()
         _started.append(self)
 
     @property
@@ -489,6 +490,10 @@ class Upstream:
 
     def stop(self):
         self.stopped = True
+        # The thread first: in accept() on a closed descriptor it would take connections of whoever gets the number next.
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.acceptor.join(10)
         self.listener.close()
         for wire in list(self.open):
             wire.close()
