@@ -13,9 +13,9 @@ struct http_limits {               /* 0 is a default, where nothing else is said
     uint64_t header_timeout_ms;  /* whole head, from its first byte (408); also from accept, with the TLS handshake, to
                                   * the first byte (closed silently); 0: 10 s */
     uint64_t idle_timeout_ms;    /* keep-alive between requests, then closed silently; 0: 75 s */
-    uint64_t body_rate;          /* bytes a second a body must keep up (408) after body_grace_ms, counted from
-                                  * exchange_read_body; 0: no rate */
-    uint64_t body_grace_ms;      /* 0: 5 s */
+    uint64_t body_rate;          /* bytes a second a body must keep up (408), counted from exchange_read_body;
+                                  * 0: no rate */
+    uint64_t body_grace_ms;      /* so far it may be behind; what comes early does not count later; 0: 5 s */
     uint64_t write_timeout_ms;   /* a client that takes nothing for so long while bytes wait is cut; 0: 5 min */
     unsigned max_connections;    /* 0: no bound; above it new ones get 503 and are closed */
 };

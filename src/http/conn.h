@@ -69,8 +69,8 @@ struct xchg {
     bool over;             /* on_gone is being called: nothing is taken any more */
     uint64_t out_left;     /* of a declared length, if neither chunked nor until_close */
     uint64_t in_left;      /* of a declared request body */
-    uint64_t in_bytes;     /* of the body on the wire, for its rate */
-    uint64_t body_from_ms; /* when the owner began to wait */
+    uint64_t in_bytes;     /* of the body on the wire since body_from_ms, for its rate */
+    uint64_t body_from_ms; /* when the owner began to wait, or the body was last in time */
     uint64_t body_tick_ms; /* when its rate is looked at next */
     size_t body_max;
     struct buf body;

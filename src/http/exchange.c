@@ -146,10 +146,13 @@ void xchg_body_tick(struct xchg *x, uint64_t now_ms) {
         return;
     x->body_tick_ms = now_ms + BODY_TICK_MS;
     uint64_t elapsed = now_ms - x->body_from_ms;
-    if (elapsed <= lim->body_grace_ms)
+    if (x->in_bytes >= elapsed * lim->body_rate / 1000) { /* in time; what came early buys no time to stall */
+        x->body_from_ms = now_ms;
+        x->in_bytes = 0;
         return;
-    uint64_t due = (elapsed - lim->body_grace_ms) * lim->body_rate / 1000;
-    if (x->in_bytes < due)
+    }
+    uint64_t late = elapsed > lim->body_grace_ms ? elapsed - lim->body_grace_ms : 0;
+    if (x->in_bytes < late * lim->body_rate / 1000)
         xchg_body_fail(x, 408);
 }
 
