@@ -660,6 +660,7 @@ def test_slow_bodies():
         "in small chunks": (LINE + HOST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 1000, 6, 408),
         "stops midway": (declared + b"\r\n" + big[:10], b"", 1, 408),
         "nothing at all": (declared + b"\r\n", b"", 1, 408),
+        "a good part at once, then nothing": (declared + b"\r\n" + big[:39000], b"", 1, 408),
         "only a hundred continues": (declared + b"Expect: 100-continue\r\n\r\n", b"", 1, 408),
         "slow, but good enough": (declared + b"\r\n", big, 300, 200),
     }
