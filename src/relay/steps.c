@@ -43,17 +43,24 @@ enum verdict step_read(struct request *r) {
 
 /* --- what is asked --- */
 
-static void take_hints(struct request *r) {
+static bool take_hints(struct request *r) {
     struct str h = exchange_header(r->x, "x-penstock-routing");
-    if (h.p && json_scan(h, NULL, NULL, NULL, &(struct json_error){0, NULL}) == 0)
+    enum json_kind kind;
+    if (!h.p)
+        return true;
+    if (json_scan(h, &kind, NULL, NULL, NULL) == 0 && kind == JSON_OBJECT) {
         r->ask.routing = h;
+        return true;
+    }
+    fault_set(&r->fault, r->a, FAULT_BAD_REQUEST, "The header x-penstock-routing must hold a JSON object.");
+    r->fault.param = STR("x-penstock-routing");
+    return false;
 }
 
 enum verdict step_decode(struct request *r) {
     if (!r->client->client->peek(r->a, r->x->body, &r->ask, &r->fault))
         return SETTLE;
-    take_hints(r);
-    if (!route_resolve(r->p, r->a, r->ask.model, &r->plan, &r->fault))
+    if (!take_hints(r) || !route_resolve(r->p, r->a, r->ask.model, &r->plan, &r->fault))
         return SETTLE;
     if (!auth_model(&r->caller, r->plan.asked)) {
         fault_set(&r->fault, r->a, FAULT_PERMISSION, "This API key may not use the model it asked for.");
