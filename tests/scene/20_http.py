@@ -484,6 +484,9 @@ def test_wrong_types_name_their_param():
     assert check_error(r, 400)["param"] == "stream_options.include_usage"
     r = c.request("POST", "/v1/chat/completions", {"model": "m"}).response()
     assert check_error(r, 400)["param"] == "messages"
+    for hints in ("x", "[]", "{", "", "1"):
+        r = c.request("POST", "/v1/chat/completions", CHAT, {"X-Penstock-Routing": hints}).response()
+        assert check_error(r, 400, hints)["param"] == "x-penstock-routing"
     assert "connection" not in r.headers
     front.undisturbed()
 
