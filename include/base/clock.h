@@ -7,6 +7,8 @@
 #include "base/str.h"
 
 uint64_t clock_ns(void);      /* CLOCK_MONOTONIC */
+uint64_t clock_coarse_ns(void); /* the same clock as of the kernel's last tick (some ms ago): for limits and rests, where a
+                                 * request asks many times */
 uint64_t clock_ms(void);      /* the same in ms */
 int64_t clock_wall_ms(void);  /* since the epoch */
 #define CLOCK_RFC3339_SIZE 25 /* 2026-01-02T03:04:05.678Z and a NUL */

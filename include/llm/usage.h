@@ -21,6 +21,8 @@ struct usage {
 #define USAGE_NONE ((struct usage){.cost_nano = -1})
 /* Takes over what `more` knows: later reports of a stream are cumulative, a zero does not erase a number. */
 void usage_merge(struct usage *u, const struct usage *more);
+/* Input and output; no overflow, whatever a provider says. */
+uint64_t usage_total(const struct usage *u);
 /* A rough count for text of n bytes where the provider gives none: about 4 bytes a token, never 0 for n > 0. */
 uint64_t usage_estimate(uint64_t text_bytes);
 #endif

@@ -5,6 +5,11 @@
 #include "policy/route.h"
 #include "store/replies.h"
 
+/* A worker's own memory of canonical forms: a saving, never the truth. */
+struct cache_memo;
+struct cache_memo *cache_memo_new(void);
+void cache_memo_free(struct cache_memo *m);
+
 struct cache_ticket {
     bool read, store; /* allowed for this request */
     uint8_t key[INDEX_KEY];

@@ -43,6 +43,7 @@ struct plane_gateway_key {
     uint32_t entity;
 };
 struct price_table;
+struct cache_memo;
 
 struct plane {
     struct loop *loop;
@@ -60,6 +61,7 @@ struct plane {
     struct conf_gateway_key anonymous; /* the caller when auth.mode is none */
     uint32_t anonymous_entity;
     struct price_table *prices;
+    struct cache_memo *memo;          /* cache.h; the only thing here that changes */
     struct db *ledger, *cache; /* read-only; use plane_ledger() and plane_cache() */
     uint64_t ledger_retry_ms, cache_retry_ms;
 };

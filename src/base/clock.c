@@ -10,6 +10,12 @@ uint64_t clock_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
 }
 
+uint64_t clock_coarse_ns(void) {
+    struct timespec t;
+    MUST(clock_gettime(CLOCK_MONOTONIC_COARSE, &t) == 0);
+    return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+}
+
 uint64_t clock_ms(void) {
     return clock_ns() / 1000000U;
 }

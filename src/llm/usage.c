@@ -32,6 +32,11 @@ void usage_merge(struct usage *u, const struct usage *more) {
     u->estimated = !u->known && (u->estimated || more->estimated);
 }
 
+uint64_t usage_total(const struct usage *u) {
+    uint64_t sum;
+    return __builtin_add_overflow(u->input, u->output, &sum) ? UINT64_MAX : sum;
+}
+
 uint64_t usage_estimate(uint64_t text_bytes) {
     return text_bytes / 4 + (text_bytes % 4 != 0);
 }

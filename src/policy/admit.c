@@ -54,7 +54,7 @@ static bool take_buckets(struct plane *p, const struct layer *l, size_t n, uint6
             a->ask[a->asks++] =
                 (struct bucket_ask){l[i].entity, BUCKET_TOKENS, l[i].rates->tokens_per_minute, tokens};
     }
-    struct bucket_verdict v = buckets_take(p->shm, a->ask, a->asks, clock_ns());
+    struct bucket_verdict v = buckets_take(p->shm, a->ask, a->asks, clock_coarse_ns());
     if (v.ok)
         return true;
     const struct bucket_ask *no = &a->ask[v.refused];
@@ -106,7 +106,7 @@ static int64_t difference(uint64_t a, uint64_t b) {
 }
 
 void admit_settle(struct plane *p, struct admission *a, uint64_t tokens_used) {
-    uint64_t now = a->asks ? clock_ns() : 0;
+    uint64_t now = a->asks ? clock_coarse_ns() : 0;
     for (unsigned i = 0; i < a->asks; i++)
         if (a->ask[i].kind == BUCKET_TOKENS)
             bucket_settle(p->shm, &a->ask[i], difference(tokens_used, a->tokens), now);
@@ -172,7 +172,7 @@ static void header(struct http_header *out, size_t *n, struct str name, struct s
 
 size_t admit_headers(struct plane *p, const struct caller *c, struct arena *a, struct http_header *out) {
     struct left req = {.set = false}, tok = {.set = false};
-    uint64_t now = clock_ns();
+    uint64_t now = clock_coarse_ns();
     look(p, &req, c->entity, BUCKET_REQUESTS, c->key->limits.requests_per_minute, now);
     look(p, &req, p->gateway, BUCKET_REQUESTS, p->conf->limits.requests_per_minute, now);
     look(p, &tok, c->entity, BUCKET_TOKENS, c->key->limits.tokens_per_minute, now);

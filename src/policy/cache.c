@@ -4,11 +4,15 @@
 #include "policy/cache.h"
 
 #include "base/clock.h"
+#include "base/die.h"
 #include "base/hash.h"
 #include "shm/ring.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
 #include "store/record.h"
+
+/* A canonical form is sorted at every level: a body of many megabytes would hold the worker up. */
+enum { BODY_MAX = 1 << 20 };
 
 /* Lines of one name are one list (RFC 9110, 5.3). */
 static bool cache_control(const struct exchange *x, const char *token) {
@@ -59,23 +63,67 @@ static struct str scope_of(struct plane *p, struct arena *a, const struct caller
     return arena_printf(a, "k%s", c->key->id);
 }
 
-static void digest(struct plane *p, struct arena *a, const struct caller *c, const struct dialect *client,
-                   const struct ask *ask, const struct plan *plan, uint8_t key[INDEX_KEY]) {
-    struct buf canon;
-    buf_init(&canon, ask->body.n * 2 + 4096);
+/* Programs ask again with the same bytes: their canonical form need not be made anew. One entry stands for
+ * the digest of a body as it came, inside its scope; two bodies never share one. */
+enum { MEMO_ENTRIES = 512 };
+struct cache_memo {
+    struct {
+        uint8_t raw[SHA256_SIZE], key[INDEX_KEY];
+        bool set;
+    } entry[MEMO_ENTRIES];
+};
+
+struct cache_memo *cache_memo_new(void) {
+    return mem_alloc(sizeof(struct cache_memo));
+}
+
+void cache_memo_free(struct cache_memo *m) {
+    mem_free(m);
+}
+
+static void write_scope(struct plane *p, struct arena *a, const struct caller *c,
+                        const struct dialect *client, const struct plan *plan, struct buf *out) {
     const struct target *t = plan->list[0];
     struct str parts[] = {scope_of(p, a, c), str_of(client->name), plan->asked,
                           str_of(t->provider->conf->name), t->model};
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
-        buf_adds(&canon, parts[i]);
-        buf_addc(&canon, '\0');
+        buf_adds(out, parts[i]);
+        buf_addc(out, '\0');
     }
-    json_canonical(ask->body, &canon, skip_member, NULL);
-    if (buf_ok(&canon))
-        sha256(buf_at(&canon), buf_len(&canon), key);
-    else
-        random_bytes(key, INDEX_KEY); /* cannot happen within the bound; never a wrong hit */
-    buf_free(&canon);
+}
+
+static bool digest_of(const struct buf *b, uint8_t out[SHA256_SIZE]) {
+    if (buf_ok(b))
+        sha256(buf_at(b), buf_len(b), out);
+    return buf_ok(b);
+}
+
+/* false: too large to be worth it. */
+static bool cache_key(struct plane *p, struct arena *a, const struct caller *c, const struct dialect *client,
+                      const struct ask *ask, const struct plan *plan, uint8_t key[INDEX_KEY]) {
+    struct buf text;
+    uint8_t raw[SHA256_SIZE];
+    buf_init(&text, ask->body.n * 2 + 4096);
+    write_scope(p, a, c, client, plan, &text);
+    size_t scope = buf_len(&text);
+    buf_adds(&text, ask->body);
+    bool ok = digest_of(&text, raw);
+    unsigned at = ((unsigned)raw[0] << 8 | raw[1]) % MEMO_ENTRIES;
+    if (ok && p->memo->entry[at].set && memcmp(p->memo->entry[at].raw, raw, sizeof(raw)) == 0) {
+        memcpy(key, p->memo->entry[at].key, INDEX_KEY);
+        buf_free(&text);
+        return true;
+    }
+    text.end = text.off + scope;
+    json_canonical(ask->body, &text, skip_member, NULL);
+    ok = ok && digest_of(&text, key);
+    if (ok) {
+        memcpy(p->memo->entry[at].raw, raw, sizeof(raw));
+        memcpy(p->memo->entry[at].key, key, INDEX_KEY);
+        p->memo->entry[at].set = true;
+    }
+    buf_free(&text);
+    return ok;
 }
 
 void cache_ticket(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c,
@@ -84,14 +132,14 @@ void cache_ticket(struct plane *p, struct arena *a, const struct exchange *x, co
     *t = (struct cache_ticket){0};
     const struct conf *conf = p->conf;
     if (!conf->cache.enabled || (ask->stream && !conf->cache.stream) || hint_off(ask->routing) ||
-        cache_control(x, "no-store") || (conf->cache.only_deterministic && !deterministic(ask->body)))
+        ask->body.n > BODY_MAX || cache_control(x, "no-store") ||
+        (conf->cache.only_deterministic && !deterministic(ask->body)))
         return;
-    t->store = true;
-    t->read = !cache_control(x, "no-cache");
+    t->store = cache_key(p, a, c, client, ask, plan, t->key);
+    t->read = t->store && !cache_control(x, "no-cache");
     t->epoch = shm_cache_epoch(p->shm);
     t->model_hash = hash64(plan->asked.p, plan->asked.n);
     t->owner_hash = hash64(c->key->id, strlen(c->key->id));
-    digest(p, a, c, client, ask, plan, t->key);
 }
 
 bool cache_find(struct plane *p, struct arena *a, const struct cache_ticket *t, struct reply_head *h,

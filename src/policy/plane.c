@@ -9,6 +9,7 @@
 #include "base/die.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "policy/cache.h"
 #include "policy/price.h"
 #include "policy/route.h"
 #include "shm/bucket.h"
@@ -116,6 +117,8 @@ struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const st
     struct plane *p = arena_alloc(a, sizeof(*p));
     *p = (struct plane){.loop = l, .multi = m, .shm = s, .conf = c, .arena = a};
     p->gateway = shm_entity(s, ENTITY_GATEWAY, STR(""));
+    if (c->cache.enabled)
+        p->memo = cache_memo_new();
     p->prices = price_table_new(c->prices_file, err);
     bool ok = p->prices != NULL;
     p->nproviders = c->nproviders;
@@ -145,6 +148,7 @@ void plane_free(struct plane *p) {
     if (p->cache)
         db_close(p->cache);
     price_table_free(p->prices);
+    cache_memo_free(p->memo);
     arena_free(p->arena);
 }
 

@@ -285,7 +285,7 @@ static void add_fallbacks(struct plane *p, struct arena *a, struct plan *plan, e
 }
 
 static bool passes(struct plane *p, const struct target *t) {
-    uint64_t now = clock_ns();
+    uint64_t now = clock_coarse_ns();
     return rest_left_ns(p->shm, t->entity, now) == 0 &&
            breaker_would_pass(p->shm, t->entity, &t->provider->breaker, now);
 }
@@ -338,7 +338,7 @@ struct target *route_next(struct plane *p, struct arena *a, struct plan *plan, e
 
 const struct plane_key *route_key(struct plane *p, const struct plane_provider *pr, uint64_t tried,
                                   size_t *index) {
-    uint64_t now = clock_ns(), sum = 0;
+    uint64_t now = clock_coarse_ns(), sum = 0;
     bool free_key[PLANE_KEYS_MAX];
     size_t n = pr->nkeys;
     for (size_t i = 0; i < n; i++) {
@@ -361,7 +361,7 @@ const struct plane_key *route_key(struct plane *p, const struct plane_provider *
 }
 
 const struct plane_key *route_key_resting(struct plane *p, const struct plane_provider *pr, size_t *index) {
-    uint64_t now = clock_ns(), best = UINT64_MAX;
+    uint64_t now = clock_coarse_ns(), best = UINT64_MAX;
     const struct plane_key *k = NULL;
     for (size_t i = 0; i < pr->nkeys; i++) {
         uint64_t left = rest_left_ns(p->shm, pr->keys[i].entity, now);

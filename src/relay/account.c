@@ -115,7 +115,7 @@ enum verdict step_settle(struct request *r) {
         r->status = 499;
     estimate_usage(r);
     r->cost_nano = cost_of(r);
-    uint64_t tokens = r->cache == LEDGER_CACHE_HIT ? 0 : r->usage.input + r->usage.output;
+    uint64_t tokens = r->cache == LEDGER_CACHE_HIT ? 0 : usage_total(&r->usage);
     admit_settle(r->p, &r->held, tokens);
     if (r->caller.key)
         count(r, r->caller.entity, true);

@@ -7,6 +7,7 @@
 #include "policy/price.h"
 #include "request.h"
 #include "shm/bucket.h"
+#include "shm/slot.h"
 #include "shm/stat.h"
 
 enum {
@@ -31,7 +32,7 @@ static uint64_t time_left_ms(const struct request *r) {
 /* --- making an attempt --- */
 
 static void forget_answer(struct attempt *t) {
-    buf_clear(&t->body);
+    buf_free(&t->body);
     if (t->pipe)
         pipe_free(t->pipe);
     t->pipe = NULL;
@@ -134,7 +135,7 @@ static enum tried try_target(struct request *r, bool last_resort, struct fault *
         fault_set(f, r->a, FAULT_TIMEOUT, "The time for this request is over.");
         return SKIPPED;
     }
-    r->now.pass = breaker_ask(r->p->shm, t->entity, &t->provider->breaker, clock_ns());
+    r->now.pass = breaker_ask(r->p->shm, t->entity, &t->provider->breaker, clock_coarse_ns());
     if (r->now.pass == BREAKER_REFUSE) {
         fault_set(f, r->a, FAULT_NO_TARGET, "The provider is not available at the moment.");
         return SKIPPED;
@@ -204,9 +205,16 @@ enum verdict step_send(struct request *r) {
 
 /* --- after a fault --- */
 
+/* After a reload the secrets of a worker that drains may be of yesterday: what a provider says of them is not
+ * to be held against their successors. */
+static bool drains(struct request *r) {
+    struct slot_info me;
+    return slot_at(r->p->shm, slot_mine(r->p->shm), &me) && me.state == SLOT_DRAINING;
+}
+
 static void rest_key(struct request *r, const struct fault *f) {
     const struct plane_key *k = r->now.key;
-    if (!k || !fault_rule(f->cls)->rests_key)
+    if (!k || !fault_rule(f->cls)->rests_key || drains(r))
         return;
     uint64_t now = clock_ns(), ms = f->retry_after_ms > 0 ? (uint64_t)f->retry_after_ms : REST_429_MS;
     if (f->cls == FAULT_PROVIDER_AUTH && (r->now.status == 401 || r->now.target->provider->nkeys > 1)) {
@@ -247,7 +255,8 @@ static bool pause_ms(struct request *r, const struct fault *f, uint64_t *ms) {
     bool elsewhere = f->cls == FAULT_CONNECTION || f->cls == FAULT_TIMEOUT || f->cls == FAULT_RATE_LIMIT;
     if (elsewhere && route_has_more(r->p, r->a, &r->plan, f->cls))
         return false;
-    if (!breaker_would_pass(r->p->shm, r->now.target->entity, &r->now.target->provider->breaker, clock_ns()))
+    if (!breaker_would_pass(r->p->shm, r->now.target->entity, &r->now.target->provider->breaker,
+                            clock_coarse_ns()))
         return false;
     *ms = backoff_ms(c, r->now.again);
     if (f->retry_after_ms >= 0 && c->honour_retry_after && (uint64_t)f->retry_after_ms > *ms)
@@ -289,7 +298,7 @@ void attempt_failed(struct request *r, const struct fault *f) {
     if (r->committed) {
         const struct observed *seen = pipe_seen(r->now.pipe);
         r->usage = seen->usage;
-        used = seen->usage.known ? seen->usage.input + seen->usage.output : r->estimate;
+        used = seen->usage.known ? usage_total(&seen->usage) : r->estimate;
     }
     admit_settle(r->p, &r->now.held, used);
     rest_key(r, f);
@@ -304,7 +313,7 @@ void attempt_done(struct request *r) {
     r->now.call = NULL;
     timer_clear(&r->timer);
     r->fault = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
-    admit_settle(r->p, &r->now.held, r->usage.known ? r->usage.input + r->usage.output : r->estimate);
+    admit_settle(r->p, &r->now.held, r->usage.known ? usage_total(&r->usage) : r->estimate);
     request_resume(r, STEP_SETTLE);
 }
 
@@ -319,5 +328,5 @@ void attempt_drop(struct request *r) {
     account_attempt(r, &f, 0);
     if (r->now.pipe)
         r->usage = pipe_seen(r->now.pipe)->usage;
-    admit_settle(r->p, &r->now.held, r->usage.known ? r->usage.input + r->usage.output : 0);
+    admit_settle(r->p, &r->now.held, r->usage.known ? usage_total(&r->usage) : 0);
 }
