@@ -162,7 +162,10 @@ START_TEST(absurd_numbers) {
     admit_settle(w.p, &held, 1000);
     ck_assert(!take(&a, 1, &held));
     struct caller b = caller(1);
-    ck_assert(take(&b, 1, &held));
+    uint64_t end =
+        clock_ms() + 5000; /* until the clock of limits has ticked: 10^15 a minute are rounded to whole ns */
+    while (!take(&b, 1, &held))
+        ck_assert_uint_lt(clock_ms(), end);
     admit_settle(w.p, &held,
                  UINT64_MAX); /* a provider's word for what was used is taken as much, not as little */
     ck_assert(!take(&b, 1, &held));
@@ -234,7 +237,8 @@ START_TEST(headers_of_the_tightest) {
     ck_str(value(h, n, "X-RateLimit-Limit"), "4");
     ck_str(value(h, n, "X-RateLimit-Remaining"), "1");
     struct str reset = value(h, n, "x-ratelimit-reset-requests"); /* three of 15 s each, less a moment */
-    ck_assert_msg(str_starts(reset, "44.") && str_ends(reset, "s"), "%s", reset.p);
+    ck_assert_msg((str_starts(reset, "44.") && str_ends(reset, "s")) || str_is(reset, "45.000s"), "%s",
+                  reset.p);
     uint64_t at;
     ck_assert(str_u64(value(h, n, "X-RateLimit-Reset"), &at)); /* epoch milliseconds */
     ck_assert_int_gt((int64_t)at, now + 40000);
