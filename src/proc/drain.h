@@ -22,9 +22,9 @@ struct drain {
     bool cleared;                   /* it has a RECORD_CLEAR */
     bool kept;                      /* its replies are in the cache */
     bool silent;                    /* do not log its rows: an earlier scribe may have */
-    struct buf line; /* of the log, not written yet ... */
-    unsigned lines;  /* ... and how many */
-    char writer[32]; /* of log lines as text */
+    struct buf line;                /* of the log, not written yet ... */
+    unsigned lines;                 /* ... and how many */
+    char writer[32];                /* of log lines as text */
 
     uint64_t ledger_retry_ms, ledger_pause_ms; /* after a failure; 0: none */
     uint64_t cache_retry_ms;
