@@ -63,7 +63,6 @@ static enum flow on_head(void *arg, int status, const struct call_header *h, siz
     bool ok = status >= 200 && status < 300;
     bool json = str_startsi(kept_header(&r->now, "content-type"), "application/json");
     r->now.sse = ok && r->ask.stream && !json;
-    buf_free(&r->now.body); /* of the attempt before */
     buf_init(&r->now.body, ok ? r->p->conf->max_response_body : ERROR_BODY_MAX);
     if (r->now.sse)
         pipe_start(r);
