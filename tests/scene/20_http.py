@@ -604,6 +604,7 @@ def parsed(raw):
 
 def test_slow_headers():
     front = Front(limits={"header_timeout": "1s", "idle_timeout": "30s"})
+    front.undisturbed()
     head = LINE + HOST + b"X: " + b"y" * 10000
     cases = {
         "from the first byte": (b"", head, 408),

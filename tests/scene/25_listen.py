@@ -173,6 +173,7 @@ def test_tls_ends_with_close_notify_unless_cut():
 def test_what_is_no_tls():
     s = Secure(limits={"header_timeout": "1s"})
     other = s.client()
+    assert chat(other).status == 200
     for name, raw in {
         "plain HTTP": scene.build_request("POST", "/v1/chat/completions", CHAT),
         "garbage": bytes(range(256)) * 10,
