@@ -524,7 +524,7 @@ static size_t on_upload(char *to, size_t size, size_t count, void *arg) {
     memcpy(to, w->body.p + w->sent, n);
     if (!w->peeked && answer_waits(w)) { /* looked at last: the write follows at once */
         w->peeked = true;                /* once a turn: it may be a TLS ticket and no answer */
-        multi_work(w->c.multi, &w->c, TODO_UPLOAD);
+        multi_work(w->c.multi, &w->c, WORK_UPLOAD);
         return CURL_READFUNC_PAUSE;
     }
     w->peeked = false;
@@ -695,7 +695,7 @@ static void wire_start(struct call *c) {
         problem = CALL_CONNECT;
     }
     c->verdict = problem;
-    multi_work(c->multi, c, TODO_FAIL);
+    multi_work(c->multi, c, WORK_FAIL);
 }
 
 static void wire_abort(struct call *c) {

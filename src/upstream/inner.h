@@ -38,11 +38,11 @@ struct call_ops {
 };
 
 enum call_state { CALL_IDLE, CALL_RUNNING, CALL_DONE };
-enum { TODO_START = 1, TODO_RESUME = 2, TODO_UPLOAD = 4, TODO_FAIL = 8 };
+enum { WORK_START = 1, WORK_RESUME = 2, WORK_UPLOAD = 4, WORK_FAIL = 8 };
 struct call {
     unsigned magic;
     enum call_state state;
-    unsigned todo;           /* what multi_work() shall do with it; then on multi->work */
+    unsigned todo;           /* WORK_...: what multi_work() shall do with it; then on multi->work */
     enum call_error verdict; /* ours, over anything the transport says */
     bool doomed;             /* cancelled inside a callback: no sink function is called any more */
     bool connected, paused, first_byte;

@@ -153,26 +153,26 @@ void call_cancel(struct call *c) {
 void call_resume(struct call *c) {
     MAGIC_CHECK(c, CALL_MAGIC);
     if (c->state == CALL_RUNNING && !c->doomed)
-        multi_work(c->multi, c, TODO_RESUME);
+        multi_work(c->multi, c, WORK_RESUME);
 }
 
 void call_todo(struct call *c) {
     unsigned todo = c->todo;
     c->todo = 0;
-    if (todo & TODO_FAIL) {
+    if (todo & WORK_FAIL) {
         call_finish(c, c->verdict);
         return;
     }
-    if (todo & TODO_START)
+    if (todo & WORK_START)
         c->ops->start(c);
     /* start may have put the call to work again, but never ends it */
-    bool resumed = todo & TODO_RESUME && c->paused;
+    bool resumed = todo & WORK_RESUME && c->paused;
     if (resumed) {
         c->paused = false;
         c->last_ms = now_of(c);
         watch(c); /* the idle deadline may now be the next one */
     }
-    if (resumed || todo & TODO_UPLOAD)
+    if (resumed || todo & WORK_UPLOAD)
         c->ops->resume(c);
 }
 
@@ -186,7 +186,7 @@ struct call *call_start(struct multi *m, const struct call_spec *spec, const str
                         void *arg) {
     struct call *c = upstream_call(m, spec);
     call_begin(c, spec, sink, arg);
-    multi_work(m, c, TODO_START);
+    multi_work(m, c, WORK_START);
     return c;
 }
 
