@@ -23,5 +23,7 @@ struct gateway *gateway_new(const struct gateway_env *env, char err[256]);
 void gateway_request(struct exchange *x, void *gateway); /* http_handler.request */
 struct http_header gateway_error_body(struct buf *out, int status, const char *why, struct str path,
                                       void *gateway); /* http_handler.error_body */
+/* Ends what is open: streams get their dialect's error event, others a 503. Before the server is freed. */
+void gateway_stop(struct gateway *g);
 void gateway_free(struct gateway *g);   /* after the server: no request is open any more */
 #endif

@@ -107,10 +107,14 @@ static void drain(struct worker *w) {
     close_sockets(w); /* the master's copies keep what waits in them */
 }
 
-static void orphan_late(void *arg) {
-    struct worker *w = arg;
-    log_event(LVL_WARN, "stop", "requests did not finish in time and are cut");
+static void cut(struct worker *w) {
+    gateway_stop(w->gateway);
     loop_stop(w->loop);
+}
+
+static void orphan_late(void *arg) {
+    log_event(LVL_WARN, "stop", "requests did not finish in time and are cut");
+    cut(arg);
 }
 
 static void master_gone(struct worker *w) {
@@ -155,7 +159,7 @@ static bool take_word(struct worker *w) {
     if (word == 'Q')
         drain(w);
     else if (word == 'X')
-        loop_stop(w->loop);
+        cut(w);
     else if (word == 'L')
         log_reopen();
     return true;

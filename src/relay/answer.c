@@ -388,7 +388,7 @@ enum verdict step_finish(struct request *r) {
     r->x->on_drain = NULL;
     timer_free(&r->timer);
     task_cancel(&r->go);
-    r->g->open--;
+    request_unlink(r);
     r->magic = 0;
     if (r->gone) {
         if (r->now.pipe)

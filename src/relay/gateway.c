@@ -19,6 +19,11 @@ struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
     return g;
 }
 
+void gateway_stop(struct gateway *g) {
+    while (g->open)
+        request_cut(g->open);
+}
+
 void gateway_free(struct gateway *g) {
     if (!g)
         return;

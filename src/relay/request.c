@@ -70,6 +70,34 @@ static void timed_out(void *arg) {
         request_go(r); /* the back-off is over: STEP_SEND again */
 }
 
+static void link_open(struct request *r) {
+    r->next = r->g->open;
+    if (r->next)
+        r->next->prev = r;
+    r->g->open = r;
+}
+
+void request_unlink(struct request *r) {
+    if (r->prev)
+        r->prev->next = r->next;
+    else
+        r->g->open = r->next;
+    if (r->next)
+        r->next->prev = r->prev;
+}
+
+void request_cut(struct request *r) {
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    task_cancel(&r->go);
+    timer_clear(&r->timer);
+    if (r->step < STEP_SETTLE) {
+        attempt_drop(r);
+        fault_set(&r->fault, r->a, FAULT_OVERLOADED, "The gateway is stopping.");
+        r->step = STEP_SETTLE;
+    }
+    request_go(r);
+}
+
 void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route,
                    struct str request_id) {
     struct request *r = arena_alloc(x->arena, sizeof(*r));
@@ -96,6 +124,6 @@ void request_start(struct gateway *g, struct exchange *x, const struct surface_r
     x->owner = r;
     x->on_gone = gone;
     x->on_drain = drained;
-    g->open++;
+    link_open(r);
     request_go(r);
 }

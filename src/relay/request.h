@@ -22,7 +22,7 @@ struct gateway {
     struct plane *plane;
     struct outbox *outbox; /* usage records waiting for room in the ring */
     struct probes *probes;
-    unsigned open;                   /* requests */
+    struct request *open;            /* all of them, linked both ways */
     char error_id[REQUEST_ID_BYTES]; /* of the last error that the server itself answered */
 };
 
@@ -69,6 +69,7 @@ struct attempt {
 struct request {
     unsigned magic;
     struct gateway *g;
+    struct request *prev, *next; /* among the open ones */
     struct plane *p;
     struct exchange *x;
     struct arena *a; /* the exchange's */
@@ -121,6 +122,9 @@ void request_start(struct gateway *g, struct exchange *x, const struct surface_r
 void request_go(struct request *r); /* runs steps until one waits */
 void request_resume(struct request *r,
                     enum step s); /* from a callback: sets the step and goes on, deferred */
+
+void request_unlink(struct request *r); /* it is not open any more */
+void request_cut(struct request *r);    /* the worker ends: its last words, and its account */
 
 /* steps.c */
 enum verdict step_auth(struct request *r);

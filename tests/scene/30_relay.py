@@ -3,6 +3,7 @@ provider can do wrong."""
 
 import json
 import os
+import signal
 import threading
 import time
 
@@ -258,6 +259,21 @@ def test_what_a_provider_can_do_wrong():
 
 
 test_what_a_provider_can_do_wrong.seconds = 120
+
+
+def test_streams_that_a_stop_cuts_end_with_an_error_event():
+    up = scene.Upstream(lambda a: (a.sse(), a.event(scene.chat_chunk("first")), a.until_closed()))
+    row = up.provider("up", retry={"max": 0})
+    gw = scene.Gateway({"providers": [row], "stop_timeout": "300ms"}, workers=2)
+    streams = [gw.chat_stream() for _ in range(4)]
+    for c in streams:
+        assert "first" in c.event()[1]
+    gw.signal(signal.SIGTERM)
+    for c in streams:
+        assert "error" in json.loads(c.event()[1]) and c.event() is None
+    assert gw.wait_exit() == 0
+    rows = [r for r in gw.log("error") if r["fault"] == "overloaded"]
+    assert len(rows) == 4 and all(r["status"] == 200 and not r["complete"] for r in rows), gw.log("error")
 
 
 def test_refused_and_unknown_hosts():
