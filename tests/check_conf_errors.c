@@ -7,8 +7,9 @@ struct refusal {
     const char *yaml, *want;
 };
 
-#define HASH "sha256:00000000000000000000000000000000000000000000000000000000000000ff"
-#define MOCK "providers: [{kind: mock}]\n"
+#define HASH   "sha256:00000000000000000000000000000000000000000000000000000000000000ff"
+#define MOCK   "providers: [{kind: mock}]\n"
+#define CLAUDE "providers: [{kind: anthropic, key: {value: k}}]\n"
 
 static const struct refusal yaml_refusals[] = {
     {"user: a\nuser: b\n", "2:1: user: given twice; the first is at "},
@@ -150,6 +151,11 @@ static const struct refusal refusals[] = {
     {MOCK "models: [{name: m, targets: {provider: mock}, fallbacks: [mock/b]}]\n"
           "fallback_rules: [{model: mock.b, fallbacks: [m]}]\n",
      "2:58: models[0].fallbacks: fallbacks go in a circle: m -> mock/b -> m"},
+    {CLAUDE "fallback_rules: [{model: claude/a, fallbacks: anthropic.b}, {model: anthropic/b, fallbacks: "
+            "Claude.a}]\n",
+     "2:17: fallback_rules: fallbacks go in a circle: anthropic/a -> anthropic/b -> anthropic/a"},
+    {CLAUDE "models: [{name: m, targets: {provider: anthropic}, fallbacks: [claud/x]}]\n",
+     "2:64: models[0].fallbacks[0]: there is no model claud/x,"},
     {MOCK "routing: {default_provider: mck}\n",
      "2:29: routing.default_provider: there is no provider mck, did you mean mock?"},
     /* keys */

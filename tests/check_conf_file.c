@@ -225,6 +225,31 @@ START_TEST(every_option_of_models_and_keys) {
 }
 END_TEST
 
+/* claude/x is anthropic/x, unless a provider calls itself so. */
+START_TEST(alias_of_a_kind) {
+    static const char models[] =
+        "models: [{name: m, targets: {provider: Claude}, fallbacks: [claude/x, CLAUDE.y]}]\n"
+        "fallback_rules: [{model: claude/a, fallbacks: claude/b}]\n";
+    static const struct {
+        const char *providers;
+        size_t meant;
+    } rows[] = {
+        {"{name: a, kind: anthropic, key: {value: k}}", 0},
+        {"{name: a, kind: anthropic, enabled: no}, {name: b, kind: anthropic, key: {value: k}}", 1},
+        {"{name: a, kind: anthropic, key: {value: k}}, {name: claude, kind: mock}", 1},
+        {"{name: claude, kind: mock, enabled: no}, {name: b, kind: anthropic, key: {value: k}}", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "providers: [%s]\n%s", rows[i].providers, models);
+        struct conf *c = load_ok(text);
+        ck_assert_ptr_eq(conf_provider(c, STR("claude")), &c->providers[rows[i].meant]);
+        ck_assert_uint_eq(c->models[0].targets[0].provider_index, rows[i].meant);
+        done(c);
+    }
+}
+END_TEST
+
 START_TEST(many_models) {
     struct buf b;
     buf_init(&b, 0);
@@ -379,6 +404,7 @@ TCase *case_conf_file(void) {
     tcase_add_test(t, every_option);
     tcase_add_test(t, every_option_of_a_provider);
     tcase_add_test(t, every_option_of_models_and_keys);
+    tcase_add_test(t, alias_of_a_kind);
     tcase_add_test(t, many_models);
     tcase_add_test(t, empty_files);
     tcase_add_test(t, expansion);

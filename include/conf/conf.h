@@ -238,6 +238,8 @@ void conf_dump_json(const struct conf *c, struct buf *out);
 void conf_doc_mdoc(struct buf *out);
 void conf_doc_example(struct buf *out);
 
-const struct conf_provider *conf_provider(const struct conf *c, struct str name); /* case and -/_ alike */
-const struct conf_model *conf_model(const struct conf *c, struct str name);       /* exact; hashed */
+/* Case and -/_ alike. A provider's own name comes before its kind's alias; of several with that alias the first
+ * enabled one is meant, as when requests are routed. */
+const struct conf_provider *conf_provider(const struct conf *c, struct str name);
+const struct conf_model *conf_model(const struct conf *c, struct str name); /* exact; hashed */
 #endif

@@ -4,13 +4,6 @@
 
 /* ---- names ---- */
 
-const struct conf_provider *find_provider(const struct conf *c, struct str name) {
-    for (size_t i = 0; i < c->nproviders; i++)
-        if (name.n && kind_name_eq(str_of(c->providers[i].name), name))
-            return &c->providers[i];
-    return NULL;
-}
-
 static const char *provider_hint(const struct conf *c, struct str name, char hint[96]) {
     struct nearest n;
     nearest_init(&n, name);
@@ -26,10 +19,11 @@ static ptrdiff_t find_model(const struct conf *c, struct str name) {
     return -1;
 }
 
-/* The length of the configured provider's name in front of "provider/model" or "provider.model", or 0. */
+/* The length of the configured provider's name (or alias) in front of "provider/model" or "provider.model",
+ * or 0. */
 static size_t provider_prefix(const struct conf *c, struct str id) {
     for (size_t i = 1; i + 1 < id.n; i++)
-        if ((id.p[i] == '/' || id.p[i] == '.') && find_provider(c, str_make(id.p, i)))
+        if ((id.p[i] == '/' || id.p[i] == '.') && conf_provider(c, str_make(id.p, i)))
             return i;
     return 0;
 }
@@ -56,7 +50,7 @@ static void check_providers(struct load *l, const struct at *list) {
     bool any = false;
     for (size_t i = 0; i < c->nproviders; i++) {
         struct at at = at_item(list, i), name = at_child(&at, "name");
-        const struct conf_provider *p = &c->providers[i], *same = find_provider(c, str_of(p->name));
+        const struct conf_provider *p = &c->providers[i], *same = conf_provider(c, str_of(p->name));
         if (same && same != p)
             load_error(l, name.node ? &name : &at, "the name %s is taken by providers[%zu]", p->name,
                        (size_t)(same - c->providers));
@@ -70,7 +64,7 @@ static void check_providers(struct load *l, const struct at *list) {
 /* ---- models ---- */
 
 static void check_target(struct load *l, struct conf_target *t, const struct at *at) {
-    const struct conf_provider *p = find_provider(l->c, str_of(t->provider));
+    const struct conf_provider *p = conf_provider(l->c, str_of(t->provider));
     struct at name = at_child(at, "provider");
     char hint[96];
     if (p) {
@@ -155,7 +149,7 @@ static const char *canonical(struct load *l, const char *id) {
     size_t prefix = find_model(l->c, s) >= 0 ? 0 : provider_prefix(l->c, s);
     if (!prefix)
         return id;
-    const struct conf_provider *p = find_provider(l->c, str_make(s.p, prefix));
+    const struct conf_provider *p = conf_provider(l->c, str_make(s.p, prefix));
     return arena_printf(l->scratch, "%s/%s", p->name, id + prefix + 1).p;
 }
 
@@ -258,7 +252,7 @@ static void check_circles(struct load *l) {
 
 /* By its name, or the name or alias of its kind: LLM_PROVIDER=claude. */
 static const struct conf_provider *provider_or_kind(const struct load *l, struct str name) {
-    const struct conf_provider *p = find_provider(l->c, name);
+    const struct conf_provider *p = conf_provider(l->c, name);
     const struct provider_kind *k = p ? NULL : kind_find(l->kinds, name);
     for (size_t i = 0; k && !p && i < l->c->nproviders; i++)
         if (l->c->providers[i].kind == k)

@@ -47,7 +47,16 @@ const struct conf_model *conf_model(const struct conf *c, struct str name) {
 }
 
 const struct conf_provider *conf_provider(const struct conf *c, struct str name) {
-    return find_provider(c, name);
+    const struct conf_provider *aliased = NULL;
+    for (size_t i = 0; name.n && i < c->nproviders; i++) {
+        const struct conf_provider *p = &c->providers[i];
+        if (kind_name_eq(str_of(p->name), name))
+            return p;
+        if (p->kind && p->kind->alias && kind_name_eq(str_of(p->kind->alias), name) &&
+            (!aliased || (p->enabled && !aliased->enabled)))
+            aliased = p;
+    }
+    return aliased;
 }
 
 /* Somebody who is not root keeps what is theirs at home. */

@@ -132,5 +132,4 @@ void read_conf(struct load *l);
 
 /* check.c */
 void check_conf(struct load *l);
-const struct conf_provider *find_provider(const struct conf *c, struct str name);
 #endif
