@@ -322,7 +322,7 @@ static const struct option rows[] = {
      .def = "auto",
      .help = "How many; auto: one for each processor."},
     {STRING(TYPE_PATH, "state_dir", conf, state_dir), .shown = "/var/lib/penstock",
-     .example = "/var/lib/penstock", .help = "Where keys, usage and the cache are kept."},
+     .example = "/var/lib/penstock", .help = "Where usage and the cache are kept."},
     {STRING(TYPE_PATH, "pid_file", conf, pid_file), .shown = "/run/penstock/penstock.pid",
      .example = "/run/penstock/penstock.pid", .help = "File for the process id of the master; empty: none."},
     {DURATION("drain_timeout", conf, drain_timeout), .max = 7 * DAY, .def = "10m",
