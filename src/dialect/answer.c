@@ -149,12 +149,17 @@ void said_body(struct arena *a, struct str body, struct said *out) {
 
 /* --- classing --- */
 
-static bool has(struct str text, const char *word) {
+/* What follows the word, in any case of letters; .p is NULL when the word is not in it. */
+static struct str behind(struct str text, const char *word) {
     size_t n = strlen(word);
     for (size_t i = 0; i + n <= text.n; i++)
         if (strncasecmp(text.p + i, word, n) == 0)
-            return true;
-    return false;
+            return str_skip(text, i + n);
+    return STR_NONE;
+}
+
+static bool has(struct str text, const char *word) {
+    return behind(text, word).p != NULL;
 }
 
 static bool named(const struct said *s, const char *word) {
@@ -258,6 +263,64 @@ static int kept_status(enum fault_class c, int status) {
     return status / 100 == fault_rule(c)->status / 100 ? status : 0;
 }
 
+/* --- when to come back --- */
+
+static size_t run_of(struct str s, bool (*fits)(char c)) {
+    size_t n = 0;
+    while (n < s.n && fits(s.p[n]))
+        n++;
+    return n;
+}
+
+static bool is_number(char c) {
+    return (c >= '0' && c <= '9') || c == '.';
+}
+
+static bool is_letter(char c) {
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+/* In ms; 0: no unit of time. */
+static int64_t unit_ms(struct str word) {
+    static const struct {
+        const char *word;
+        int64_t ms;
+    } units[] = {{"ms", 1},          {"s", 1000},    {"sec", 1000},     {"second", 1000},
+                 {"seconds", 1000},  {"m", 60000},   {"min", 60000},    {"minute", 60000},
+                 {"minutes", 60000}, {"h", 3600000}, {"hour", 3600000}, {"hours", 3600000}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (str_isi(word, units[i].word))
+            return units[i].ms;
+    return 0;
+}
+
+/* "7.66s", "20ms", "6m0s", "5 seconds" in front of anything; -1 for anything else. */
+static int64_t duration_ms(struct str s) {
+    enum { PARTS = 4, NANO = 1000000000 };
+    int64_t sum = -1, nano;
+    for (int i = 0; i < PARTS; i++) {
+        size_t n = run_of(s, is_number);
+        struct str number = str_make(s.p, n);
+        s = str_skip(s, n);
+        if (str_starts(s, " "))
+            s = str_skip(s, 1);
+        n = run_of(s, is_letter);
+        int64_t unit = unit_ms(str_make(s.p, n));
+        if (!unit || !decimal_nano(number, &nano))
+            break;
+        sum = (sum < 0 ? 0 : sum) + nano / NANO * unit + (nano % NANO * unit + NANO - 1) / NANO;
+        s = str_skip(s, n);
+    }
+    return sum;
+}
+
+/* OpenAI and Groq say "Please try again in 7.66s" and Google "Please retry in 34.4s", not always with a
+ * header beside it. */
+static int64_t said_retry_ms(struct str message) {
+    struct str when = behind(message, "try again in ");
+    return duration_ms(when.p ? when : behind(message, "retry in "));
+}
+
 void said_fault(struct arena *a, int status, const struct said *s, struct fault *f) {
     int known = status ? status : s->status;
     enum fault_class c = classify(known, s);
@@ -281,6 +344,8 @@ void said_fault(struct arena *a, int status, const struct said *s, struct fault 
     }
     f->from_provider = true;
     f->status = status ? kept_status(c, status) : 0;
+    if (c == FAULT_RATE_LIMIT || c == FAULT_QUOTA)
+        f->retry_after_ms = said_retry_ms(s->message);
 }
 
 void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {

@@ -15,9 +15,10 @@ struct said {
 void said_error(struct arena *a, struct json_value error, struct said *out);
 /* The body of an answer with an error status, of whatever shape; HTML and garbage give an empty message. */
 void said_body(struct arena *a, struct str body, struct said *out);
-/* Classes it and fills *f. status 0: inside an answer or stream that began well. */
+/* Classes it and fills *f, with the time that a limit's text says to wait. status 0: inside an answer or
+ * stream that began well. */
 void said_fault(struct arena *a, int status, const struct said *s, struct fault *f);
-/* retry-after-ms, retry-after, x-should-retry (dates are taken for none). */
+/* retry-after-ms, retry-after, x-should-retry (dates are taken for none); they count more than a text. */
 void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 
 /* A tree printed without white space, into the arena. */
