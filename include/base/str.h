@@ -42,6 +42,9 @@ bool str_next(struct str *rest, char sep, struct str *piece);
 /* Decimal digits only, no sign (neither of the two), no overflow: false otherwise. */
 bool str_u64(struct str a, uint64_t *out);
 bool str_i64(struct str a, int64_t *out);
+/* And back: the digits stand at the end of `digits`, and the result there. */
+#define STR_DIGITS 20
+struct str str_from_u64(char digits[STR_DIGITS], uint64_t v);
 /* Copies into a fixed array, always NUL-terminated, cut if need be (at a UTF-8 character's border). */
 void str_copy(char *dst, size_t size, struct str a);
 #endif

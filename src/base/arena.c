@@ -125,12 +125,8 @@ struct str arena_dup(struct arena *a, struct str s) {
 }
 
 struct str arena_u64(struct arena *a, uint64_t v) {
-    char digits[20];
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + v % 10);
-    while (v /= 10);
-    return arena_dup(a, str_make(digits + at, sizeof digits - at));
+    char digits[STR_DIGITS];
+    return arena_dup(a, str_from_u64(digits, v));
 }
 
 struct str arena_printf(struct arena *a, const char *fmt, ...) {

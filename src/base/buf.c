@@ -93,13 +93,8 @@ void buf_addc_slow(struct buf *b, char c) {
 }
 
 void buf_addu(struct buf *b, uint64_t v) {
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    buf_add(b, digits + at, sizeof digits - at);
+    char digits[STR_DIGITS];
+    buf_adds(b, str_from_u64(digits, v));
 }
 
 void buf_addi(struct buf *b, int64_t v) {

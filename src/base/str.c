@@ -102,6 +102,14 @@ bool str_i64(struct str a, int64_t *out) {
     return true;
 }
 
+struct str str_from_u64(char digits[STR_DIGITS], uint64_t v) {
+    size_t at = STR_DIGITS;
+    do
+        digits[--at] = (char)('0' + v % 10);
+    while (v /= 10);
+    return str_make(digits + at, STR_DIGITS - at);
+}
+
 void str_copy(char *dst, size_t size, struct str a) {
     if (size == 0)
         return;

@@ -227,18 +227,14 @@ static const char *date_now(struct http_server *s) {
 }
 
 static char *put_length(char *to, int64_t length) {
-    char digits[20];
-    size_t at = sizeof digits;
+    char digits[STR_DIGITS];
     if (length == LENGTH_CHUNKED)
         return PUT(to, "Transfer-Encoding: chunked\r\n");
     if (length < 0)
         return to;
-    do {
-        digits[--at] = (char)('0' + length % 10);
-        length /= 10;
-    } while (length);
+    struct str text = str_from_u64(digits, (uint64_t)length);
     to = PUT(to, "Content-Length: ");
-    to = put(to, digits + at, sizeof digits - at);
+    to = put(to, text.p, text.n);
     return PUT(to, "\r\n");
 }
 
