@@ -2,37 +2,7 @@
  */
 #ifndef PENSTOCK_SRC_BASE_JSON_BYTES_H
 #define PENSTOCK_SRC_BASE_JSON_BYTES_H
-#include "base/json.h"
-#include "base/str.h"
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
-static inline bool json_space(char c) {
-    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
-static inline const char *json_skip_space(const char *p, const char *end) {
-    if (p < end && (unsigned char)*p > ' ') /* the common case of compact text */
-        return p;
-    if (end - p >= 2 && *p == ' ' && (unsigned char)p[1] > ' ') /* and of text with a space behind commas */
-        return p + 1;
-#ifdef __SSE2__
-    for (; end - p >= 16; p += 16) { /* indentation */
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i a =
-            _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8(' ')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\n')));
-        __m128i b =
-            _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('\r')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\t')));
-        unsigned other = (unsigned)_mm_movemask_epi8(_mm_or_si128(a, b)) ^ 0xFFFF;
-        if (other)
-            return p + __builtin_ctz(other);
-    }
-#endif
-    while (p < end && json_space(*p))
-        p++;
-    return p;
-}
+#include "base/json_walk.h"
 
 /* A byte that may stand in a string without a second look: not a quote, backslash, control character, and
  * ASCII. */
@@ -75,30 +45,6 @@ static inline const char *json_skip_plain(const char *p, const char *end) {
     return p;
 }
 
-/* In checked text: p is behind the opening quote; returns the closing one. */
-static inline const char *json_string_end(const char *p, const char *end) {
-    while (p < end) {
-#ifdef __SSE2__
-        const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
-        for (; end - p >= 16; p += 16) {
-            __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-            __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
-            unsigned mask = (unsigned)_mm_movemask_epi8(hit);
-            if (mask) {
-                p += __builtin_ctz(mask);
-                break;
-            }
-        }
-#endif
-        while (p < end && *p != '"' && *p != '\\')
-            p++;
-        if (p >= end || *p == '"')
-            return p;
-        p += end - p >= 2 ? 2 : 1; /* a backslash and what it escapes */
-    }
-    return p;
-}
-
 #ifdef __SSE2__
 /* Where in 16 bytes the marks are that structure hangs on, one bit a byte. */
 struct json_marks {
@@ -120,9 +66,6 @@ static inline struct json_marks json_marks16(const char *p) {
 /* One escape of checked text: p is at the backslash. The next position; *c is the code point, a pair of
  * surrogates joined, a lone one as it stands. */
 const char *json_take_escape(const char *p, const char *end, uint32_t *c);
-/* Behind the checked value that begins at p. */
-const char *json_skip_value(const char *p, const char *end);
-enum json_kind json_kind_of(char first_byte);
 /* Undoes the escapes of checked text, in place or into `to` (raw.n bytes are enough); returns the length. */
 size_t json_unescape(char *to, struct str raw);
 #endif

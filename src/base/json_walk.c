@@ -1,7 +1,6 @@
 /* Reading text that the scanner has passed: cutting it again, undoing escapes, numbers. Nothing here checks
  * the grammar, but nothing here reads beyond the span either, whatever it is given. */
 #include "base/die.h"
-#include "base/json.h"
 #include "json_bytes.h"
 #include "utf8.h"
 #include <math.h>
@@ -92,11 +91,7 @@ const char *json_skip_value(const char *p, const char *end) {
     return p;
 }
 
-void json_each(struct str checked, json_member_fn *fn, void *arg) {
-    const char *end = checked.p + checked.n;
-    const char *p = json_skip_space(checked.p, end);
-    if (p == end || (*p != '{' && *p != '['))
-        return;
+const char *json_members(const char *p, const char *end, json_member_fn *fn, void *arg) {
     bool object = *p == '{';
     p = json_skip_space(p + 1, end);
     while (p < end && *p != '}' && *p != ']') {
@@ -110,13 +105,21 @@ void json_each(struct str checked, json_member_fn *fn, void *arg) {
         const char *from = p;
         p = json_skip_value(p, end);
         if (p == from)
-            return; /* not checked text */
+            return end; /* not checked text */
         if (!fn(arg, key, (struct json_value){json_kind_of(*from), str_make(from, (size_t)(p - from))}))
-            return;
+            return NULL;
         p = json_skip_space(p, end);
         if (p < end && *p == ',')
             p = json_skip_space(p + 1, end);
     }
+    return p < end ? p + 1 : end;
+}
+
+void json_each(struct str checked, json_member_fn *fn, void *arg) {
+    const char *end = checked.p + checked.n;
+    const char *p = json_skip_space(checked.p, end);
+    if (p < end && (*p == '{' || *p == '['))
+        json_members(p, end, fn, arg);
 }
 
 /* --- members by name --- */

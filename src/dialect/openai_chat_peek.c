@@ -1,8 +1,8 @@
 /* The hot path of a chat request: one scan that checks what must be checked before a target is chosen, and
  * the splice that makes the provider's body out of the client's bytes. No tree is built and nothing is
  * printed anew, so unknown members, their order and big numbers stay as the client wrote them. */
+#include "base/json_walk.h"
 #include "openai_chat.h"
-#include "walk.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -85,24 +85,6 @@ static bool wrong_type(struct peek *p, struct str param, const char *want, enum 
                   kind_name(got));
 }
 
-static enum json_kind kind_of(char first) {
-    switch (first) {
-    case '{':
-        return JSON_OBJECT;
-    case '[':
-        return JSON_ARRAY;
-    case '"':
-        return JSON_STRING;
-    case 't':
-    case 'f':
-        return JSON_BOOL;
-    case 'n':
-        return JSON_NULL;
-    default:
-        return JSON_NUMBER;
-    }
-}
-
 /* A key without its escapes; a key that has any is rare. */
 static struct str plain_key(struct arena *a, struct str key) {
     if (key.n == 0 || !memchr(key.p, '\\', key.n))
@@ -167,41 +149,29 @@ static bool message_member(void *arg, struct str raw_key, struct json_value v) {
 /* The members of the object at p, which has been scanned. Behind it, or NULL after a fault. */
 static const char *walk_message(struct peek *p, const char *at, const char *end) {
     p->role_seen = false;
-    at = walk_blank(at + 1, end);
-    while (at < end && *at == '"') {
-        const char *key = at + 1, *close = walk_string(key, end);
-        at = walk_blank(close + 1, end); /* the colon */
-        const char *value = walk_blank(at + 1, end);
-        at = walk_value(value, end);
-        if (!message_member(p, str_make(key, (size_t)(close - key)),
-                            (struct json_value){kind_of(*value), str_make(value, (size_t)(at - value))}))
-            return NULL;
-        at = walk_blank(at, end);
-        if (at < end && *at == ',')
-            at = walk_blank(at + 1, end);
-    }
-    if (!p->role_seen) {
+    at = json_members(at, end, message_member, p);
+    if (at && !p->role_seen) {
         refuse(p, "missing_required_parameter", at_message(p, ".role"),
                "Missing required parameter: 'messages[%zu].role'.", p->message);
         return NULL;
     }
-    return at + 1;
+    return at;
 }
 
 /* One pass over array and members together. */
 static bool take_messages(struct peek *p, struct json_value v) {
     if (v.kind != JSON_ARRAY)
         return wrong_type(p, STR("messages"), "an array of objects", v.kind);
-    const char *end = v.raw.p + v.raw.n - 1, *at = walk_blank(v.raw.p + 1, end);
+    const char *end = v.raw.p + v.raw.n - 1, *at = json_skip_space(v.raw.p + 1, end);
     for (; at < end; p->message++) {
         if (*at != '{')
-            return wrong_type(p, at_message(p, ""), "an object", kind_of(*at));
+            return wrong_type(p, at_message(p, ""), "an object", json_kind_of(*at));
         at = walk_message(p, at, end);
         if (!at)
             return false;
-        at = walk_blank(at, end);
+        at = json_skip_space(at, end);
         if (at < end && *at == ',')
-            at = walk_blank(at + 1, end);
+            at = json_skip_space(at + 1, end);
     }
     if (p->message == 0)
         return refuse(p, "empty_array", STR("messages"),
@@ -329,7 +299,7 @@ bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f)
     int rc = -1;
     /* An array at the top would call top_member with its elements: look first. */
     size_t at = 0;
-    while (at < body.n && memchr(" \t\r\n", body.p[at], 4))
+    while (at < body.n && json_space(body.p[at]))
         at++;
     bool object = at < body.n && body.p[at] == '{';
     rc = json_scan(body, &kind, object ? top_member : NULL, &p, &err);
@@ -371,10 +341,6 @@ static void edit_add(struct edits *es, size_t at, size_t cut, struct str put) {
     es->e[i] = (struct edit){at, cut, put};
 }
 
-static bool blank(char c) {
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
 /* From the first byte of a member's key to the last byte of its value, and one of the commas around it. */
 static void edit_remove_member(struct edits *es, struct str body, struct str value) {
     size_t from = (size_t)(value.p - body.p), to = from + value.n;
@@ -384,15 +350,15 @@ static void edit_remove_member(struct edits *es, struct str body, struct str val
         ;
     while (from > 0 && body.p[--from] != '"') /* a key spelt with escapes has no quote inside either */
         ;
-    while (to < body.n && blank(body.p[to]))
+    while (to < body.n && json_space(body.p[to]))
         to++;
     if (to < body.n && body.p[to] == ',') {
         to++;
-        while (to < body.n && blank(body.p[to]))
+        while (to < body.n && json_space(body.p[to]))
             to++;
     } else {
         size_t before = from;
-        while (before > 0 && blank(body.p[before - 1]))
+        while (before > 0 && json_space(body.p[before - 1]))
             before--;
         if (before > 0 && body.p[before - 1] == ',')
             from = before - 1;

@@ -2,8 +2,8 @@
  * quick walk over an event decides whether it says anything; only then (twice or thrice a stream) it is
  * scanned strictly. */
 #include "answer.h"
+#include "base/json_walk.h"
 #include "openai_chat.h"
-#include "walk.h"
 
 /* --- words --- */
 
@@ -338,13 +338,13 @@ static bool walk_is_text(const char *key, size_t n) {
 
 /* A string at p (behind its quote): a key, or a value of the key before it. Returns where to go on. */
 static const char *walk_pair(struct walk *w, const char *p, const char *end) {
-    const char *close = walk_string(p, end);
+    const char *close = json_string_end(p, end);
     if (close == end)
         return end;
-    const char *q = walk_blank(close + 1, end);
+    const char *q = json_skip_space(close + 1, end);
     if (q == end || *q != ':')
         return q;
-    q = walk_blank(q + 1, end);
+    q = json_skip_space(q + 1, end);
     if (q == end)
         return end;
     size_t n = (size_t)(close - p);
@@ -352,7 +352,7 @@ static const char *walk_pair(struct walk *w, const char *p, const char *end) {
     if (*q != '"')
         return q;
     const char *value = q + 1;
-    q = walk_string(value, end);
+    q = json_string_end(value, end);
     if (w->delta != 0 && q > value && walk_is_text(p, n)) {
         w->output = true;
         w->bytes += (uint64_t)(q - value);
