@@ -42,4 +42,23 @@ struct event_check {
 };
 /* false: the sequence has left the grammar. */
 bool event_check(struct event_check *c, const struct event_item *ev);
+
+/* The other side: where events come from. It numbers the parts and knows what is open; set fn, arg and (for
+ * event_fail) arena, the rest begins as zero. Nothing is told after `done`: the caller looks. */
+struct event_source {
+    event_fn *fn;
+    void *arg;
+    struct arena *arena;
+    bool started, open, done; /* done: by END or FAULT */
+    enum part_kind part;      /* the open one, or the last */
+    unsigned next_index;
+};
+void event_start(struct event_source *s, struct str id, struct str model, int64_t created); /* once; then nothing */
+void event_open(struct event_source *s, struct event_item ev); /* its part, id, name and text */
+void event_text(struct event_source *s, enum event_kind kind, struct str text); /* of the open part; empty: nothing */
+void event_close(struct event_source *s);                      /* the open part, if any */
+void event_usage(struct event_source *s, const struct usage *u);
+void event_end(struct event_source *s, enum stop_reason stop, struct str native, struct str sequence); /* STOP, END */
+void event_fault(struct event_source *s, const struct fault *f);
+void event_fail(struct event_source *s, const char *why); /* the provider's fault: SERVER */
 #endif

@@ -10,12 +10,9 @@
 struct reader {
     unsigned magic;
     struct arena *a;
-    event_fn *fn;
-    void *arg;
+    struct event_source out;
     struct arena *tmp; /* texts of the event in hand; NULL when none had an escape */
-    bool started, done, open, has_call, args_seen;
-    enum part_kind kind;
-    unsigned index;   /* of the next part */
+    bool has_call, args_seen;
     uint64_t block;   /* Anthropic's number of the open one */
     struct str input; /* of a tool_use that came whole in its start */
     struct an_counts counts;
@@ -38,8 +35,7 @@ struct stream_reader *an_reader_new(struct arena *a, event_fn *fn, void *arg) {
     struct reader *r = arena_alloc(a, sizeof *r);
     r->magic = READER_MAGIC;
     r->a = a;
-    r->fn = fn;
-    r->arg = arg;
+    r->out = (struct event_source){.fn = fn, .arg = arg, .arena = a};
     return (struct stream_reader *)(void *)r;
 }
 
@@ -62,76 +58,42 @@ static struct str member(struct reader *r, struct json_value o, const char *key)
 
 /* --- events --- */
 
-static void emit(struct reader *r, struct event_item ev) {
-    r->fn(r->arg, &ev);
-}
-
-static void emit_text(struct reader *r, enum event_kind kind, struct str s) {
-    if (s.n > 0)
-        emit(r, (struct event_item){.kind = kind, .index = r->index - 1, .part = r->kind, .text = s});
-}
-
-static void emit_fault(struct reader *r, const struct fault *f) {
-    r->done = true;
-    emit(r, (struct event_item){.kind = EV_FAULT, .fault = f});
-}
-
-static void fail(struct reader *r, const char *why) {
-    struct fault f;
-    fault_set(&f, r->a, FAULT_SERVER, "%s", why);
-    f.from_provider = true;
-    emit_fault(r, &f);
-}
-
 static void close_part(struct reader *r) {
-    if (!r->open)
-        return;
-    if (r->kind == PART_TOOL_CALL && !r->args_seen)
-        emit_text(r, EV_ARGS, r->input);
-    r->open = false;
-    emit(r, (struct event_item){.kind = EV_PART_CLOSE, .index = r->index - 1, .part = r->kind});
-}
-
-static void start(struct reader *r, struct str id, struct str model) {
-    if (r->started)
-        return;
-    r->started = true;
-    emit(r, (struct event_item){.kind = EV_START, .id = id, .model = model});
+    if (r->out.open && r->out.part == PART_TOOL_CALL && !r->args_seen)
+        event_text(&r->out, EV_ARGS, r->input);
+    event_close(&r->out);
 }
 
 static void open_part(struct reader *r, uint64_t block, struct event_item ev) {
-    start(r, STR_NONE, STR_NONE);
+    event_start(&r->out, STR_NONE, STR_NONE, 0);
     close_part(r);
-    ev.kind = EV_PART_OPEN;
-    ev.index = r->index++;
-    r->kind = ev.part;
     r->block = block;
-    r->open = true;
     r->args_seen = false;
     r->input = STR_NONE;
-    emit(r, ev);
+    event_open(&r->out, ev);
 }
 
 static void emit_usage(struct reader *r, struct json_value usage) {
     if (usage.kind != JSON_OBJECT)
         return;
     an_counts_take(usage.raw, &r->counts);
-    if (r->started && r->counts.any)
-        emit(r, (struct event_item){.kind = EV_USAGE, .usage = an_usage(&r->counts)});
+    struct usage u = an_usage(&r->counts);
+    if (r->out.started && u.known)
+        event_usage(&r->out, &u);
 }
 
 /* --- one kind of event each --- */
 
 static void message_start(struct reader *r, const struct frame *f) {
     struct json_value usage;
-    if (r->started && r->has_call) {
+    if (r->out.started && r->has_call) {
         /* Anthropic may begin anew midway (a fallback model). Calls that went out cannot be taken back, and
          * acting on half of one is worse than an error. */
-        fail(r, "the provider began its answer anew after a tool call");
+        event_fail(&r->out, "the provider began its answer anew after a tool call");
         return;
     }
     close_part(r);
-    start(r, member(r, f->message, "id"), member(r, f->message, "model"));
+    event_start(&r->out, member(r, f->message, "id"), member(r, f->message, "model"), 0);
     if (f->message.kind == JSON_OBJECT && json_member(f->message.raw, "usage", &usage))
         emit_usage(r, usage);
 }
@@ -149,11 +111,11 @@ static void block_start(struct reader *r, const struct frame *f, uint64_t index)
     close_part(r);
     if (str_is(type, "text")) {
         open_part(r, index, (struct event_item){.part = PART_TEXT});
-        emit_text(r, EV_TEXT, member(r, f->block, "text"));
+        event_text(&r->out, EV_TEXT, member(r, f->block, "text"));
     } else if (str_is(type, "thinking")) {
         open_part(r, index, (struct event_item){.part = PART_THINKING});
-        emit_text(r, EV_THINK, member(r, f->block, "thinking"));
-        emit_text(r, EV_SIGNATURE, member(r, f->block, "signature"));
+        event_text(&r->out, EV_THINK, member(r, f->block, "thinking"));
+        event_text(&r->out, EV_SIGNATURE, member(r, f->block, "signature"));
     } else if (str_is(type, "redacted_thinking")) {
         open_part(r, index,
                   (struct event_item){.part = PART_THINKING_REDACTED, .text = member(r, f->block, "data")});
@@ -171,21 +133,21 @@ static void block_start(struct reader *r, const struct frame *f, uint64_t index)
 
 static void block_delta(struct reader *r, const struct frame *f, uint64_t index) {
     struct str type = member(r, f->delta, "type");
-    bool ours = r->open && r->block == index;
+    bool ours = r->out.open && r->block == index;
     if (str_is(type, "text_delta")) {
-        if (!ours || r->kind != PART_TEXT)
+        if (!ours || r->out.part != PART_TEXT)
             open_part(r, index, (struct event_item){.part = PART_TEXT});
-        emit_text(r, EV_TEXT, member(r, f->delta, "text"));
+        event_text(&r->out, EV_TEXT, member(r, f->delta, "text"));
     } else if (str_is(type, "thinking_delta")) {
-        if (!ours || r->kind != PART_THINKING)
+        if (!ours || r->out.part != PART_THINKING)
             open_part(r, index, (struct event_item){.part = PART_THINKING});
-        emit_text(r, EV_THINK, member(r, f->delta, "thinking"));
-    } else if (str_is(type, "signature_delta") && ours && r->kind == PART_THINKING) {
-        emit_text(r, EV_SIGNATURE, member(r, f->delta, "signature"));
-    } else if (str_is(type, "input_json_delta") && ours && r->kind == PART_TOOL_CALL) {
+        event_text(&r->out, EV_THINK, member(r, f->delta, "thinking"));
+    } else if (str_is(type, "signature_delta") && ours && r->out.part == PART_THINKING) {
+        event_text(&r->out, EV_SIGNATURE, member(r, f->delta, "signature"));
+    } else if (str_is(type, "input_json_delta") && ours && r->out.part == PART_TOOL_CALL) {
         struct str piece = member(r, f->delta, "partial_json");
         r->args_seen = r->args_seen || piece.n > 0;
-        emit_text(r, EV_ARGS, piece);
+        event_text(&r->out, EV_ARGS, piece);
     } /* server tools' arguments have no open part; citations have no place */
 }
 
@@ -200,17 +162,12 @@ static void message_delta(struct reader *r, const struct frame *f) {
 }
 
 static void message_stop(struct reader *r) {
-    if (!r->started) {
-        fail(r, "the provider's answer is empty");
+    if (!r->out.started) {
+        event_fail(&r->out, "the provider's answer is empty");
         return;
     }
     close_part(r);
-    r->done = true;
-    emit(r, (struct event_item){.kind = EV_STOP,
-                                .stop = r->stop == STOP_UNSET ? STOP_END : r->stop,
-                                .text = r->stop_native,
-                                .id = r->stop_sequence});
-    emit(r, (struct event_item){.kind = EV_END});
+    event_end(&r->out, r->stop == STOP_UNSET ? STOP_END : r->stop, r->stop_native, r->stop_sequence);
 }
 
 static void dispatch(struct reader *r, struct str type, const struct frame *f, struct str data) {
@@ -231,7 +188,7 @@ static void dispatch(struct reader *r, struct str type, const struct frame *f, s
         message_stop(r);
     else if (str_is(type, "error")) {
         an_error(r->a, data, &fault);
-        emit_fault(r, &fault);
+        event_fault(&r->out, &fault);
     } /* ping, and what may be added */
 }
 
@@ -257,10 +214,10 @@ void an_read_event(struct stream_reader *sr, struct str name, struct str data) {
     enum json_kind kind;
     struct json_error err;
     struct frame f = {.type = {JSON_NULL, STR_NONE}};
-    if (r->done || data.n == 0 || data.p[0] != '{')
+    if (r->out.done || data.n == 0 || data.p[0] != '{')
         return;
     if (json_scan(data, &kind, frame_member, &f, &err) != 0) {
-        fail(r, "the provider sent an event that is not JSON");
+        event_fail(&r->out, "the provider sent an event that is not JSON");
         return;
     }
     struct str type = text(r, f.type);
@@ -271,6 +228,7 @@ void an_read_event(struct stream_reader *sr, struct str name, struct str data) {
 
 void an_reader_end(struct stream_reader *sr) {
     struct reader *r = reader_of(sr);
-    if (!r->done)
-        fail(r, r->started ? "the provider's stream ended too early" : "the provider's answer is empty");
+    if (!r->out.done)
+        event_fail(&r->out, r->out.started ? "the provider's stream ended too early"
+                                           : "the provider's answer is empty");
 }

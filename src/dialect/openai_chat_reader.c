@@ -26,11 +26,8 @@ struct slot {
 struct reader {
     unsigned magic;
     struct arena *a;
-    event_fn *fn;
-    void *arg;
-    bool started, done, open, stopped, output;
-    enum part_kind kind;
-    unsigned index; /* of the next part */
+    struct event_source out;
+    bool stopped;
     struct slot *slots[MAX_CALLS];
     size_t nslots, current; /* current: the first that is not closed */
     size_t waiting;
@@ -55,49 +52,9 @@ struct stream_reader *oc_reader_new(struct arena *a, event_fn *fn, void *arg) {
     struct reader *r = arena_alloc(a, sizeof *r);
     r->magic = READER_MAGIC;
     r->a = a;
-    r->fn = fn;
-    r->arg = arg;
+    r->out = (struct event_source){.fn = fn, .arg = arg, .arena = a};
     arena_cleanup(a, release, r);
     return (struct stream_reader *)(void *)r;
-}
-
-/* --- events --- */
-
-static void emit(struct reader *r, struct event_item ev) {
-    r->fn(r->arg, &ev);
-}
-
-static void emit_text(struct reader *r, enum event_kind kind, struct str s) {
-    if (s.n > 0)
-        emit(r, (struct event_item){.kind = kind, .index = r->index - 1, .part = r->kind, .text = s});
-}
-
-static void emit_fault(struct reader *r, const struct fault *f) {
-    r->done = true;
-    emit(r, (struct event_item){.kind = EV_FAULT, .fault = f});
-}
-
-static void fail(struct reader *r, const char *why) {
-    struct fault f;
-    fault_set(&f, r->a, FAULT_SERVER, "%s", why);
-    f.from_provider = true;
-    emit_fault(r, &f);
-}
-
-static void close_part(struct reader *r) {
-    if (!r->open)
-        return;
-    r->open = false;
-    emit(r, (struct event_item){.kind = EV_PART_CLOSE, .index = r->index - 1, .part = r->kind});
-}
-
-static void open_part(struct reader *r, struct event_item ev) {
-    ev.kind = EV_PART_OPEN;
-    ev.index = r->index++;
-    r->kind = ev.part;
-    r->open = true;
-    r->output = true;
-    emit(r, ev);
 }
 
 /* --- calls --- */
@@ -130,17 +87,17 @@ static bool is_whole(const struct slot *s) {
 static void close_call(struct reader *r) {
     r->slots[r->current]->closed = true;
     r->current++;
-    close_part(r);
+    event_close(&r->out);
 }
 
 static void open_call(struct reader *r, struct slot *s) {
     struct str id = s->id;
     if (id.n == 0)
         id = arena_printf(r->a, "call_%016llx%zu", (unsigned long long)r->seed, r->current);
-    close_part(r);
-    open_part(r, (struct event_item){.part = PART_TOOL_CALL, .id = id, .name = s->name});
+    event_close(&r->out);
+    event_open(&r->out, (struct event_item){.part = PART_TOOL_CALL, .id = id, .name = s->name});
     s->opened = true;
-    emit_text(r, EV_ARGS, buf_str(&s->waiting));
+    event_text(&r->out, EV_ARGS, buf_str(&s->waiting));
     r->waiting -= buf_len(&s->waiting);
     buf_free(&s->waiting);
 }
@@ -164,11 +121,11 @@ static void give_args(struct reader *r, struct slot *s, struct str text) {
         return;
     follow_json(s, text);
     if (s->opened) {
-        emit_text(r, EV_ARGS, text);
+        event_text(&r->out, EV_ARGS, text);
         return;
     }
     if (text.n > WAITING_MAX - r->waiting) {
-        fail(r, "the provider mixed too many parallel tool calls");
+        event_fail(&r->out, "the provider mixed too many parallel tool calls");
         return;
     }
     r->waiting += text.n;
@@ -177,7 +134,7 @@ static void give_args(struct reader *r, struct slot *s, struct str text) {
 
 static struct slot *new_slot(struct reader *r, struct str id, struct str name) {
     if (r->nslots == MAX_CALLS) {
-        fail(r, "the provider made too many tool calls");
+        event_fail(&r->out, "the provider made too many tool calls");
         return NULL;
     }
     struct slot *s = arena_alloc(r->a, sizeof *s);
@@ -237,22 +194,22 @@ static void read_call(struct reader *r, struct json_object *o, struct json_objec
     }
     if (!s->opened && s->name.n == 0)
         s->name = arena_dup(r->a, name);
-    if (r->open && r->kind != PART_TOOL_CALL)
-        close_part(r);
+    if (r->out.open && r->out.part != PART_TOOL_CALL)
+        event_close(&r->out);
     buf_init(&scratch, WAITING_MAX);
     struct str args = arguments_of(r, jo_get(fn, "arguments"), &scratch);
     if (r->current < r->nslots && s == r->slots[r->current] && !s->opened && s->name.n > 0)
         open_call(r, s);
     give_args(r, s, args);
     buf_free(&scratch);
-    if (!r->done)
+    if (!r->out.done)
         advance(r, false);
 }
 
 static void read_calls(struct reader *r, struct json_object *delta) {
     struct json_object *calls = jo_arr(delta, "tool_calls"), *legacy = jo_obj(delta, "function_call");
     size_t n = calls ? json_object_array_length(calls) : 0;
-    for (size_t i = 0; i < n && !r->done; i++) {
+    for (size_t i = 0; i < n && !r->out.done; i++) {
         struct json_object *o = json_object_array_get_idx(calls, i);
         if (jo_obj(o, "function"))
             read_call(r, o, jo_obj(o, "function"));
@@ -268,11 +225,11 @@ static void read_text(struct reader *r, enum part_kind kind, struct str text) {
         return;
     if (r->current < r->nslots)
         advance(r, true);
-    if (!r->open || r->kind != kind) {
-        close_part(r);
-        open_part(r, (struct event_item){.part = kind});
+    if (!r->out.open || r->out.part != kind) {
+        event_close(&r->out);
+        event_open(&r->out, (struct event_item){.part = kind});
     }
-    emit_text(r, kind == PART_THINKING ? EV_THINK : EV_TEXT, text);
+    event_text(&r->out, kind == PART_THINKING ? EV_THINK : EV_TEXT, text);
 }
 
 static void read_content(struct reader *r, struct json_object *content) {
@@ -288,20 +245,21 @@ static void read_content(struct reader *r, struct json_object *content) {
 static void read_redacted(struct reader *r, struct str data) {
     if (data.n == 0)
         return;
-    close_part(r);
-    open_part(r, (struct event_item){.part = PART_THINKING_REDACTED, .text = data});
-    close_part(r);
+    event_close(&r->out);
+    event_open(&r->out, (struct event_item){.part = PART_THINKING_REDACTED, .text = data});
+    event_close(&r->out);
 }
 
 static void read_signature(struct reader *r, struct str signature) {
     if (signature.n == 0)
         return;
-    if (!r->open || r->kind != PART_THINKING) { /* thinking that is not shown is signed all the same */
-        close_part(r);
-        open_part(r, (struct event_item){.part = PART_THINKING});
+    if (!r->out.open ||
+        r->out.part != PART_THINKING) { /* thinking that is not shown is signed all the same */
+        event_close(&r->out);
+        event_open(&r->out, (struct event_item){.part = PART_THINKING});
     }
-    emit_text(r, EV_SIGNATURE, signature);
-    close_part(r);
+    event_text(&r->out, EV_SIGNATURE, signature);
+    event_close(&r->out);
 }
 
 static bool is_text(struct json_object *v) {
@@ -323,7 +281,7 @@ static void read_thinking(struct reader *r, struct json_object *delta) {
         struct str words = jo_str(o, "text");
         if (words.n == 0)
             words = jo_str(o, "thinking");
-        if (!is_text(text) && !(r->open && r->kind == PART_THINKING))
+        if (!is_text(text) && !(r->out.open && r->out.part == PART_THINKING))
             read_text(r, PART_THINKING, words);
         read_signature(r, jo_str(o, "signature"));
         read_redacted(r, jo_str(o, "data"));
@@ -351,17 +309,15 @@ static void read_usage(struct reader *r, struct str data, struct json_object *tr
         oc_usage(tree_text(r->a, jo_obj(choice, "usage")), &u);
     }
     if (u.known)
-        emit(r, (struct event_item){.kind = EV_USAGE, .usage = u});
+        event_usage(&r->out, &u);
 }
 
 static void start(struct reader *r, struct json_object *o) {
-    if (r->started)
+    if (r->out.started)
         return;
     struct str id = jo_str(o, "id");
-    r->started = true;
     r->seed = hash64(id.p, id.n);
-    emit(r, (struct event_item){
-                .kind = EV_START, .id = id, .model = jo_str(o, "model"), .created = jo_int(o, "created", 0)});
+    event_start(&r->out, id, jo_str(o, "model"), jo_int(o, "created", 0));
 }
 
 static void read_choice(struct reader *r, struct json_object *choice) {
@@ -383,22 +339,19 @@ static void read_choice(struct reader *r, struct json_object *choice) {
         r->stop = oc_stop(finish);
         r->stop_native = arena_dup(r->a, native.n > 0 ? native : finish);
         if (r->stop == STOP_ERROR)
-            fail(r, "the provider ended the answer with an error");
+            event_fail(&r->out, "the provider ended the answer with an error");
     }
 }
 
 /* Usage may come after the finish: the stop is only told when nothing more can. */
 static void finish(struct reader *r) {
-    if (!r->started) {
-        fail(r, "the provider's answer is empty");
+    if (!r->out.started) {
+        event_fail(&r->out, "the provider's answer is empty");
         return;
     }
     advance(r, true);
-    close_part(r);
-    r->done = true;
-    emit(r, (struct event_item){
-                .kind = EV_STOP, .stop = r->stop == STOP_UNSET ? STOP_END : r->stop, .text = r->stop_native});
-    emit(r, (struct event_item){.kind = EV_END});
+    event_close(&r->out);
+    event_end(&r->out, r->stop == STOP_UNSET ? STOP_END : r->stop, r->stop_native, STR_NONE);
 }
 
 static bool read_error(struct reader *r, struct str data, struct json_object *tree) {
@@ -414,7 +367,7 @@ static bool read_error(struct reader *r, struct str data, struct json_object *tr
     }
     said_error(r->a, v, &said);
     said_fault(r->a, 0, &said, &f);
-    emit_fault(r, &f);
+    event_fault(&r->out, &f);
     return true;
 }
 
@@ -422,7 +375,7 @@ void oc_read_event(struct stream_reader *sr, struct str name, struct str data) {
     (void)name;
     struct reader *r = reader_of(sr);
     struct json_error err;
-    if (r->done || data.n == 0)
+    if (r->out.done || data.n == 0)
         return;
     if (str_is(str_trim(data), "[DONE]")) {
         finish(r);
@@ -430,16 +383,16 @@ void oc_read_event(struct stream_reader *sr, struct str name, struct str data) {
     }
     struct json_object *tree = json_tree(data, &err);
     if (!tree) {
-        fail(r, "the provider sent an event that is not JSON");
+        event_fail(&r->out, "the provider sent an event that is not JSON");
         return;
     }
     if (json_object_is_type(tree, json_type_object) && !read_error(r, data, tree)) {
         struct json_object *choices = jo_arr(tree, "choices");
         start(r, tree);
         size_t n = choices ? json_object_array_length(choices) : 0;
-        for (size_t i = 0; i < n && !r->done; i++)
+        for (size_t i = 0; i < n && !r->out.done; i++)
             read_choice(r, json_object_array_get_idx(choices, i));
-        if (!r->done)
+        if (!r->out.done)
             read_usage(r, data, tree);
     }
     json_object_put(tree);
@@ -447,12 +400,13 @@ void oc_read_event(struct stream_reader *sr, struct str name, struct str data) {
 
 void oc_reader_end(struct stream_reader *sr) {
     struct reader *r = reader_of(sr);
-    if (r->done)
+    if (r->out.done)
         return;
     if (r->stopped)
         finish(r); /* some forget their [DONE] */
     else
-        fail(r, r->started ? "the provider's stream ended too early" : "the provider's answer is empty");
+        event_fail(&r->out, r->out.started ? "the provider's stream ended too early"
+                                           : "the provider's answer is empty");
 }
 
 /* --- whole --- */

@@ -1,6 +1,6 @@
-/* The grammar of an answer as events, as a checker: the readers of all dialects are tested and fuzzed against
- * it, and the pipe holds them to it in production, so that no writer meets a sequence it was not written for.
- */
+/* The grammar of an answer as events, from both sides. The checker: the readers of all dialects are tested
+ * and fuzzed against it, and the pipe holds them to it in production, so that no writer meets a sequence it
+ * was not written for. The source: what readers tell events with. */
 #include "llm/event.h"
 
 enum { S_BEFORE, S_BETWEEN, S_OPEN, S_STOPPED, S_ENDED };
@@ -63,4 +63,59 @@ bool event_check(struct event_check *c, const struct event_item *ev) {
         return true;
     }
     return false;
+}
+
+/* --- the source --- */
+
+static void emit(struct event_source *s, struct event_item ev) {
+    s->fn(s->arg, &ev);
+}
+
+void event_start(struct event_source *s, struct str id, struct str model, int64_t created) {
+    if (s->started)
+        return;
+    s->started = true;
+    emit(s, (struct event_item){.kind = EV_START, .id = id, .model = model, .created = created});
+}
+
+void event_open(struct event_source *s, struct event_item ev) {
+    ev.kind = EV_PART_OPEN;
+    ev.index = s->next_index++;
+    s->part = ev.part;
+    s->open = true;
+    emit(s, ev);
+}
+
+void event_text(struct event_source *s, enum event_kind kind, struct str text) {
+    if (text.n > 0)
+        emit(s, (struct event_item){.kind = kind, .index = s->next_index - 1, .part = s->part, .text = text});
+}
+
+void event_close(struct event_source *s) {
+    if (!s->open)
+        return;
+    s->open = false;
+    emit(s, (struct event_item){.kind = EV_PART_CLOSE, .index = s->next_index - 1, .part = s->part});
+}
+
+void event_usage(struct event_source *s, const struct usage *u) {
+    emit(s, (struct event_item){.kind = EV_USAGE, .usage = *u});
+}
+
+void event_end(struct event_source *s, enum stop_reason stop, struct str native, struct str sequence) {
+    s->done = true;
+    emit(s, (struct event_item){.kind = EV_STOP, .stop = stop, .text = native, .id = sequence});
+    emit(s, (struct event_item){.kind = EV_END});
+}
+
+void event_fault(struct event_source *s, const struct fault *f) {
+    s->done = true;
+    emit(s, (struct event_item){.kind = EV_FAULT, .fault = f});
+}
+
+void event_fail(struct event_source *s, const char *why) {
+    struct fault f;
+    fault_set(&f, s->arena, FAULT_SERVER, "%s", why);
+    f.from_provider = true;
+    event_fault(s, &f);
 }

@@ -114,58 +114,39 @@ struct reply *fold_reply(struct fold *f, const struct fault **fault) {
     return f->ended && !*fault ? f->reply : NULL;
 }
 
-static void piece(struct event_item *ev, enum event_kind kind, struct str text, event_fn *fn, void *arg) {
-    if (text.n == 0)
-        return;
-    ev->kind = kind;
-    ev->text = text;
-    fn(arg, ev);
-}
-
-static bool out_part(const struct part *p, unsigned index, event_fn *fn, void *arg) {
-    struct event_item ev = {
-        .kind = EV_PART_OPEN, .index = index, .part = p->kind, .id = p->id, .name = p->name};
+static void out_part(struct event_source *s, const struct part *p) {
+    struct event_item ev = {.part = p->kind, .id = p->id, .name = p->name};
     switch (p->kind) {
     case PART_TEXT:
     case PART_REFUSAL:
-        fn(arg, &ev);
-        piece(&ev, EV_TEXT, p->text, fn, arg);
+        event_open(s, ev);
+        event_text(s, EV_TEXT, p->text);
         break;
     case PART_TOOL_CALL:
-        fn(arg, &ev);
-        piece(&ev, EV_ARGS, p->text, fn, arg);
+        event_open(s, ev);
+        event_text(s, EV_ARGS, p->text);
         break;
     case PART_THINKING:
-        fn(arg, &ev);
-        piece(&ev, EV_THINK, p->text, fn, arg);
-        piece(&ev, EV_SIGNATURE, p->signature, fn, arg);
+        event_open(s, ev);
+        event_text(s, EV_THINK, p->text);
+        event_text(s, EV_SIGNATURE, p->signature);
         break;
     case PART_THINKING_REDACTED:
         ev.text = p->data;
-        fn(arg, &ev);
+        event_open(s, ev);
         break;
     default:
-        return false; /* an answer has no other parts */
+        return; /* an answer has no other parts */
     }
-    ev.kind = EV_PART_CLOSE;
-    ev.text = STR_NONE;
-    fn(arg, &ev);
-    return true;
+    event_close(s);
 }
 
 void fold_out(const struct reply *r, event_fn *fn, void *arg) {
-    struct event_item ev = {.kind = EV_START, .id = r->id, .model = r->model, .created = r->created};
-    fn(arg, &ev);
-    unsigned index = 0;
+    struct event_source s = {.fn = fn, .arg = arg};
+    event_start(&s, r->id, r->model, r->created);
     for (const struct part *p = r->message->parts; p; p = p->next)
-        index += out_part(p, index, fn, arg);
-    if (r->usage.known || r->usage.estimated) {
-        ev = (struct event_item){.kind = EV_USAGE, .usage = r->usage};
-        fn(arg, &ev);
-    }
-    ev =
-        (struct event_item){.kind = EV_STOP, .stop = r->stop, .text = r->stop_native, .id = r->stop_sequence};
-    fn(arg, &ev);
-    ev = (struct event_item){.kind = EV_END};
-    fn(arg, &ev);
+        out_part(&s, p);
+    if (r->usage.known || r->usage.estimated)
+        event_usage(&s, &r->usage);
+    event_end(&s, r->stop, r->stop_native, r->stop_sequence);
 }
