@@ -8,20 +8,20 @@
 void an_write_cache_point(struct wr *r, bool point, struct str ttl) {
     if (!point)
         return;
-    jw_key(&r->w, "cache_control");
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", "ephemeral");
+    jw_key(&r->e.w, "cache_control");
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", "ephemeral");
     if (ttl.n > 0)
-        jw_kstr(&r->w, "ttl", ttl);
-    jw_obj_end(&r->w);
+        jw_kstr(&r->e.w, "ttl", ttl);
+    jw_obj_end(&r->e.w);
 }
 
 static void write_text(struct wr *r, struct str text, const struct part *p) {
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", "text");
-    jw_kstr(&r->w, "text", text);
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", "text");
+    jw_kstr(&r->e.w, "text", text);
     an_write_cache_point(r, p->cache_point, p->cache_ttl);
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
 }
 
 static bool is_http(struct str url) {
@@ -30,13 +30,13 @@ static bool is_http(struct str url) {
 
 static void write_source(struct wr *r, const char *type, struct str media, struct str key_data,
                          const char *key) {
-    jw_key(&r->w, "source");
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", type);
+    jw_key(&r->e.w, "source");
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", type);
     if (media.n > 0)
-        jw_kstr(&r->w, "media_type", media);
-    jw_kstr(&r->w, key, key_data);
-    jw_obj_end(&r->w);
+        jw_kstr(&r->e.w, "media_type", media);
+    jw_kstr(&r->e.w, key, key_data);
+    jw_obj_end(&r->e.w);
 }
 
 static const char *image_type(struct str media) {
@@ -53,18 +53,18 @@ static bool write_image(struct wr *r, const struct part_ref *ref) {
     const struct part *p = ref->part;
     const char *media = image_type(p->media);
     if (p->data.n > 0 ? !media : !is_http(p->url))
-        return an_unsupported(r, an_at_part(r, ref),
-                              "is an image of a kind that this provider does not take");
+        return encode_unsupported(&r->e, an_at_part(r, ref),
+                                  "is an image of a kind that this provider does not take");
     if (p->detail.n > 0 && !str_is(p->detail, "auto"))
-        an_report(r, STR("image_url.detail"));
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", "image");
+        encode_report(&r->e, STR("image_url.detail"));
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", "image");
     if (p->data.n > 0)
         write_source(r, "base64", str_of(media), p->data, "data");
     else
         write_source(r, "url", STR_NONE, p->url, "url");
     an_write_cache_point(r, p->cache_point, p->cache_ttl);
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
     return true;
 }
 
@@ -83,19 +83,20 @@ static bool write_document(struct wr *r, const struct part_ref *ref) {
     const struct part *p = ref->part;
     bool pdf = str_isi(p->media, "application/pdf"), plain = str_startsi(p->media, "text/");
     if (p->data.n > 0 ? !pdf && !plain : !is_http(p->url))
-        return an_unsupported(r, an_at_part(r, ref), "is a file of a kind that this provider does not take");
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", "document");
+        return encode_unsupported(&r->e, an_at_part(r, ref),
+                                  "is a file of a kind that this provider does not take");
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", "document");
     if (p->data.n == 0)
         write_source(r, "url", STR_NONE, p->url, "url");
     else if (pdf)
         write_source(r, "base64", STR("application/pdf"), p->data, "data");
     else if (!write_text_source(r, p))
-        return an_bad(r, an_at_part(r, ref), "the file's data is not base64");
+        return encode_bad(&r->e, an_at_part(r, ref), "the file's data is not base64");
     if (p->name.n > 0)
-        jw_kstr(&r->w, "title", p->name);
+        jw_kstr(&r->e.w, "title", p->name);
     an_write_cache_point(r, p->cache_point, p->cache_ttl);
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
     return true;
 }
 
@@ -105,29 +106,30 @@ static void write_input(struct wr *r, struct str text) {
     enum json_kind kind = JSON_NULL;
     struct json_error err;
     struct str trimmed = str_trim(text);
-    jw_key(&r->w, "input");
+    jw_key(&r->e.w, "input");
     if (trimmed.n > 0 && json_scan(text, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT) {
-        jw_raw(&r->w, text);
+        jw_raw(&r->e.w, text);
         return;
     }
-    jw_obj(&r->w);
+    jw_obj(&r->e.w);
     if (trimmed.n > 0)
-        jw_kstr(&r->w, "_raw", text);
-    jw_obj_end(&r->w);
+        jw_kstr(&r->e.w, "_raw", text);
+    jw_obj_end(&r->e.w);
 }
 
 static bool write_tool_use(struct wr *r, const struct part_ref *ref) {
     const struct part *p = ref->part;
-    if (p->custom && !an_unsupported(r, arena_printf(r->a, "messages[%zu].tool_calls", ref->message),
-                                     "holds a custom (free text) call, which " NO_EQUIVALENT))
+    if (p->custom &&
+        !encode_unsupported(&r->e, arena_printf(r->e.a, "messages[%zu].tool_calls", ref->message),
+                            "holds a custom (free text) call, which " NO_EQUIVALENT))
         return false;
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", "tool_use");
-    jw_kstr(&r->w, "id", ref->call->out);
-    jw_kstr(&r->w, "name", p->name);
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", "tool_use");
+    jw_kstr(&r->e.w, "id", ref->call->out);
+    jw_kstr(&r->e.w, "name", p->name);
     write_input(r, p->text);
     an_write_cache_point(r, p->cache_point, p->cache_ttl);
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
     return true;
 }
 
@@ -135,13 +137,13 @@ static bool write_result_content(struct wr *r, const struct part_ref *ref) {
     const struct part *in = ref->part->inner;
     if (in && !in->next && in->kind == PART_TEXT && !in->cache_point) {
         if (in->text.n > 0)
-            jw_kstr(&r->w, "content", in->text);
+            jw_kstr(&r->e.w, "content", in->text);
         return true;
     }
     if (!in)
         return true;
-    jw_key(&r->w, "content");
-    jw_arr(&r->w);
+    jw_key(&r->e.w, "content");
+    jw_arr(&r->e.w);
     size_t j = 0;
     for (; in; in = in->next, j++) {
         struct part_ref inner = {.part = in, .message = ref->message, .index = j};
@@ -151,40 +153,40 @@ static bool write_result_content(struct wr *r, const struct part_ref *ref) {
         } else if (in->kind == PART_IMAGE ? !write_image(r, &inner)
                    : in->kind == PART_FILE
                        ? !write_document(r, &inner)
-                       : !an_unsupported(r, an_at_part(r, &inner),
-                                         "cannot be in a tool's result at this provider")) {
+                       : !encode_unsupported(&r->e, an_at_part(r, &inner),
+                                             "cannot be in a tool's result at this provider")) {
             return false;
         }
     }
-    jw_arr_end(&r->w);
+    jw_arr_end(&r->e.w);
     return true;
 }
 
 static bool write_tool_result(struct wr *r, const struct part_ref *ref) {
     const struct part *p = ref->part;
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", "tool_result");
-    jw_kstr(&r->w, "tool_use_id", ref->call->out);
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", "tool_result");
+    jw_kstr(&r->e.w, "tool_use_id", ref->call->out);
     if (!write_result_content(r, ref))
         return false;
     if (p->is_error)
-        jw_kbool(&r->w, "is_error", true);
+        jw_kbool(&r->e.w, "is_error", true);
     an_write_cache_point(r, p->cache_point, p->cache_ttl);
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
     return true;
 }
 
 static void write_thinking(struct wr *r, const struct part *p) {
-    jw_obj(&r->w);
+    jw_obj(&r->e.w);
     if (p->kind == PART_THINKING) {
-        jw_kz(&r->w, "type", "thinking");
-        jw_kstr(&r->w, "thinking", p->text);
-        jw_kstr(&r->w, "signature", p->signature);
+        jw_kz(&r->e.w, "type", "thinking");
+        jw_kstr(&r->e.w, "thinking", p->text);
+        jw_kstr(&r->e.w, "signature", p->signature);
     } else {
-        jw_kz(&r->w, "type", "redacted_thinking");
-        jw_kstr(&r->w, "data", p->data);
+        jw_kz(&r->e.w, "type", "redacted_thinking");
+        jw_kstr(&r->e.w, "data", p->data);
     }
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
 }
 
 static bool write_block(struct wr *r, const struct part_ref *ref, bool last_words) {
@@ -194,7 +196,7 @@ static bool write_block(struct wr *r, const struct part_ref *ref, bool last_word
     case PART_TEXT:
     case PART_REFUSAL:
         if (ref->wrap)
-            text = arena_printf(r->a, "<system>\n" STR_FMT "\n</system>", STR_ARG(text));
+            text = arena_printf(r->e.a, "<system>\n" STR_FMT "\n</system>", STR_ARG(text));
         if (text.n > 0)
             write_text(r, text, p);
         return true;
@@ -203,7 +205,7 @@ static bool write_block(struct wr *r, const struct part_ref *ref, bool last_word
     case PART_FILE:
         return write_document(r, ref);
     case PART_AUDIO:
-        return an_unsupported(r, an_at_part(r, ref), "is audio, which this provider does not take");
+        return encode_unsupported(&r->e, an_at_part(r, ref), "is audio, which this provider does not take");
     case PART_TOOL_CALL:
         return write_tool_use(r, ref);
     case PART_TOOL_RESULT:
@@ -217,28 +219,28 @@ static bool write_block(struct wr *r, const struct part_ref *ref, bool last_word
 }
 
 static bool write_turn(struct wr *r, const struct turn *t) {
-    jw_obj(&r->w);
-    jw_kz(&r->w, "role", t->assistant ? "assistant" : "user");
-    jw_key(&r->w, "content");
-    jw_arr(&r->w);
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "role", t->assistant ? "assistant" : "user");
+    jw_key(&r->e.w, "content");
+    jw_arr(&r->e.w);
     for (const struct part_ref *ref = t->results; ref; ref = ref->next)
         if (!write_block(r, ref, false))
             return false;
     for (const struct part_ref *ref = t->rest; ref; ref = ref->next)
         if (!write_block(r, ref, t->assistant && !t->next && !ref->next))
             return false;
-    jw_arr_end(&r->w);
-    jw_obj_end(&r->w);
+    jw_arr_end(&r->e.w);
+    jw_obj_end(&r->e.w);
     return true;
 }
 
 bool an_write_messages(struct wr *r) {
-    jw_key(&r->w, "messages");
-    jw_arr(&r->w);
+    jw_key(&r->e.w, "messages");
+    jw_arr(&r->e.w);
     for (const struct turn *t = r->turns; t; t = t->next)
         if (!write_turn(r, t))
             return false;
-    jw_arr_end(&r->w);
+    jw_arr_end(&r->e.w);
     return true;
 }
 
@@ -247,12 +249,12 @@ bool an_write_messages(struct wr *r) {
 bool an_write_system(struct wr *r) {
     size_t n = 0, i = 0, j;
     const struct part *only = NULL;
-    for (const struct message *m = r->c->messages; m != r->body; m = m->next, i++) {
+    for (const struct message *m = r->e.c->messages; m != r->body; m = m->next, i++) {
         j = 0;
         for (const struct part *p = m->parts; p; p = p->next, j++) {
             struct part_ref ref = {.part = p, .message = i, .index = j};
             if (p->kind != PART_TEXT) {
-                if (!an_unsupported(r, an_at_part(r, &ref), "is no text, but in a system message"))
+                if (!encode_unsupported(&r->e, an_at_part(r, &ref), "is no text, but in a system message"))
                     return false;
             } else if (an_trim_end(p->text).n > 0) {
                 only = p;
@@ -262,16 +264,16 @@ bool an_write_system(struct wr *r) {
     }
     if (n == 0)
         return true;
-    jw_key(&r->w, "system");
+    jw_key(&r->e.w, "system");
     if (n == 1 && !only->cache_point) {
-        jw_str(&r->w, only->text);
+        jw_str(&r->e.w, only->text);
         return true;
     }
-    jw_arr(&r->w);
-    for (const struct message *m = r->c->messages; m != r->body; m = m->next)
+    jw_arr(&r->e.w);
+    for (const struct message *m = r->e.c->messages; m != r->body; m = m->next)
         for (const struct part *p = m->parts; p; p = p->next)
             if (p->kind == PART_TEXT && an_trim_end(p->text).n > 0)
                 write_text(r, p->text, p);
-    jw_arr_end(&r->w);
+    jw_arr_end(&r->e.w);
     return true;
 }

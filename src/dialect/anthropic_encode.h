@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_SRC_DIALECT_ANTHROPIC_ENCODE_H
 #define PENSTOCK_SRC_DIALECT_ANTHROPIC_ENCODE_H
 #include "anthropic.h"
+#include "encode.h"
 
 /* A tool call under the id that Anthropic will see. */
 struct call {
@@ -27,12 +28,7 @@ struct part_ref {
 };
 
 struct wr {
-    struct arena *a;
-    const struct chat *c;
-    const struct encode_opt *o;
-    struct buf *dropped;
-    struct fault *f;
-    struct jw w;
+    struct encoder e;
     struct turn *turns, *last;
     unsigned nturns;
     struct call **calls; /* open addressing by the hash of the client's id; the latest of equal ids */
@@ -46,14 +42,8 @@ struct wr {
     uint64_t max_tokens, budget_tokens;
 };
 
-#define NO_EQUIVALENT "has no equivalent at this provider"
-
 /* anthropic_turns.c */
 bool an_make_turns(struct wr *r);
-void an_report(struct wr *r, struct str name); /* as dropped */
-/* true: it was dropped and told of; false and the fault. */
-bool an_unsupported(struct wr *r, struct str param, const char *why);
-bool an_bad(struct wr *r, struct str param, const char *why);
 struct str an_at_part(struct wr *r, const struct part_ref *p); /* "messages[i].content[j]" */
 struct str an_trim_end(struct str text);
 

@@ -12,60 +12,60 @@
 
 static void write_members(struct wr *r, struct json_object *o) {
     json_object_object_foreach(o, key, v) {
-        jw_keys(&r->w, str_of(key));
-        jw_tree(&r->w, v);
+        jw_keys(&r->e.w, str_of(key));
+        jw_tree(&r->e.w, v);
     }
 }
 
 /* input_schema must be an object's schema, and say so. */
 static void write_schema(struct wr *r, struct json_object *schema) {
-    jw_key(&r->w, "input_schema");
+    jw_key(&r->e.w, "input_schema");
     if (schema && jo_get(schema, "type")) {
-        jw_tree(&r->w, schema);
+        jw_tree(&r->e.w, schema);
         return;
     }
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", "object");
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", "object");
     if (!schema || !jo_get(schema, "properties")) {
-        jw_key(&r->w, "properties");
-        jw_obj(&r->w);
-        jw_obj_end(&r->w);
+        jw_key(&r->e.w, "properties");
+        jw_obj(&r->e.w);
+        jw_obj_end(&r->e.w);
     }
     if (schema)
         write_members(r, schema);
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
 }
 
 static bool write_tools(struct wr *r, size_t *written) {
     size_t i = 0;
-    for (const struct tool *t = r->c->tools; t; t = t->next, i++) {
+    for (const struct tool *t = r->e.c->tools; t; t = t->next, i++) {
         if (t->custom || t->raw) {
-            if (!an_unsupported(r, arena_printf(r->a, "tools[%zu]", i),
-                                "is a tool of a kind that " NO_EQUIVALENT))
+            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
+                                    "is a tool of a kind that " NO_EQUIVALENT))
                 return false;
             continue;
         }
         if ((*written)++ == 0) {
-            jw_key(&r->w, "tools");
-            jw_arr(&r->w);
+            jw_key(&r->e.w, "tools");
+            jw_arr(&r->e.w);
         }
-        jw_obj(&r->w);
-        jw_kstr(&r->w, "name", t->name);
+        jw_obj(&r->e.w);
+        jw_kstr(&r->e.w, "name", t->name);
         if (t->description.n > 0)
-            jw_kstr(&r->w, "description", t->description);
+            jw_kstr(&r->e.w, "description", t->description);
         write_schema(r, t->schema);
         if (t->strict == 1)
-            jw_kbool(&r->w, "strict", true);
+            jw_kbool(&r->e.w, "strict", true);
         an_write_cache_point(r, t->cache_point, t->cache_ttl);
-        jw_obj_end(&r->w);
+        jw_obj_end(&r->e.w);
     }
     if (*written)
-        jw_arr_end(&r->w);
+        jw_arr_end(&r->e.w);
     return true;
 }
 
 static void write_choice(struct wr *r) {
-    const struct chat *c = r->c;
+    const struct chat *c = r->e.c;
     static const char *const types[] = {[CHOICE_UNSET] = "auto",
                                         [CHOICE_AUTO] = "auto",
                                         [CHOICE_NONE] = "none",
@@ -74,14 +74,14 @@ static void write_choice(struct wr *r) {
     bool one = c->parallel_calls == 0 && c->choice != CHOICE_NONE;
     if (c->choice == CHOICE_UNSET && !one)
         return;
-    jw_key(&r->w, "tool_choice");
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", types[c->choice]);
+    jw_key(&r->e.w, "tool_choice");
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", types[c->choice]);
     if (c->choice == CHOICE_NAMED)
-        jw_kstr(&r->w, "name", c->choice_name);
+        jw_kstr(&r->e.w, "name", c->choice_name);
     if (one)
-        jw_kbool(&r->w, "disable_parallel_tool_use", true);
-    jw_obj_end(&r->w);
+        jw_kbool(&r->e.w, "disable_parallel_tool_use", true);
+    jw_obj_end(&r->e.w);
 }
 
 static bool write_tools_and_choice(struct wr *r) {
@@ -92,8 +92,8 @@ static bool write_tools_and_choice(struct wr *r) {
         write_choice(r);
         return true;
     }
-    if (r->c->choice == CHOICE_REQUIRED || r->c->choice == CHOICE_NAMED)
-        return an_bad(r, STR("tool_choice"), "there are no tools to choose from");
+    if (r->e.c->choice == CHOICE_REQUIRED || r->e.c->choice == CHOICE_NAMED)
+        return encode_bad(&r->e, STR("tool_choice"), "there are no tools to choose from");
     return true;
 }
 
@@ -138,8 +138,8 @@ static bool loop_lacks_thinking(const struct wr *r) {
 }
 
 static void plan_budget(struct wr *r, uint64_t tokens) {
-    if (forced(r->c) || r->max_tokens <= 1024 || loop_lacks_thinking(r)) {
-        an_report(r, STR("reasoning_effort")); /* Anthropic refuses the combination */
+    if (forced(r->e.c) || r->max_tokens <= 1024 || loop_lacks_thinking(r)) {
+        encode_report(&r->e, STR("reasoning_effort")); /* Anthropic refuses the combination */
         return;
     }
     uint64_t most = r->max_tokens / 2 > 1024 ? r->max_tokens / 2 : 1024;
@@ -148,14 +148,15 @@ static void plan_budget(struct wr *r, uint64_t tokens) {
 }
 
 static bool plan_thinking(struct wr *r) {
-    const struct chat *c = r->c;
+    const struct chat *c = r->e.c;
     bool none = str_is(c->effort, "none");
     uint64_t tokens = c->thinking == THINKING_BUDGET ? c->thinking_budget : budget_of(c->effort);
     if (c->effort.n > 0 && !none && budget_of(c->effort) == 0)
-        return an_bad(r, STR("reasoning_effort"), "expected none, minimal, low, medium, high, xhigh or max");
+        return encode_bad(&r->e, STR("reasoning_effort"),
+                          "expected none, minimal, low, medium, high, xhigh or max");
     if (none || c->thinking == THINKING_OFF)
         r->no_thinking = true;
-    else if (c->thinking == THINKING_BUDGET || (c->effort.n > 0 && wants_budget(r->o->model)))
+    else if (c->thinking == THINKING_BUDGET || (c->effort.n > 0 && wants_budget(r->e.o->model)))
         plan_budget(r, tokens);
     else if (c->thinking == THINKING_ADAPTIVE || c->effort.n > 0)
         r->adaptive = true;
@@ -165,12 +166,12 @@ static bool plan_thinking(struct wr *r) {
 static void write_thinking_mode(struct wr *r) {
     if (!r->budget && !r->adaptive && !r->no_thinking)
         return;
-    jw_key(&r->w, "thinking");
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", r->budget ? "enabled" : r->adaptive ? "adaptive" : "disabled");
+    jw_key(&r->e.w, "thinking");
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", r->budget ? "enabled" : r->adaptive ? "adaptive" : "disabled");
     if (r->budget)
-        jw_ku64(&r->w, "budget_tokens", r->budget_tokens);
-    jw_obj_end(&r->w);
+        jw_ku64(&r->e.w, "budget_tokens", r->budget_tokens);
+    jw_obj_end(&r->e.w);
 }
 
 static bool mentions_json(const struct chat *c) {
@@ -185,116 +186,112 @@ static bool mentions_json(const struct chat *c) {
 /* Anthropic has no mode for JSON without a schema. OpenAI demands that the prompt itself asks for JSON then,
  * so that nothing but the guarantee is lost: it is told as dropped. */
 static bool check_format(struct wr *r) {
-    if (r->c->format != FORMAT_JSON)
+    if (r->e.c->format != FORMAT_JSON)
         return true;
-    if (!mentions_json(r->c))
-        return an_unsupported(r, STR("response_format"), "of type json_object " NO_EQUIVALENT);
-    an_report(r, STR("response_format"));
+    if (!mentions_json(r->e.c))
+        return encode_unsupported(&r->e, STR("response_format"), "of type json_object " NO_EQUIVALENT);
+    encode_report(&r->e, STR("response_format"));
     return true;
 }
 
 static void write_output_config(struct wr *r) {
-    const struct chat *c = r->c;
+    const struct chat *c = r->e.c;
     bool schema = c->format == FORMAT_SCHEMA && c->format_schema;
     bool effort = r->adaptive && c->effort.n > 0;
     if (!schema && !effort)
         return;
-    jw_key(&r->w, "output_config");
-    jw_obj(&r->w);
+    jw_key(&r->e.w, "output_config");
+    jw_obj(&r->e.w);
     if (effort)
-        jw_kstr(&r->w, "effort", str_is(c->effort, "minimal") ? STR("low") : c->effort);
+        jw_kstr(&r->e.w, "effort", str_is(c->effort, "minimal") ? STR("low") : c->effort);
     if (schema) {
-        jw_key(&r->w, "format");
-        jw_obj(&r->w);
-        jw_kz(&r->w, "type", "json_schema");
-        jw_key(&r->w, "schema");
-        jw_tree(&r->w, c->format_schema);
-        jw_obj_end(&r->w);
+        jw_key(&r->e.w, "format");
+        jw_obj(&r->e.w);
+        jw_kz(&r->e.w, "type", "json_schema");
+        jw_key(&r->e.w, "schema");
+        jw_tree(&r->e.w, c->format_schema);
+        jw_obj_end(&r->e.w);
     }
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
 }
 
 /* --- parameters --- */
 
-static void write_number(struct wr *r, const char *name, const struct opt_num *n) {
-    jw_key(&r->w, name);
-    jw_raw(&r->w, n->text);
-}
-
 static void write_sampling(struct wr *r) {
-    const struct chat *c = r->c;
+    const struct chat *c = r->e.c;
     bool thinks = r->budget || r->adaptive;
     if (c->temperature.set && thinks) {
         if (c->temperature.v != 1)
-            an_report(r, STR("temperature")); /* refused together with thinking */
+            encode_report(&r->e, STR("temperature")); /* refused together with thinking */
     } else if (c->temperature.set && c->temperature.v > 1) {
-        an_report(r, STR("temperature")); /* OpenAI's go to 2, Anthropic's to 1 */
-        jw_kint(&r->w, "temperature", 1);
-    } else if (c->temperature.set) {
-        write_number(r, "temperature", &c->temperature);
+        encode_report(&r->e, STR("temperature")); /* OpenAI's go to 2, Anthropic's to 1 */
+        jw_kint(&r->e.w, "temperature", 1);
+    } else {
+        encode_number(&r->e, "temperature", &c->temperature);
     }
     if (c->top_p.set && thinks && c->top_p.v < 0.95)
-        an_report(r, STR("top_p"));
-    else if (c->top_p.set)
-        write_number(r, "top_p", &c->top_p);
+        encode_report(&r->e, STR("top_p"));
+    else
+        encode_number(&r->e, "top_p", &c->top_p);
     if (c->top_k.set && thinks)
-        an_report(r, STR("top_k"));
-    else if (c->top_k.set)
-        write_number(r, "top_k", &c->top_k);
+        encode_report(&r->e, STR("top_k"));
+    else
+        encode_number(&r->e, "top_k", &c->top_k);
 }
 
 static void write_stop(struct wr *r) {
     bool any = false;
-    for (size_t i = 0; i < r->c->nstop; i++) {
-        if (an_trim_end(r->c->stop[i]).n == 0) { /* white space only: refused */
-            an_report(r, STR("stop"));
+    for (size_t i = 0; i < r->e.c->nstop; i++) {
+        if (an_trim_end(r->e.c->stop[i]).n == 0) { /* white space only: refused */
+            encode_report(&r->e, STR("stop"));
             continue;
         }
         if (!any) {
-            jw_key(&r->w, "stop_sequences");
-            jw_arr(&r->w);
+            jw_key(&r->e.w, "stop_sequences");
+            jw_arr(&r->e.w);
         }
         any = true;
-        jw_str(&r->w, r->c->stop[i]);
+        jw_str(&r->e.w, r->e.c->stop[i]);
     }
     if (any)
-        jw_arr_end(&r->w);
+        jw_arr_end(&r->e.w);
 }
 
 static void write_user(struct wr *r) {
-    struct str user = r->c->user;
+    struct str user = r->e.c->user;
     if (user.n == 0)
-        user = jo_str(r->c->extra, "safety_identifier"); /* what OpenAI has put in its place */
+        user = jo_str(r->e.c->extra, "safety_identifier"); /* what OpenAI has put in its place */
     if (user.n == 0)
         return;
     if (user.n > USER_ID_MAX) {
-        an_report(r, STR("user"));
+        encode_report(&r->e, STR("user"));
         return;
     }
-    jw_key(&r->w, "metadata");
-    jw_obj(&r->w);
-    jw_kstr(&r->w, "user_id", user);
-    jw_obj_end(&r->w);
+    jw_key(&r->e.w, "metadata");
+    jw_obj(&r->e.w);
+    jw_kstr(&r->e.w, "user_id", user);
+    jw_obj_end(&r->e.w);
 }
 
 static bool penalty(struct wr *r, const char *name, const struct opt_num *n) {
-    return !n->set || n->v == 0 || an_unsupported(r, str_of(name), NO_EQUIVALENT);
+    return !n->set || n->v == 0 || encode_unsupported(&r->e, str_of(name), NO_EQUIVALENT);
 }
 
 /* What the canonical form knows and Anthropic does not. The seed only hopes for sameness: dropping it is
  * told. */
 static bool check_known(struct wr *r) {
-    const struct chat *c = r->c;
-    if (r->o->pass_unsupported)
+    const struct chat *c = r->e.c;
+    if (r->e.o->pass_unsupported)
         return check_format(r);
     if (c->seed_set)
-        an_report(r, STR("seed"));
-    if (c->n > 1 && !an_unsupported(r, STR("n"), NO_EQUIVALENT))
+        encode_report(&r->e, STR("seed"));
+    if (c->n > 1 && !encode_unsupported(&r->e, STR("n"), NO_EQUIVALENT))
         return false;
-    if (c->logprobs && !an_unsupported(r, STR("logprobs"), NO_EQUIVALENT))
+    if (c->logprobs && !encode_unsupported(&r->e, STR("logprobs"), NO_EQUIVALENT))
         return false;
     if (c->logit_bias && json_object_is_type(c->logit_bias, json_type_object) &&
-        json_object_object_length(c->logit_bias) > 0 && !an_unsupported(r, STR("logit_bias"), NO_EQUIVALENT))
+        json_object_object_length(c->logit_bias) > 0 &&
+        !encode_unsupported(&r->e, STR("logit_bias"), NO_EQUIVALENT))
         return false;
     return penalty(r, "frequency_penalty", &c->frequency_penalty) &&
            penalty(r, "presence_penalty", &c->presence_penalty) && check_format(r);
@@ -302,23 +299,21 @@ static bool check_known(struct wr *r) {
 
 /* on_unsupported: pass. The provider is to say what it thinks of them, under the client's names. */
 static void write_passed(struct wr *r) {
-    const struct chat *c = r->c;
-    if (!r->o->pass_unsupported)
+    const struct chat *c = r->e.c;
+    if (!r->e.o->pass_unsupported)
         return;
     if (c->seed_set)
-        jw_kint(&r->w, "seed", c->seed);
+        jw_kint(&r->e.w, "seed", c->seed);
     if (c->n > 1)
-        jw_ku64(&r->w, "n", c->n);
+        jw_ku64(&r->e.w, "n", c->n);
     if (c->logprobs)
-        jw_kbool(&r->w, "logprobs", true);
+        jw_kbool(&r->e.w, "logprobs", true);
     if (c->logit_bias) {
-        jw_key(&r->w, "logit_bias");
-        jw_tree(&r->w, c->logit_bias);
+        jw_key(&r->e.w, "logit_bias");
+        jw_tree(&r->e.w, c->logit_bias);
     }
-    if (c->frequency_penalty.set)
-        write_number(r, "frequency_penalty", &c->frequency_penalty);
-    if (c->presence_penalty.set)
-        write_number(r, "presence_penalty", &c->presence_penalty);
+    encode_number(&r->e, "frequency_penalty", &c->frequency_penalty);
+    encode_number(&r->e, "presence_penalty", &c->presence_penalty);
 }
 
 /* Members that do not change what is answered: for accounts, caches and speed. */
@@ -335,16 +330,16 @@ static bool is_hint(const char *name, struct json_object *v) {
 }
 
 static bool write_extra(struct wr *r) {
-    if (!r->c->extra)
+    if (!r->e.c->extra)
         return true;
-    json_object_object_foreach(r->c->extra, key, v) {
+    json_object_object_foreach(r->e.c->extra, key, v) {
         bool inner = strchr(key, '[') != NULL; /* of a message */
         if (is_hint(key, v))
             continue;
-        if (strcmp(key, "cache_control") == 0 || (r->o->pass_unsupported && !inner)) {
-            jw_keys(&r->w, str_of(key));
-            jw_tree(&r->w, v);
-        } else if (!an_unsupported(r, str_of(key), NO_EQUIVALENT)) {
+        if (strcmp(key, "cache_control") == 0 || (r->e.o->pass_unsupported && !inner)) {
+            jw_keys(&r->e.w, str_of(key));
+            jw_tree(&r->e.w, v);
+        } else if (!encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT)) {
             return false;
         }
     }
@@ -353,19 +348,19 @@ static bool write_extra(struct wr *r) {
 
 bool an_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                       struct buf *dropped, struct fault *f) {
-    struct wr r = {.a = a, .c = c, .o = o, .dropped = dropped, .f = f};
+    struct wr r = {.e = {.a = a, .c = c, .o = o, .dropped = dropped, .f = f}};
     *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
     r.max_tokens = c->max_tokens           ? c->max_tokens
                    : o->default_max_tokens ? o->default_max_tokens
                                            : MAX_TOKENS_DEFAULT;
     if (!an_make_turns(&r) || !check_known(&r) || !plan_thinking(&r))
         return false;
-    jw_init(&r.w, out);
-    jw_obj(&r.w);
-    jw_kstr(&r.w, "model", o->model);
-    jw_ku64(&r.w, "max_tokens", r.max_tokens);
+    jw_init(&r.e.w, out);
+    jw_obj(&r.e.w);
+    jw_kstr(&r.e.w, "model", o->model);
+    jw_ku64(&r.e.w, "max_tokens", r.max_tokens);
     if (c->stream)
-        jw_kbool(&r.w, "stream", true);
+        jw_kbool(&r.e.w, "stream", true);
     if (!an_write_system(&r) || !an_write_messages(&r) || !write_tools_and_choice(&r))
         return false;
     write_thinking_mode(&r);
@@ -376,6 +371,6 @@ bool an_write_request(struct arena *a, const struct chat *c, const struct encode
     write_passed(&r);
     if (!write_extra(&r))
         return false;
-    jw_obj_end(&r.w);
+    jw_obj_end(&r.e.w);
     return true;
 }

@@ -7,41 +7,14 @@
 
 #define ID_MAX 64
 
-/* --- what cannot be said --- */
-
-void an_report(struct wr *r, struct str name) {
-    struct str rest = buf_str(r->dropped), one;
-    while (str_next(&rest, ',', &one))
-        if (str_eq(one, name))
-            return;
-    if (buf_len(r->dropped) > 0)
-        buf_addc(r->dropped, ',');
-    buf_adds(r->dropped, name);
-}
-
-/* true: it was dropped and told of. pass has no meaning for what has no form at all. */
-bool an_unsupported(struct wr *r, struct str param, const char *why) {
-    if (r->o->drop_unsupported) {
-        an_report(r, param);
-        return true;
-    }
-    fault_set(r->f, r->a, FAULT_UNSUPPORTED, "'" STR_FMT "' %s", STR_ARG(param), why);
-    r->f->param = arena_dup(r->a, param);
-    return false;
-}
-
-bool an_bad(struct wr *r, struct str param, const char *why) {
-    fault_set(r->f, r->a, FAULT_BAD_REQUEST, "'" STR_FMT "': %s", STR_ARG(param), why);
-    r->f->param = arena_dup(r->a, param);
-    return false;
-}
+/* --- places, by the client's names --- */
 
 static struct str an_at_message(struct wr *r, size_t i) {
-    return arena_printf(r->a, "messages[%zu]", i);
+    return arena_printf(r->e.a, "messages[%zu]", i);
 }
 
 struct str an_at_part(struct wr *r, const struct part_ref *p) {
-    return arena_printf(r->a, "messages[%zu].content[%zu]", p->message, p->index);
+    return arena_printf(r->e.a, "messages[%zu].content[%zu]", p->message, p->index);
 }
 
 /* What may not stand at the end of a conversation that the assistant ends, and is nothing alone. */
@@ -98,26 +71,26 @@ static size_t slot_of(const struct wr *r, struct str id) {
 }
 
 static struct call *add_call(struct wr *r, struct str id, size_t message) {
-    struct call *k = arena_alloc(r->a, sizeof *k);
+    struct call *k = arena_alloc(r->e.a, sizeof *k);
     k->id = id;
     k->message = message;
     k->turn = r->nturns;
-    k->out = id_fits(id) ? id : id_made_fit(r->a, id, 0);
+    k->out = id_fits(id) ? id : id_made_fit(r->e.a, id, 0);
     /* Some providers number their calls anew in every turn: Anthropic wants each id once. */
     for (unsigned again = 1; !use_id(r, k->out); again++)
-        k->out = id_made_fit(r->a, id, again);
+        k->out = id_made_fit(r->e.a, id, again);
     r->calls[slot_of(r, id)] = k;
     return k;
 }
 
 static void size_tables(struct wr *r) {
     size_t n = 0;
-    for (const struct message *m = r->c->messages; m; m = m->next)
+    for (const struct message *m = r->e.c->messages; m; m = m->next)
         for (const struct part *p = m->parts; p; p = p->next)
             n += p->kind == PART_TOOL_CALL;
     r->slots = 2 * n + 1;
-    r->calls = arena_array(r->a, r->slots, sizeof(struct call *));
-    r->used = arena_array(r->a, r->slots, sizeof(uint64_t));
+    r->calls = arena_array(r->e.a, r->slots, sizeof(struct call *));
+    r->used = arena_array(r->e.a, r->slots, sizeof(uint64_t));
 }
 
 /* --- turns --- */
@@ -125,7 +98,7 @@ static void size_tables(struct wr *r) {
 static struct turn *turn_of(struct wr *r, bool assistant) {
     if (r->last && r->last->assistant == assistant)
         return r->last;
-    struct turn *t = arena_alloc(r->a, sizeof *t);
+    struct turn *t = arena_alloc(r->e.a, sizeof *t);
     t->assistant = assistant;
     t->number = ++r->nturns;
     t->results_end = &t->results;
@@ -138,7 +111,7 @@ static struct turn *turn_of(struct wr *r, bool assistant) {
 }
 
 static struct part_ref *refer(struct wr *r, struct part_ref ***end, const struct part *p) {
-    struct part_ref *ref = arena_alloc(r->a, sizeof *ref);
+    struct part_ref *ref = arena_alloc(r->e.a, sizeof *ref);
     ref->part = p;
     **end = ref;
     *end = &ref->next;
@@ -146,16 +119,16 @@ static struct part_ref *refer(struct wr *r, struct part_ref ***end, const struct
 }
 
 static bool unanswered(struct wr *r) {
-    return an_bad(
-        r, an_at_message(r, r->open_message),
+    return encode_bad(
+        &r->e, an_at_message(r, r->open_message),
         "an assistant message with tool calls must be followed by tool messages that answer each of them");
 }
 
 static bool place_result(struct wr *r, const struct part *p, size_t i) {
     struct call *k = r->calls[slot_of(r, p->id)];
     if (!k || k->answered || k->turn != r->open_turn)
-        return an_bad(r, arena_printf(r->a, "messages[%zu].tool_call_id", i),
-                      "this tool result answers no call of the assistant message before it");
+        return encode_bad(&r->e, arena_printf(r->e.a, "messages[%zu].tool_call_id", i),
+                          "this tool result answers no call of the assistant message before it");
     k->answered = true;
     r->open_calls--;
     struct turn *t = turn_of(r, false);
@@ -210,7 +183,7 @@ static bool has_text(const struct message *m) {
  * the user's. */
 static void find_body(struct wr *r) {
     size_t i = 0, last_index = 0;
-    const struct message *m = r->c->messages, *last = NULL;
+    const struct message *m = r->e.c->messages, *last = NULL;
     for (; m && is_system(m); m = m->next, i++)
         if (has_text(m)) {
             last = m;
@@ -237,8 +210,9 @@ bool an_make_turns(struct wr *r) {
     if (r->open_calls > 0)
         return unanswered(r);
     if (!r->turns)
-        return an_bad(r, STR("messages"), "there is no text in them");
+        return encode_bad(&r->e, STR("messages"), "there is no text in them");
     if (r->turns->assistant)
-        return an_bad(r, an_at_message(r, r->body_index), "this provider wants the user to speak first");
+        return encode_bad(&r->e, an_at_message(r, r->body_index),
+                          "this provider wants the user to speak first");
     return true;
 }

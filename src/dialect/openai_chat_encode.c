@@ -1,93 +1,65 @@
 /* A conversation of another dialect as a chat request. Results of tools become messages of their own, right
  * behind the calls; pictures in them, which a tool message cannot hold, follow in a message of the user. */
-#include "answer.h"
+#include "encode.h"
 #include "openai_chat.h"
 
 #include <json-c/linkhash.h>
 #include <stdio.h>
 
 struct wr {
-    struct arena *a;
-    const struct chat *c;
-    const struct encode_opt *o;
-    struct buf *dropped;
-    struct fault *f;
-    struct jw w;
+    struct encoder e;
     size_t i; /* of the message */
 };
-
-static void report(struct wr *r, struct str name) {
-    struct str rest = buf_str(r->dropped), one;
-    while (str_next(&rest, ',', &one))
-        if (str_eq(one, name))
-            return;
-    if (buf_len(r->dropped) > 0)
-        buf_addc(r->dropped, ',');
-    buf_adds(r->dropped, name);
-}
-
-/* true: it was dropped and told of. */
-static bool unsupported(struct wr *r, struct str param, const char *why) {
-    if (r->o->drop_unsupported) {
-        report(r, param);
-        return true;
-    }
-    fault_set(r->f, r->a, FAULT_UNSUPPORTED, "'" STR_FMT "' %s", STR_ARG(param), why);
-    r->f->param = arena_dup(r->a, param);
-    return false;
-}
-
-#define NO_EQUIVALENT "has no equivalent at this provider"
 
 /* --- parts --- */
 
 static struct str url_of(struct wr *r, const struct part *p) {
     if (p->data.n == 0)
         return p->url;
-    return arena_printf(r->a, "data:" STR_FMT ";base64," STR_FMT, STR_ARG(p->media), STR_ARG(p->data));
+    return arena_printf(r->e.a, "data:" STR_FMT ";base64," STR_FMT, STR_ARG(p->media), STR_ARG(p->data));
 }
 
 static void open_typed(struct wr *r, const char *type) {
-    jw_obj(&r->w);
-    jw_kz(&r->w, "type", type);
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", type);
 }
 
 static void write_image(struct wr *r, const struct part *p) {
     open_typed(r, "image_url");
-    jw_key(&r->w, "image_url");
-    jw_obj(&r->w);
-    jw_kstr(&r->w, "url", url_of(r, p));
+    jw_key(&r->e.w, "image_url");
+    jw_obj(&r->e.w);
+    jw_kstr(&r->e.w, "url", url_of(r, p));
     if (p->detail.n > 0)
-        jw_kstr(&r->w, "detail", p->detail);
-    jw_obj_end(&r->w);
-    jw_obj_end(&r->w);
+        jw_kstr(&r->e.w, "detail", p->detail);
+    jw_obj_end(&r->e.w);
+    jw_obj_end(&r->e.w);
 }
 
 static void write_audio(struct wr *r, const struct part *p) {
     open_typed(r, "input_audio");
-    jw_key(&r->w, "input_audio");
-    jw_obj(&r->w);
-    jw_kstr(&r->w, "data", p->data);
-    jw_kstr(&r->w, "format", str_skip(p->media, sizeof "audio/" - 1));
-    jw_obj_end(&r->w);
-    jw_obj_end(&r->w);
+    jw_key(&r->e.w, "input_audio");
+    jw_obj(&r->e.w);
+    jw_kstr(&r->e.w, "data", p->data);
+    jw_kstr(&r->e.w, "format", str_skip(p->media, sizeof "audio/" - 1));
+    jw_obj_end(&r->e.w);
+    jw_obj_end(&r->e.w);
 }
 
 static bool write_file(struct wr *r, const struct part *p) {
     if (p->data.n == 0 && p->id.n == 0)
-        return unsupported(r, arena_printf(r->a, "messages[%zu].content", r->i),
-                           "holds a file by URL, which " NO_EQUIVALENT);
+        return encode_unsupported(&r->e, arena_printf(r->e.a, "messages[%zu].content", r->i),
+                                  "holds a file by URL, which " NO_EQUIVALENT);
     open_typed(r, "file");
-    jw_key(&r->w, "file");
-    jw_obj(&r->w);
+    jw_key(&r->e.w, "file");
+    jw_obj(&r->e.w);
     if (p->data.n > 0) {
-        jw_kstr(&r->w, "filename", p->name.n > 0 ? p->name : STR("document"));
-        jw_kstr(&r->w, "file_data", url_of(r, p));
+        jw_kstr(&r->e.w, "filename", p->name.n > 0 ? p->name : STR("document"));
+        jw_kstr(&r->e.w, "file_data", url_of(r, p));
     } else {
-        jw_kstr(&r->w, "file_id", p->id);
+        jw_kstr(&r->e.w, "file_id", p->id);
     }
-    jw_obj_end(&r->w);
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
+    jw_obj_end(&r->e.w);
     return true;
 }
 
@@ -95,8 +67,8 @@ static bool write_part(struct wr *r, const struct part *p) {
     switch (p->kind) {
     case PART_TEXT:
         open_typed(r, "text");
-        jw_kstr(&r->w, "text", p->text);
-        jw_obj_end(&r->w);
+        jw_kstr(&r->e.w, "text", p->text);
+        jw_obj_end(&r->e.w);
         return true;
     case PART_IMAGE:
         write_image(r, p);
@@ -135,15 +107,15 @@ static void write_texts(struct wr *r, const struct part *p, enum part_kind kind)
     for (; p; p = p->next)
         if (p->kind == kind)
             buf_adds(&b, p->text);
-    jw_str(&r->w, buf_str(&b));
+    jw_str(&r->e.w, buf_str(&b));
     buf_free(&b);
 }
 
 /* --- messages --- */
 
 static void open_message(struct wr *r, const char *role) {
-    jw_obj(&r->w);
-    jw_kz(&r->w, "role", role);
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "role", role);
 }
 
 static bool write_results(struct wr *r, const struct message *m) {
@@ -151,12 +123,12 @@ static bool write_results(struct wr *r, const struct message *m) {
         if (p->kind != PART_TOOL_RESULT)
             continue;
         if (p->is_error)
-            report(r, STR("is_error")); /* its text says so to the model */
+            encode_report(&r->e, STR("is_error")); /* its text says so to the model */
         open_message(r, "tool");
-        jw_kstr(&r->w, "tool_call_id", p->id);
-        jw_key(&r->w, "content");
+        jw_kstr(&r->e.w, "tool_call_id", p->id);
+        jw_key(&r->e.w, "content");
         write_texts(r, p->inner, PART_TEXT);
-        jw_obj_end(&r->w);
+        jw_obj_end(&r->e.w);
     }
     return true;
 }
@@ -183,39 +155,39 @@ static bool write_user(struct wr *r, const struct message *m) {
     if (!media && !any_media(m->parts) && count_kind(m->parts, PART_TEXT) == 0)
         return true;
     open_message(r, "user");
-    jw_key(&r->w, "content");
+    jw_key(&r->e.w, "content");
     if (!media && !any_media(m->parts)) {
         write_texts(r, m->parts, PART_TEXT);
     } else {
-        jw_arr(&r->w);
+        jw_arr(&r->e.w);
         if (!write_result_media(r, m))
             return false;
         for (const struct part *p = m->parts; p; p = p->next)
             if (!write_part(r, p))
                 return false;
-        jw_arr_end(&r->w);
+        jw_arr_end(&r->e.w);
     }
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
     return true;
 }
 
 static void write_calls(struct wr *r, const struct message *m) {
-    jw_key(&r->w, "tool_calls");
-    jw_arr(&r->w);
+    jw_key(&r->e.w, "tool_calls");
+    jw_arr(&r->e.w);
     for (const struct part *p = m->parts; p; p = p->next) {
         if (p->kind != PART_TOOL_CALL)
             continue;
-        jw_obj(&r->w);
-        jw_kstr(&r->w, "id", p->id);
-        jw_kz(&r->w, "type", "function");
-        jw_key(&r->w, "function");
-        jw_obj(&r->w);
-        jw_kstr(&r->w, "name", p->name);
-        jw_kstr(&r->w, "arguments", p->text.n > 0 ? p->text : STR("{}"));
-        jw_obj_end(&r->w);
-        jw_obj_end(&r->w);
+        jw_obj(&r->e.w);
+        jw_kstr(&r->e.w, "id", p->id);
+        jw_kz(&r->e.w, "type", "function");
+        jw_key(&r->e.w, "function");
+        jw_obj(&r->e.w);
+        jw_kstr(&r->e.w, "name", p->name);
+        jw_kstr(&r->e.w, "arguments", p->text.n > 0 ? p->text : STR("{}"));
+        jw_obj_end(&r->e.w);
+        jw_obj_end(&r->e.w);
     }
-    jw_arr_end(&r->w);
+    jw_arr_end(&r->e.w);
 }
 
 static void write_assistant(struct wr *r, const struct message *m) {
@@ -224,18 +196,18 @@ static void write_assistant(struct wr *r, const struct message *m) {
     if (!calls && !refusal && !text)
         return;
     open_message(r, "assistant");
-    jw_key(&r->w, "content");
+    jw_key(&r->e.w, "content");
     if (text)
         write_texts(r, m->parts, PART_TEXT);
     else
-        jw_null(&r->w);
+        jw_null(&r->e.w);
     if (refusal) {
-        jw_key(&r->w, "refusal");
+        jw_key(&r->e.w, "refusal");
         write_texts(r, m->parts, PART_REFUSAL);
     }
     if (calls)
         write_calls(r, m);
-    jw_obj_end(&r->w);
+    jw_obj_end(&r->e.w);
 }
 
 static bool write_message(struct wr *r, const struct message *m) {
@@ -243,9 +215,9 @@ static bool write_message(struct wr *r, const struct message *m) {
     case ROLE_SYSTEM:
     case ROLE_DEVELOPER:
         open_message(r, "system");
-        jw_key(&r->w, "content");
+        jw_key(&r->e.w, "content");
         write_texts(r, m->parts, PART_TEXT);
-        jw_obj_end(&r->w);
+        jw_obj_end(&r->e.w);
         return true;
     case ROLE_ASSISTANT:
         write_assistant(r, m);
@@ -258,13 +230,13 @@ static bool write_message(struct wr *r, const struct message *m) {
 }
 
 static bool write_messages(struct wr *r) {
-    jw_key(&r->w, "messages");
-    jw_arr(&r->w);
+    jw_key(&r->e.w, "messages");
+    jw_arr(&r->e.w);
     r->i = 0;
-    for (const struct message *m = r->c->messages; m; m = m->next, r->i++)
+    for (const struct message *m = r->e.c->messages; m; m = m->next, r->i++)
         if (!write_message(r, m))
             return false;
-    jw_arr_end(&r->w);
+    jw_arr_end(&r->e.w);
     return true;
 }
 
@@ -272,165 +244,159 @@ static bool write_messages(struct wr *r) {
 
 static void write_tool(struct wr *r, const struct tool *t) {
     open_typed(r, "function");
-    jw_key(&r->w, "function");
-    jw_obj(&r->w);
-    jw_kstr(&r->w, "name", t->name);
+    jw_key(&r->e.w, "function");
+    jw_obj(&r->e.w);
+    jw_kstr(&r->e.w, "name", t->name);
     if (t->description.n > 0)
-        jw_kstr(&r->w, "description", t->description);
+        jw_kstr(&r->e.w, "description", t->description);
     if (t->schema) {
-        jw_key(&r->w, "parameters");
-        jw_tree(&r->w, t->schema);
+        jw_key(&r->e.w, "parameters");
+        jw_tree(&r->e.w, t->schema);
     }
     if (t->strict >= 0)
-        jw_kbool(&r->w, "strict", t->strict == 1);
-    jw_obj_end(&r->w);
-    jw_obj_end(&r->w);
+        jw_kbool(&r->e.w, "strict", t->strict == 1);
+    jw_obj_end(&r->e.w);
+    jw_obj_end(&r->e.w);
 }
 
 static void write_choice(struct wr *r) {
-    const struct chat *c = r->c;
+    const struct chat *c = r->e.c;
     if (c->choice == CHOICE_NAMED) {
-        jw_key(&r->w, "tool_choice");
+        jw_key(&r->e.w, "tool_choice");
         open_typed(r, "function");
-        jw_key(&r->w, "function");
-        jw_obj(&r->w);
-        jw_kstr(&r->w, "name", c->choice_name);
-        jw_obj_end(&r->w);
-        jw_obj_end(&r->w);
+        jw_key(&r->e.w, "function");
+        jw_obj(&r->e.w);
+        jw_kstr(&r->e.w, "name", c->choice_name);
+        jw_obj_end(&r->e.w);
+        jw_obj_end(&r->e.w);
     } else if (c->choice != CHOICE_UNSET) {
-        jw_kz(&r->w, "tool_choice",
+        jw_kz(&r->e.w, "tool_choice",
               c->choice == CHOICE_AUTO   ? "auto"
               : c->choice == CHOICE_NONE ? "none"
                                          : "required");
     }
     if (c->parallel_calls >= 0)
-        jw_kbool(&r->w, "parallel_tool_calls", c->parallel_calls == 1);
+        jw_kbool(&r->e.w, "parallel_tool_calls", c->parallel_calls == 1);
 }
 
 static bool write_tools(struct wr *r) {
     size_t n = 0, i = 0;
-    for (const struct tool *t = r->c->tools; t; t = t->next, i++) {
+    for (const struct tool *t = r->e.c->tools; t; t = t->next, i++) {
         if (t->raw || t->custom) {
-            if (!unsupported(r, arena_printf(r->a, "tools[%zu]", i),
-                             "is a tool of a kind that " NO_EQUIVALENT))
+            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
+                                    "is a tool of a kind that " NO_EQUIVALENT))
                 return false;
             continue;
         }
         if (n++ == 0) {
-            jw_key(&r->w, "tools");
-            jw_arr(&r->w);
+            jw_key(&r->e.w, "tools");
+            jw_arr(&r->e.w);
         }
         write_tool(r, t);
     }
     if (n == 0)
         return true;
-    jw_arr_end(&r->w);
+    jw_arr_end(&r->e.w);
     write_choice(r);
     return true;
 }
 
 /* --- parameters --- */
 
-static void write_number(struct wr *r, const char *name, const struct opt_num *n) {
-    if (!n->set)
-        return;
-    jw_key(&r->w, name);
-    jw_raw(&r->w, n->text);
-}
-
 static void write_stop(struct wr *r) {
-    if (r->c->nstop == 0)
+    if (r->e.c->nstop == 0)
         return;
-    jw_key(&r->w, "stop");
-    jw_arr(&r->w);
-    for (size_t i = 0; i < r->c->nstop; i++)
-        jw_str(&r->w, r->c->stop[i]);
-    jw_arr_end(&r->w);
+    jw_key(&r->e.w, "stop");
+    jw_arr(&r->e.w);
+    for (size_t i = 0; i < r->e.c->nstop; i++)
+        jw_str(&r->e.w, r->e.c->stop[i]);
+    jw_arr_end(&r->e.w);
 }
 
 static void write_format(struct wr *r) {
-    const struct chat *c = r->c;
+    const struct chat *c = r->e.c;
     if (c->format == FORMAT_UNSET)
         return;
-    jw_key(&r->w, "response_format");
+    jw_key(&r->e.w, "response_format");
     if (c->format != FORMAT_SCHEMA) {
         open_typed(r, c->format == FORMAT_JSON ? "json_object" : "text");
-        jw_obj_end(&r->w);
+        jw_obj_end(&r->e.w);
         return;
     }
     open_typed(r, "json_schema");
-    jw_key(&r->w, "json_schema");
-    jw_obj(&r->w);
-    jw_kstr(&r->w, "name", c->format_name.n > 0 ? c->format_name : STR("answer"));
+    jw_key(&r->e.w, "json_schema");
+    jw_obj(&r->e.w);
+    jw_kstr(&r->e.w, "name", c->format_name.n > 0 ? c->format_name : STR("answer"));
     if (c->format_description.n > 0)
-        jw_kstr(&r->w, "description", c->format_description);
+        jw_kstr(&r->e.w, "description", c->format_description);
     if (c->format_schema) {
-        jw_key(&r->w, "schema");
-        jw_tree(&r->w, c->format_schema);
+        jw_key(&r->e.w, "schema");
+        jw_tree(&r->e.w, c->format_schema);
     }
     if (c->format_strict >= 0)
-        jw_kbool(&r->w, "strict", c->format_strict == 1);
-    jw_obj_end(&r->w);
-    jw_obj_end(&r->w);
+        jw_kbool(&r->e.w, "strict", c->format_strict == 1);
+    jw_obj_end(&r->e.w);
+    jw_obj_end(&r->e.w);
 }
 
 /* A budget as one of OpenAI's words: the table that Anthropic's face uses, read backwards. */
 static void write_effort(struct wr *r) {
-    const struct chat *c = r->c;
+    const struct chat *c = r->e.c;
     if (c->effort.n > 0)
-        jw_kstr(&r->w, "reasoning_effort", c->effort);
+        jw_kstr(&r->e.w, "reasoning_effort", c->effort);
     else if (c->thinking == THINKING_BUDGET)
-        jw_kz(&r->w, "reasoning_effort",
+        jw_kz(&r->e.w, "reasoning_effort",
               c->thinking_budget <= 2048    ? "low"
               : c->thinking_budget <= 10000 ? "medium"
                                             : "high");
 }
 
 static void write_limits(struct wr *r) {
-    const struct chat *c = r->c;
+    const struct chat *c = r->e.c;
     if (c->max_tokens)
-        jw_ku64(&r->w, r->o->quirks & QUIRK_MAX_COMPLETION_TOKENS ? "max_completion_tokens" : "max_tokens",
+        jw_ku64(&r->e.w,
+                r->e.o->quirks & QUIRK_MAX_COMPLETION_TOKENS ? "max_completion_tokens" : "max_tokens",
                 c->max_tokens);
     if (c->n > 1)
-        jw_ku64(&r->w, "n", c->n);
+        jw_ku64(&r->e.w, "n", c->n);
     if (c->seed_set)
-        jw_kint(&r->w, "seed", c->seed);
+        jw_kint(&r->e.w, "seed", c->seed);
     if (c->user.n > 0)
-        jw_kstr(&r->w, "user", c->user);
+        jw_kstr(&r->e.w, "user", c->user);
     if (c->logprobs)
-        jw_kbool(&r->w, "logprobs", true);
+        jw_kbool(&r->e.w, "logprobs", true);
     if (c->top_logprobs >= 0)
-        jw_kint(&r->w, "top_logprobs", c->top_logprobs);
+        jw_kint(&r->e.w, "top_logprobs", c->top_logprobs);
     if (c->logit_bias) {
-        jw_key(&r->w, "logit_bias");
-        jw_tree(&r->w, c->logit_bias);
+        jw_key(&r->e.w, "logit_bias");
+        jw_tree(&r->e.w, c->logit_bias);
     }
 }
 
 static void write_stream(struct wr *r) {
-    if (!r->c->stream)
+    if (!r->e.c->stream)
         return;
-    jw_kbool(&r->w, "stream", true);
-    if (r->o->quirks & QUIRK_NO_STREAM_OPTIONS)
+    jw_kbool(&r->e.w, "stream", true);
+    if (r->e.o->quirks & QUIRK_NO_STREAM_OPTIONS)
         return;
-    jw_key(&r->w, "stream_options"); /* always asked for: the account needs it */
-    jw_obj(&r->w);
-    jw_kbool(&r->w, "include_usage", true);
-    jw_obj_end(&r->w);
+    jw_key(&r->e.w, "stream_options"); /* always asked for: the account needs it */
+    jw_obj(&r->e.w);
+    jw_kbool(&r->e.w, "include_usage", true);
+    jw_obj_end(&r->e.w);
 }
 
 static bool write_extra(struct wr *r) {
-    if (r->o->pass_unsupported)
-        write_number(r, "top_k", &r->c->top_k);
-    else if (r->c->top_k.set && !unsupported(r, STR("top_k"), NO_EQUIVALENT))
+    if (r->e.o->pass_unsupported)
+        encode_number(&r->e, "top_k", &r->e.c->top_k);
+    else if (r->e.c->top_k.set && !encode_unsupported(&r->e, STR("top_k"), NO_EQUIVALENT))
         return false;
-    if (!r->c->extra)
+    if (!r->e.c->extra)
         return true;
-    json_object_object_foreach(r->c->extra, key, v) {
-        if (r->o->pass_unsupported && !strchr(key, '[')) {
-            jw_keys(&r->w, str_of(key));
-            jw_tree(&r->w, v);
-        } else if (!unsupported(r, str_of(key), NO_EQUIVALENT)) {
+    json_object_object_foreach(r->e.c->extra, key, v) {
+        if (r->e.o->pass_unsupported && !strchr(key, '[')) {
+            jw_keys(&r->e.w, str_of(key));
+            jw_tree(&r->e.w, v);
+        } else if (!encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT)) {
             return false;
         }
     }
@@ -439,24 +405,24 @@ static bool write_extra(struct wr *r) {
 
 bool oc_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                       struct buf *dropped, struct fault *f) {
-    struct wr r = {.a = a, .c = c, .o = o, .dropped = dropped, .f = f};
+    struct wr r = {.e = {.a = a, .c = c, .o = o, .dropped = dropped, .f = f}};
     *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
-    jw_init(&r.w, out);
-    jw_obj(&r.w);
-    jw_kstr(&r.w, "model", o->model);
+    jw_init(&r.e.w, out);
+    jw_obj(&r.e.w);
+    jw_kstr(&r.e.w, "model", o->model);
     if (!write_messages(&r) || !write_tools(&r))
         return false;
     write_stream(&r);
     write_limits(&r);
-    write_number(&r, "temperature", &c->temperature);
-    write_number(&r, "top_p", &c->top_p);
-    write_number(&r, "frequency_penalty", &c->frequency_penalty);
-    write_number(&r, "presence_penalty", &c->presence_penalty);
+    encode_number(&r.e, "temperature", &c->temperature);
+    encode_number(&r.e, "top_p", &c->top_p);
+    encode_number(&r.e, "frequency_penalty", &c->frequency_penalty);
+    encode_number(&r.e, "presence_penalty", &c->presence_penalty);
     write_stop(&r);
     write_format(&r);
     write_effort(&r);
     if (!write_extra(&r))
         return false;
-    jw_obj_end(&r.w);
+    jw_obj_end(&r.e.w);
     return true;
 }

@@ -1,0 +1,25 @@
+/* What the files that write a request in another dialect share: where it goes, and what becomes of what
+ * cannot be said there. Private to dialect/. */
+#ifndef PENSTOCK_SRC_DIALECT_ENCODE_H
+#define PENSTOCK_SRC_DIALECT_ENCODE_H
+#include "dialect/dialect.h"
+
+struct encoder {
+    struct arena *a;
+    const struct chat *c;
+    const struct encode_opt *o;
+    struct buf *dropped;
+    struct fault *f;
+    struct jw w;
+};
+
+#define NO_EQUIVALENT "has no equivalent at this provider"
+
+void encode_report(struct encoder *e, struct str name); /* as dropped; once */
+/* true: it was dropped and told of; false and the fault. pass has no meaning for what has no form at all. */
+bool encode_unsupported(struct encoder *e, struct str param, const char *why);
+bool encode_bad(struct encoder *e, struct str param,
+                const char *why); /* false and the fault: no provider takes it */
+void encode_number(struct encoder *e, const char *name,
+                   const struct opt_num *n); /* as it was written, if it was */
+#endif
