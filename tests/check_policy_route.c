@@ -590,6 +590,21 @@ START_TEST(many_other_providers) {
 }
 END_TEST
 
+START_TEST(made_up_ids_have_breakers_of_their_own_up_to_a_bound) {
+    world_load(SHORT_TARGETS);
+    struct plane_provider *c = provider("c");
+    uint32_t one = plane_loose_target(w.p, w.a, c, STR("one"));
+    ck_assert_uint_ne(one, c->other_target);
+    ck_assert_uint_eq(one, plane_loose_target(w.p, w.a, c, STR("one")));
+    uint32_t before = shm_entities(w.shm);
+    for (int i = 0; i < 2000; i++)
+        plane_loose_target(w.p, w.a, c, arena_printf(w.a, "made-up-%d", i));
+    ck_assert_uint_le(shm_entities(w.shm) - before, 512);
+    ck_assert_uint_eq(plane_loose_target(w.p, w.a, c, STR("late")), c->other_target);
+    ck_assert_uint_eq(plane_loose_target(w.p, w.a, c, STR("one")), one);
+}
+END_TEST
+
 START_TEST(open_breakers_are_passed_over) {
     world_load(SHORT_TARGETS);
     trip(model("m")->targets[0].entity);
@@ -603,7 +618,7 @@ START_TEST(open_breakers_are_passed_over) {
     rest_until(w.shm, model("big")->targets[1].entity, UINT64_MAX);
     order("m");
     ck_next(FAULT_NO_TARGET, "c/loose");
-    trip(provider("c")->other_target); /* of all that is loose there */
+    trip(plane_loose_target(w.p, w.a, provider("c"), STR("loose")));
     order("m");
     ck_next(FAULT_NO_TARGET, "");
     breaker_reset(w.shm, model("m")->targets[1].entity);
@@ -781,6 +796,7 @@ TCase *case_route(void) {
     tcase_add_test(t, a_fallback_names_its_provider);
     tcase_add_test(t, other_providers_by_health);
     tcase_add_test(t, many_other_providers);
+    tcase_add_test(t, made_up_ids_have_breakers_of_their_own_up_to_a_bound);
     tcase_add_test(t, open_breakers_are_passed_over);
     tcase_add_test(t, larger_windows_for_long_requests);
     tcase_add_test(t, keys_by_weight);

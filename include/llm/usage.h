@@ -5,6 +5,10 @@
 #define PENSTOCK_LLM_USAGE_H
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/json.h"
+
+/* More tokens than any answer can have used. */
+#define USAGE_COUNT_MAX 100000000U
 
 struct usage {
     bool known;          /* the provider gave numbers; false: all zero, or estimated */
@@ -21,6 +25,9 @@ struct usage {
 #define USAGE_NONE ((struct usage){.cost_nano = -1})
 /* Takes over what `more` knows: later reports of a stream are cumulative, a zero does not erase a number. */
 void usage_merge(struct usage *u, const struct usage *more);
+/* A count as a provider gives it. false: no number of tokens, or none that can be true - believed, it would shut the
+ * token limits for years. */
+bool usage_count(struct json_value v, uint64_t *n);
 /* Input and output; no overflow, whatever a provider says. */
 uint64_t usage_total(const struct usage *u);
 /* A rough count for text of n bytes where the provider gives none: about 4 bytes a token, never 0 for n > 0. */

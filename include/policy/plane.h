@@ -20,7 +20,7 @@ struct plane_provider {
     const struct dialect *dialect;
     struct upstream *upstream;
     uint32_t entity;       /* limits, counters, histograms, health */
-    uint32_t other_target; /* breaker and health of models that no configured target names */
+    uint32_t other_target; /* breaker and health of ids that are not configured, when there are too many */
     struct breaker_rule breaker;
     struct plane_key *keys;
     size_t nkeys;
@@ -73,5 +73,8 @@ void plane_wake_keys(struct shm *s, const struct conf *c);
 struct db *plane_ledger(struct plane *p);
 struct db *plane_cache(struct plane *p);
 struct plane_provider *plane_provider(struct plane *p, struct str name); /* enabled ones only; aliases too */
+/* The entity of a target that no configured model names: its own for the first some hundred ids that clients come up with,
+ * then one for all the others of a provider. Their number must not fill the shared table. */
+uint32_t plane_loose_target(struct plane *p, struct arena *a, const struct plane_provider *pr, struct str model);
 struct plane_model *plane_model(struct plane *p, struct str name);
 #endif

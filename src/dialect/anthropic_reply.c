@@ -9,7 +9,7 @@
 static void take(struct str object, const char *key, uint64_t *into, bool *any) {
     struct json_value v;
     uint64_t n;
-    if (!json_member(object, key, &v) || !json_u64(v, &n))
+    if (!json_member(object, key, &v) || !usage_count(v, &n))
         return;
     *any = true;
     if (n != 0)

@@ -44,12 +44,13 @@ enum stop_reason oc_stop(struct str finish_reason) {
 struct counts {
     struct usage *u;
     uint64_t total, hit, miss;
+    bool untrue; /* a count that is none: then the others are not believed either */
 };
 
 static bool detail_member(void *arg, struct str key, struct json_value v) {
     struct usage *u = ((struct counts *)arg)->u;
     uint64_t n;
-    if (!json_u64(v, &n))
+    if (!usage_count(v, &n))
         return true;
     if (json_key_is(key, "cached_tokens"))
         u->cache_read = n;
@@ -63,7 +64,7 @@ static bool detail_member(void *arg, struct str key, struct json_value v) {
 static bool output_detail_member(void *arg, struct str key, struct json_value v) {
     struct usage *u = ((struct counts *)arg)->u;
     uint64_t n;
-    if (!json_u64(v, &n))
+    if (!usage_count(v, &n))
         return true;
     if (json_key_is(key, "reasoning_tokens"))
         u->reasoning = n;
@@ -81,31 +82,36 @@ static void take_cost(struct usage *u, struct json_value v) {
         u->cost_nano = nano;
 }
 
-static bool usage_number(struct counts *c, struct str key, uint64_t n) {
+static uint64_t *count_of(struct counts *c, struct str key) {
     if (json_key_is(key, "prompt_tokens") || json_key_is(key, "input_tokens"))
-        c->u->input = n;
-    else if (json_key_is(key, "completion_tokens") || json_key_is(key, "output_tokens"))
-        c->u->output = n;
-    else if (json_key_is(key, "total_tokens"))
-        c->total = n;
-    else if (json_key_is(key, "prompt_cache_hit_tokens") ||
-             json_key_is(key, "cached_tokens")) /* DeepSeek, Moonshot */
-        c->hit = n;
-    else if (json_key_is(key, "reasoning_tokens")) /* some put it beside the totals */
-        c->miss = n;
-    else
-        return false;
-    c->u->known = true;
-    return true;
+        return &c->u->input;
+    if (json_key_is(key, "completion_tokens") || json_key_is(key, "output_tokens"))
+        return &c->u->output;
+    if (json_key_is(key, "total_tokens"))
+        return &c->total;
+    if (json_key_is(key, "prompt_cache_hit_tokens") || json_key_is(key, "cached_tokens"))
+        return &c->hit; /* DeepSeek, Moonshot */
+    if (json_key_is(key, "reasoning_tokens"))
+        return &c->miss; /* some put it beside the totals */
+    return NULL;
+}
+
+static void usage_number(struct counts *c, struct str key, struct json_value v) {
+    uint64_t *into = count_of(c, key);
+    if (!into)
+        return;
+    if (!usage_count(v, into))
+        c->untrue = true;
+    else if (into == &c->u->input || into == &c->u->output)
+        c->u->known = true;
 }
 
 static bool usage_member(void *arg, struct str key, struct json_value v) {
     struct counts *c = arg;
-    uint64_t n;
     if (json_key_is(key, "cost"))
         take_cost(c->u, v);
-    else if (v.kind == JSON_NUMBER && json_u64(v, &n))
-        usage_number(c, key, n);
+    else if (v.kind == JSON_NUMBER)
+        usage_number(c, key, v);
     else if (v.kind == JSON_OBJECT &&
              (json_key_is(key, "prompt_tokens_details") || json_key_is(key, "input_tokens_details")))
         json_each(v.raw, detail_member, c);
@@ -126,6 +132,10 @@ void oc_usage(struct str checked, struct usage *u) {
     /* xAI counts reasoning beside the completion, and only the total shows it. */
     if (u->reasoning > 0 && c.total == u->input + u->output + u->reasoning)
         u->output += u->reasoning;
+    if (u->cache_read > u->input)
+        u->cache_read = u->input;
+    if (c.untrue)
+        *u = (struct usage){.cost_nano = u->cost_nano};
 }
 
 static void note_usage(struct observed *o, struct json_value v) {

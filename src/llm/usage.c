@@ -32,6 +32,14 @@ void usage_merge(struct usage *u, const struct usage *more) {
     u->estimated = !u->known && (u->estimated || more->estimated);
 }
 
+bool usage_count(struct json_value v, uint64_t *n) {
+    uint64_t count;
+    if (!json_u64(v, &count) || count > USAGE_COUNT_MAX)
+        return false;
+    *n = count;
+    return true;
+}
+
 uint64_t usage_total(const struct usage *u) {
     uint64_t sum;
     return __builtin_add_overflow(u->input, u->output, &sum) ? UINT64_MAX : sum;

@@ -29,15 +29,29 @@ static struct breaker_rule breaker_rule_of(const struct conf_breaker *b) {
 }
 
 /* The segment keeps 95 bytes of a name. A longer one ends in its hash, so that no two are shown alike. */
-static uint32_t entity_of(struct shm *s, enum entity_kind kind, struct str name) {
-    enum { KEPT = 95, HASH = 17 };
-    char cut[KEPT + 1];
-    if (name.n <= KEPT)
-        return shm_entity(s, kind, name);
-    str_copy(cut, KEPT - HASH + 1, name);
+enum { NAME_KEPT = 95, NAME_HASH = 17 };
+
+static struct str name_cut(struct str name, char cut[NAME_KEPT + 1]) {
+    if (name.n <= NAME_KEPT)
+        return name;
+    str_copy(cut, NAME_KEPT - NAME_HASH + 1, name);
     size_t n = strlen(cut);
-    snprintf(cut + n, sizeof(cut) - n, "~%016" PRIx64, hash64(name.p, name.n));
-    return shm_entity(s, kind, str_of(cut));
+    snprintf(cut + n, NAME_KEPT + 1 - n, "~%016" PRIx64, hash64(name.p, name.n));
+    return str_of(cut);
+}
+
+static uint32_t entity_of(struct shm *s, enum entity_kind kind, struct str name) {
+    char cut[NAME_KEPT + 1];
+    return shm_entity(s, kind, name_cut(name, cut));
+}
+
+uint32_t plane_loose_target(struct plane *p, struct arena *a, const struct plane_provider *pr,
+                            struct str model) {
+    enum { AT_MOST = 512 };
+    char cut[NAME_KEPT + 1];
+    struct str name = arena_printf(a, "%s/" STR_FMT, pr->conf->name, STR_ARG(model));
+    uint32_t e = shm_entity_loose(p->shm, ENTITY_TARGET, name_cut(name, cut), AT_MOST);
+    return e == SHM_NONE ? pr->other_target : e;
 }
 
 static uint32_t target_entity(struct plane *p, const char *provider, const char *model) {

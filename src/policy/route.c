@@ -23,11 +23,12 @@ static void add(struct plan *plan, struct target *t) {
         plan->list[plan->n++] = t;
 }
 
-/* A target for an id that no model of the configuration names. Its breaker is shared by all such ids of the
- * provider: what clients make up must not fill the shared table. */
-static void add_loose(struct arena *a, struct plan *plan, struct plane_provider *pr, struct str model) {
+/* A target for an id that no model of the configuration names. */
+static void add_loose(struct plane *p, struct arena *a, struct plan *plan, struct plane_provider *pr,
+                      struct str model) {
     struct target *t = arena_alloc(a, sizeof(*t));
-    *t = (struct target){.provider = pr, .model = model, .entity = pr->other_target, .weight = 1};
+    *t = (struct target){.provider = pr, .model = model, .weight = 1};
+    t->entity = plane_loose_target(p, a, pr, model);
     add(plan, t);
 }
 
@@ -90,15 +91,15 @@ static bool resolve_loose(struct plane *p, struct arena *a, struct str id, struc
     struct plane_provider *pr;
     struct str model;
     if (said && said->conf->kind->whole_ids)
-        add_loose(a, plan, said, id);
+        add_loose(p, a, plan, said, id);
     else if (split(p, id, &pr, &model))
-        add_loose(a, plan, pr, model);
+        add_loose(p, a, plan, pr, model);
     else if ((pr = plane_provider(p, id)) != NULL && default_model(pr).n)
-        add_loose(a, plan, pr, default_model(pr));
+        add_loose(p, a, plan, pr, default_model(pr));
     else if ((pr = infer(p, id)) != NULL)
-        add_loose(a, plan, pr, id);
+        add_loose(p, a, plan, pr, id);
     else if (said || (!is_said && p->nmodels == 0 && (pr = default_provider(p)) != NULL))
-        add_loose(a, plan, said ? said : pr, id);
+        add_loose(p, a, plan, said ? said : pr, id);
     return plan->n > 0;
 }
 
@@ -125,7 +126,7 @@ static void resolve_nothing(struct plane *p, struct arena *a, struct plan *plan)
         id = str_of(p->models[0].conf->name);
     if (pr && id.n && !plane_model(p, id)) {
         plan->asked = id;
-        add_loose(a, plan, pr, id);
+        add_loose(p, a, plan, pr, id);
     } else if (id.n) {
         resolve_id(p, a, id, plan);
     }
@@ -214,7 +215,7 @@ static void add_fallback(struct plane *p, struct arena *a, struct plan *plan, st
     if (m)
         add_model(plan, m);
     else if (split(p, name, &pr, &model))
-        add_loose(a, plan, pr, model);
+        add_loose(p, a, plan, pr, model);
 }
 
 /* By the name that was used; of a target that no model is configured for, in any spelling of it. */
@@ -251,7 +252,7 @@ static void add_other_providers(struct plane *p, struct arena *a, struct plan *p
         struct health h;
         health_look(p->shm, pr->entity, pr->breaker.window_ms, clock_ns(), &h);
         size_t before = plan->n;
-        add_loose(a, plan, pr, default_model(pr));
+        add_loose(p, a, plan, pr, default_model(pr));
         if (plan->n == before)
             continue;
         size_t k = before;

@@ -51,7 +51,10 @@ static struct str kept_header(void *arg, const char *name) {
 
 static void pipe_start(struct request *r) {
     struct pipe_opt *o = arena_alloc(r->a, sizeof(*o));
-    *o = (struct pipe_opt){.hide_usage = !r->ask.include_usage, .mint = &r->mint, .ask = &r->ask};
+    *o = (struct pipe_opt){.hide_usage = !r->ask.include_usage,
+                           .mint = &r->mint,
+                           .ask = &r->ask,
+                           .max_frame = r->p->conf->max_response_body};
     r->now.pipe = pipe_new(r->a, r->client, r->now.target->provider->dialect, o);
 }
 

@@ -14,6 +14,7 @@ enum {
     WAIT_OUT_MS =
         5000, /* Retry-After: so much is waited out here per request, more is for the client to wait */
     REST_429_MS = 5000,        /* a key that got 429 without Retry-After */
+    REST_MOST_MS = 3600000,    /* and with one of days or years: asked again after an hour */
     REST_403_MS = 60000,       /* the only key, refused for a reason that may pass */
     MAX_TOKENS_UNKNOWN = 4096, /* where a dialect demands a number and nobody knows one */
     MAX_TOKENS_MOST = 32000,
@@ -226,6 +227,8 @@ static void rest_key(struct request *r, const struct fault *f) {
     }
     if (f->cls == FAULT_PROVIDER_AUTH)
         ms = REST_403_MS;
+    if (ms > REST_MOST_MS)
+        ms = REST_MOST_MS;
     rest_until(r->p->shm, k->entity, now + ms * 1000000);
 }
 

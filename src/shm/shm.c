@@ -235,9 +235,31 @@ static void entity_publish(struct shm_entity *e, enum entity_kind kind, struct s
     atomic_store_explicit(&e->published, (uint32_t)kind, memory_order_release);
 }
 
-uint32_t shm_entity(struct shm *s, enum entity_kind kind, struct str name) {
+static uint64_t entity_hash(enum entity_kind kind, struct str name) {
     uint64_t k = (uint64_t)kind;
-    uint64_t hash = hash64_more(hash64(&k, sizeof k), name.p, name.n);
+    return hash64_more(hash64(&k, sizeof k), name.p, name.n);
+}
+
+static bool entity_known(struct shm *s, uint64_t hash) {
+    if (hint_find(s, hash) != SHM_NONE)
+        return true;
+    for (uint32_t i = 0; i < shm_entities(s); i++)
+        if (atomic_load_explicit(&s->entity_hash[i], memory_order_relaxed) == hash)
+            return true;
+    return false;
+}
+
+uint32_t shm_entity_loose(struct shm *s, enum entity_kind kind, struct str name, uint32_t at_most) {
+    if (!entity_known(s, entity_hash(kind, name))) {
+        if (atomic_load_explicit(&s->head->loose, memory_order_relaxed) >= at_most)
+            return SHM_NONE;
+        atomic_fetch_add_explicit(&s->head->loose, 1, memory_order_relaxed);
+    }
+    return shm_entity(s, kind, name);
+}
+
+uint32_t shm_entity(struct shm *s, enum entity_kind kind, struct str name) {
+    uint64_t hash = entity_hash(kind, name);
     uint32_t i = hint_find(s, hash);
     if (i == SHM_NONE)
         i = entity_claim(s, hash);

@@ -11,20 +11,60 @@ static bool passes(struct plane *p, const struct plane_provider *pr, uint32_t en
     return breaker_would_pass(p->shm, entity, &pr->breaker, clock_ns());
 }
 
-/* By its configured targets; by the rest of its models where it has none, or where those were used. */
-static bool serves(struct plane *p, const struct plane_provider *pr) {
-    bool configured = false;
+typedef void target_fn(struct plane *p, const struct plane_provider *pr, struct str model, uint32_t entity,
+                       void *arg);
+
+static bool shown_before(const struct plane *p, size_t model, size_t target) {
+    uint32_t e = p->models[model].targets[target].entity;
+    for (size_t m = 0; m <= model; m++)
+        for (size_t t = 0; t < (m == model ? target : p->models[m].ntargets); t++)
+            if (p->models[m].targets[t].entity == e)
+                return true;
+    return false;
+}
+
+static bool is_configured(const struct plane *p, uint32_t entity) {
+    for (size_t m = 0; m < p->nmodels; m++)
+        for (size_t t = 0; t < p->models[m].ntargets; t++)
+            if (p->models[m].targets[t].entity == entity)
+                return true;
+    return false;
+}
+
+/* The configured targets of a provider, then what else of it was used. */
+static void each_target(struct plane *p, const struct plane_provider *pr, target_fn *fn, void *arg) {
     for (size_t m = 0; m < p->nmodels; m++)
         for (size_t t = 0; t < p->models[m].ntargets; t++) {
             const struct target *tg = &p->models[m].targets[t];
-            if (tg->provider != pr)
-                continue;
-            configured = true;
-            if (passes(p, pr, tg->entity))
-                return true;
+            if (tg->provider == pr && !shown_before(p, m, t))
+                fn(p, pr, tg->model, tg->entity, arg);
         }
-    bool used = entity_count(p->shm, pr->other_target, ENTITY_STAT_REQUESTS) > 0;
-    return (!configured || used) && passes(p, pr, pr->other_target);
+    enum entity_kind kind;
+    struct str name;
+    size_t n = strlen(pr->conf->name);
+    for (uint32_t e = 0; shm_entity_at(p->shm, e, &kind, &name); e++)
+        if (kind == ENTITY_TARGET && name.n > n && str_starts(name, pr->conf->name) && name.p[n] == '/' &&
+            entity_count(p->shm, e, ENTITY_STAT_REQUESTS) > 0 && !is_configured(p, e))
+            fn(p, pr, str_skip(name, n + 1), e, arg);
+}
+
+struct serving {
+    unsigned all, passing;
+};
+
+static void look_at(struct plane *p, const struct plane_provider *pr, struct str model, uint32_t entity,
+                    void *arg) {
+    struct serving *s = arg;
+    (void)model;
+    s->all++;
+    s->passing += passes(p, pr, entity);
+}
+
+/* By its targets; a provider that was never used at all is taken for good. */
+static bool serves(struct plane *p, const struct plane_provider *pr) {
+    struct serving s = {0};
+    each_target(p, pr, look_at, &s);
+    return s.all == 0 || s.passing > 0;
 }
 
 /* One that was refused is out until the next reload; one that waits for a moment is not. */
@@ -64,8 +104,9 @@ static void write_counts(struct plane *p, struct jw *w, uint32_t entity) {
     jw_nano(w, (int64_t)entity_count(p->shm, entity, ENTITY_STAT_COST_NANO));
 }
 
-static void write_target(struct plane *p, struct jw *w, const struct plane_provider *pr, struct str model,
-                         uint32_t entity) {
+static void write_target(struct plane *p, const struct plane_provider *pr, struct str model, uint32_t entity,
+                         void *arg) {
+    struct jw *w = arg;
     uint64_t retry_in = 0, now = clock_ns();
     struct health h;
     enum breaker_state st = breaker_state(p->shm, entity, &retry_in, now);
@@ -81,26 +122,10 @@ static void write_target(struct plane *p, struct jw *w, const struct plane_provi
     jw_obj_end(w);
 }
 
-static bool shown_before(const struct plane *p, size_t model, size_t target) {
-    uint32_t e = p->models[model].targets[target].entity;
-    for (size_t m = 0; m <= model; m++)
-        for (size_t t = 0; t < (m == model ? target : p->models[m].ntargets); t++)
-            if (p->models[m].targets[t].entity == e)
-                return true;
-    return false;
-}
-
 static void write_targets(struct plane *p, struct jw *w, const struct plane_provider *pr) {
     jw_key(w, "targets");
     jw_arr(w);
-    for (size_t m = 0; m < p->nmodels; m++)
-        for (size_t t = 0; t < p->models[m].ntargets; t++) {
-            const struct target *tg = &p->models[m].targets[t];
-            if (tg->provider == pr && !shown_before(p, m, t))
-                write_target(p, w, pr, tg->model, tg->entity);
-        }
-    if (entity_count(p->shm, pr->other_target, ENTITY_STAT_REQUESTS) > 0)
-        write_target(p, w, pr, STR("*"), pr->other_target);
+    each_target(p, pr, write_target, w);
     jw_arr_end(w);
 }
 

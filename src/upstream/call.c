@@ -433,6 +433,8 @@ static bool head_line(struct wire *w, struct str line) {
 }
 
 static size_t head_end(struct wire *w, size_t n) {
+    if (w->status == 101) /* nobody asked for another protocol; an HTTP answer will not come */
+        return refuse(w, CALL_PROTOCOL);
     if (w->status < 200) { /* 100, 102, 103: the answer is still to come */
         head_reset(w);
         return n;
@@ -562,6 +564,8 @@ static void opt_connection(CURL *e, const struct conf_provider *p) {
     curl_easy_setopt(e, CURLOPT_PROXY, p->proxy); /* "" also keeps http_proxy and the like out */
     curl_easy_setopt(e, CURLOPT_NOPROXY, "");
     curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING,
+                     "identity"); /* and what comes compressed all the same is undone */
     curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 60L);

@@ -190,6 +190,21 @@ def test_exactly_one_probe_of_a_half_open_breaker_over_four_workers():
     assert statuses(at_once(8, lambda i: gw.chat("m"))) == {200: 8}
 
 
+def test_one_broken_model_does_not_take_the_others_of_its_provider_down():
+    def script(a):
+        bad = a.request.json()["model"] == "broken"
+        a.whole(500 if bad else 200, {"error": {"message": "down"}} if bad else scene.chat_reply())
+    up = scene.Upstream(script)
+    gw = scene.Gateway({"providers": [up.provider("up", retry={"max": 0})]}, workers=2)
+    for _ in range(5):
+        assert gw.chat("up/broken").status == 500
+    assert gw.chat("up/broken").status == 503
+    assert gw.chat("up/fine").status == 200
+    assert gw.get("/health").json()["status"] != "unhealthy"
+    targets = gw.admin("/providers").json()["providers"][0]["targets"]
+    assert {t["model"]: t["breaker"] for t in targets} == {"broken": "open", "fine": "closed"}
+
+
 def test_what_opens_a_breaker_and_what_never_does():
     up = scene.Upstream()
     row = up.provider("up", retry={"max": 0}, breaker={"consecutive_failures": 2, "open_for": "60s"})
