@@ -619,6 +619,7 @@ START_TEST(open_breakers_are_passed_over) {
     order("m");
     ck_next(FAULT_NO_TARGET, "c/loose");
     trip(plane_loose_target(w.p, w.a, provider("c"), STR("loose")));
+    trip(plane_loose_target(w.p, w.a, provider("c"), STR("dotted")));
     order("m");
     ck_next(FAULT_NO_TARGET, "");
     breaker_reset(w.shm, model("m")->targets[1].entity);
