@@ -243,30 +243,10 @@ static void list_event(void *arg, const struct event_item *ev) {
     buf_addc(b, '\n');
 }
 
-struct reading {
-    const struct provider_face *face;
-    struct stream_reader *r;
-};
-
-static bool read_frame(void *arg, const struct sse_event *ev) {
-    struct reading *rd = arg;
-    if (!ev->comment)
-        rd->face->read_event(rd->r, ev->name, ev->data);
-    return true;
-}
-
 static void try_read(struct trial *t) {
     struct listing l = {.bad = false};
-    struct reading rd = {t->provider->provider, NULL};
-    struct str body = case_bytes(t, "read");
-    struct sse s;
     buf_init(&l.out, 0);
-    rd.r = rd.face->reader_new(t->a, list_event, &l);
-    sse_init(&s, 0);
-    sse_push(&s, body.p, body.n, read_frame, &rd);
-    sse_finish(&s, read_frame, &rd);
-    sse_free(&s);
-    rd.face->reader_end(rd.r);
+    feed_reader(t->a, t->provider, case_bytes(t, "read"), list_event, &l);
     if (l.bad)
         ck_abort_msg("%s, \"" STR_FMT "\": out of the grammar:\n" STR_FMT, t->file, STR_ARG(t->name),
                      STR_ARG(buf_str(&l.out)));

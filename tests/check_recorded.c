@@ -119,30 +119,11 @@ static void on_event(void *arg, const struct event_item *ev) {
     fold_event(t->fold, ev);
 }
 
-struct reading {
-    const struct provider_face *face;
-    struct stream_reader *r;
-};
-
-static bool read_frame(void *arg, const struct sse_event *ev) {
-    struct reading *rd = arg;
-    if (!ev->comment)
-        rd->face->read_event(rd->r, ev->name, ev->data);
-    return true;
-}
-
 /* Reader and fold; then the same out of our own chunks when they are written and read again. */
 static void check_events(struct exchange *x, bool fault_wanted) {
     struct through t = {.fold = fold_new(x->a, 1 << 24)};
-    struct reading rd = {x->provider->provider, NULL};
     const struct fault *f;
-    struct sse s;
-    rd.r = rd.face->reader_new(x->a, on_event, &t);
-    sse_init(&s, 0);
-    sse_push(&s, x->body.p, x->body.n, read_frame, &rd);
-    sse_finish(&s, read_frame, &rd);
-    sse_free(&s);
-    rd.face->reader_end(rd.r);
+    feed_reader(x->a, x->provider, x->body, on_event, &t);
     WANT(!t.bad, "the reader left the grammar of events");
     struct reply *r = fold_reply(t.fold, &f);
     WANT((r == NULL) == fault_wanted, fault_wanted ? "no fault" : "a fault");

@@ -33,6 +33,33 @@ static inline bool feed_stream(struct arena *a, const struct dialect *client, co
     return ok;
 }
 
+/* --- a stream through a reader alone --- */
+
+struct feed_reading {
+    const struct provider_face *face;
+    struct stream_reader *r;
+};
+
+static inline bool feed_frame(void *arg, const struct sse_event *ev) {
+    struct feed_reading *rd = arg;
+    if (!ev->comment)
+        rd->face->read_event(rd->r, ev->name, ev->data);
+    return true;
+}
+
+/* The stream's bytes, or as many as frame, and its end. */
+static inline void feed_reader(struct arena *a, const struct dialect *provider, struct str body, event_fn *fn,
+                               void *arg) {
+    struct feed_reading rd = {.face = provider->provider};
+    struct sse s;
+    rd.r = rd.face->reader_new(a, fn, arg);
+    sse_init(&s, 0);
+    if (sse_push(&s, body.p, body.n, feed_frame, &rd) == 0)
+        sse_finish(&s, feed_frame, &rd);
+    sse_free(&s);
+    rd.face->reader_end(rd.r);
+}
+
 /* The whole file, or a buffer without bytes. */
 static inline bool read_file(const char *path, struct buf *out) {
     FILE *f = fopen(path, "rb");

@@ -26,19 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2)
         return 0;
     struct str in = {(const char *)data + 1, size - 1};
-    switch (data[0] % 4) {
-    case 0:
-    case 1:
-        fuzz_stream(&dialect_anthropic, in, 1 + data[0] / 8, data[0] & 4);
-        fuzz_read(&dialect_anthropic, in);
+    fuzz_answer(&dialect_anthropic, data[0], in);
+    if (data[0] % 4 < 2)
         tapped(in);
-        break;
-    case 2:
-        fuzz_reply(&dialect_anthropic, in);
-        break;
-    default:
-        fuzz_fault(&dialect_anthropic, 300 + data[0], in);
-        break;
-    }
     return 0;
 }

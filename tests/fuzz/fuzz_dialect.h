@@ -2,9 +2,8 @@
  * and written bytes that must be JSON. */
 #ifndef PENSTOCK_TESTS_FUZZ_DIALECT_H
 #define PENSTOCK_TESTS_FUZZ_DIALECT_H
+#include "../dialect_feed.h"
 #include "base/die.h"
-#include "base/sse.h"
-#include "dialect/pipe.h"
 #include "llm/fold.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -51,8 +50,6 @@ static inline void fuzz_stream(const struct dialect *provider, struct str in, si
 }
 
 struct fuzz_reading {
-    const struct provider_face *face;
-    struct stream_reader *r;
     struct event_check check;
     struct fold *fold;
     bool ended;
@@ -65,25 +62,13 @@ static inline void fuzz_event(void *arg, const struct event_item *ev) {
     rd->ended = rd->ended || ev->kind == EV_END || ev->kind == EV_FAULT;
 }
 
-static inline bool fuzz_frame(void *arg, const struct sse_event *ev) {
-    struct fuzz_reading *rd = arg;
-    rd->face->read_event(rd->r, ev->name, ev->data);
-    return true;
-}
-
 static inline void fuzz_read(const struct dialect *provider, struct str in) {
     struct arena *a = arena_new(0);
-    struct fuzz_reading rd = {.face = provider->provider, .fold = fold_new(a, 1 << 20)};
+    struct fuzz_reading rd = {.fold = fold_new(a, 1 << 20)};
     const struct fault *f;
     struct buf out;
-    struct sse s;
     buf_init(&out, 0);
-    rd.r = rd.face->reader_new(a, fuzz_event, &rd);
-    sse_init(&s, 0);
-    if (sse_push(&s, in.p, in.n, fuzz_frame, &rd) == 0)
-        sse_finish(&s, fuzz_frame, &rd);
-    sse_free(&s);
-    rd.face->reader_end(rd.r);
+    feed_reader(a, provider, in, fuzz_event, &rd);
     MUST(rd.ended);
     struct reply *r = fold_reply(rd.fold, &f);
     if (r) {
@@ -133,5 +118,21 @@ static inline void fuzz_fault(const struct dialect *provider, int status, struct
     fuzz_must_be_json(buf_str(&out));
     buf_free(&out);
     arena_free(a);
+}
+
+/* What an answer is, by a target's first byte. */
+static inline void fuzz_answer(const struct dialect *provider, uint8_t how, struct str in) {
+    switch (how % 4) {
+    case 2:
+        fuzz_reply(provider, in);
+        break;
+    case 3:
+        fuzz_fault(provider, 300 + how, in);
+        break;
+    default:
+        fuzz_stream(provider, in, 1 + how / 8, how & 4);
+        fuzz_read(provider, in);
+        break;
+    }
 }
 #endif

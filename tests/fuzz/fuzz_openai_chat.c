@@ -61,20 +61,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2)
         return 0;
     struct str in = {(const char *)data + 1, size - 1};
-    switch (data[0] % 4) {
-    case 0:
+    if (data[0] % 4 == 0)
         request(in, data[0] & 4);
-        break;
-    case 1:
-        fuzz_stream(&dialect_openai_chat, in, 1 + data[0] / 8, data[0] & 4);
-        fuzz_read(&dialect_openai_chat, in);
-        break;
-    case 2:
-        fuzz_reply(&dialect_openai_chat, in);
-        break;
-    default:
-        fuzz_fault(&dialect_openai_chat, 300 + data[0], in);
-        break;
-    }
+    else
+        fuzz_answer(&dialect_openai_chat, data[0], in);
     return 0;
 }
