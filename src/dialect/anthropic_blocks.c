@@ -49,23 +49,41 @@ static const char *image_type(struct str media) {
     return NULL;
 }
 
-static bool write_image(struct wr *r, const struct part_ref *ref) {
-    const struct part *p = ref->part;
-    const char *media = image_type(p->media);
-    if (p->data.n > 0 ? !media : !is_http(p->url))
-        return encode_unsupported(&r->e, an_at_part(r, ref),
-                                  "is an image of a kind that this provider does not take");
+static bool is_text_file(const struct part *p) {
+    return str_startsi(p->media, "text/");
+}
+
+const char *an_no_place(const struct part *p) {
+    bool media = true;
+    switch (p->kind) {
+    case PART_IMAGE:
+        media = image_type(p->media) != NULL;
+        return (p->data.n > 0 ? media : is_http(p->url))
+                   ? NULL
+                   : "is an image of a kind that this provider does not take";
+    case PART_FILE:
+        media = str_isi(p->media, "application/pdf") || is_text_file(p);
+        return (p->data.n > 0 ? media : is_http(p->url))
+                   ? NULL
+                   : "is a file of a kind that this provider does not take";
+    case PART_AUDIO:
+        return "is audio, which this provider does not take";
+    default:
+        return NULL;
+    }
+}
+
+static void write_image(struct wr *r, const struct part *p) {
     if (p->detail.n > 0 && !str_is(p->detail, "auto"))
         encode_report(&r->e, STR("image_url.detail"));
     jw_obj(&r->e.w);
     jw_kz(&r->e.w, "type", "image");
     if (p->data.n > 0)
-        write_source(r, "base64", str_of(media), p->data, "data");
+        write_source(r, "base64", str_of(image_type(p->media)), p->data, "data");
     else
         write_source(r, "url", STR_NONE, p->url, "url");
     an_write_cache_point(r, p->cache_point, p->cache_ttl);
     jw_obj_end(&r->e.w);
-    return true;
 }
 
 /* A text file goes as text: Anthropic's base64 documents are PDF only. */
@@ -81,15 +99,11 @@ static bool write_text_source(struct wr *r, const struct part *p) {
 
 static bool write_document(struct wr *r, const struct part_ref *ref) {
     const struct part *p = ref->part;
-    bool pdf = str_isi(p->media, "application/pdf"), plain = str_startsi(p->media, "text/");
-    if (p->data.n > 0 ? !pdf && !plain : !is_http(p->url))
-        return encode_unsupported(&r->e, an_at_part(r, ref),
-                                  "is a file of a kind that this provider does not take");
     jw_obj(&r->e.w);
     jw_kz(&r->e.w, "type", "document");
     if (p->data.n == 0)
         write_source(r, "url", STR_NONE, p->url, "url");
-    else if (pdf)
+    else if (!is_text_file(p))
         write_source(r, "base64", STR("application/pdf"), p->data, "data");
     else if (!write_text_source(r, p))
         return encode_bad(&r->e, an_at_part(r, ref), "the file's data is not base64");
@@ -133,10 +147,24 @@ static bool write_tool_use(struct wr *r, const struct part_ref *ref) {
     return true;
 }
 
+static bool write_inner(struct wr *r, const struct part_ref *ref) {
+    const struct part *p = ref->part;
+    const char *why = an_no_place(p);
+    if (why)
+        return encode_unsupported(&r->e, an_at_part(r, ref), why);
+    if (p->kind == PART_FILE)
+        return write_document(r, ref);
+    if (p->kind == PART_IMAGE)
+        write_image(r, p);
+    else if (an_trim_end(p->text).n > 0)
+        write_text(r, p->text, p);
+    return true;
+}
+
 static bool write_result_content(struct wr *r, const struct part_ref *ref) {
     const struct part *in = ref->part->inner;
     if (in && !in->next && in->kind == PART_TEXT && !in->cache_point) {
-        if (in->text.n > 0)
+        if (an_trim_end(in->text).n > 0)
             jw_kstr(&r->e.w, "content", in->text);
         return true;
     }
@@ -144,20 +172,9 @@ static bool write_result_content(struct wr *r, const struct part_ref *ref) {
         return true;
     jw_key(&r->e.w, "content");
     jw_arr(&r->e.w);
-    size_t j = 0;
-    for (; in; in = in->next, j++) {
-        struct part_ref inner = {.part = in, .message = ref->message, .index = j};
-        if (in->kind == PART_TEXT) {
-            if (an_trim_end(in->text).n > 0)
-                write_text(r, in->text, in);
-        } else if (in->kind == PART_IMAGE ? !write_image(r, &inner)
-                   : in->kind == PART_FILE
-                       ? !write_document(r, &inner)
-                       : !encode_unsupported(&r->e, an_at_part(r, &inner),
-                                             "cannot be in a tool's result at this provider")) {
+    for (size_t j = 0; in; in = in->next, j++)
+        if (!write_inner(r, &(struct part_ref){.part = in, .message = ref->message, .index = j}))
             return false;
-        }
-    }
     jw_arr_end(&r->e.w);
     return true;
 }
@@ -201,11 +218,12 @@ static bool write_block(struct wr *r, const struct part_ref *ref, bool last_word
             write_text(r, text, p);
         return true;
     case PART_IMAGE:
-        return write_image(r, ref);
+        write_image(r, p);
+        return true;
     case PART_FILE:
         return write_document(r, ref);
-    case PART_AUDIO:
-        return encode_unsupported(&r->e, an_at_part(r, ref), "is audio, which this provider does not take");
+    case PART_AUDIO: /* has no place */
+        return true;
     case PART_TOOL_CALL:
         return write_tool_use(r, ref);
     case PART_TOOL_RESULT:

@@ -48,6 +48,7 @@ struct str an_at_part(struct wr *r, const struct part_ref *p); /* "messages[i].c
 struct str an_trim_end(struct str text);
 
 /* anthropic_blocks.c */
+const char *an_no_place(const struct part *p); /* why a part of a message cannot be said; NULL: it can */
 bool an_write_system(struct wr *r);
 bool an_write_messages(struct wr *r);
 void an_write_cache_point(struct wr *r, bool point, struct str ttl);

@@ -329,14 +329,29 @@ static bool is_hint(const char *name, struct json_object *v) {
     return false;
 }
 
+static bool is_inner(const char *name) { /* of a message */
+    return strchr(name, '[') != NULL;
+}
+
+/* First of all: a message may be nothing without it. */
+static bool check_inner(struct wr *r) {
+    if (!r->e.c->extra)
+        return true;
+    json_object_object_foreach(r->e.c->extra, key, v) {
+        (void)v;
+        if (is_inner(key) && !encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT))
+            return false;
+    }
+    return true;
+}
+
 static bool write_extra(struct wr *r) {
     if (!r->e.c->extra)
         return true;
     json_object_object_foreach(r->e.c->extra, key, v) {
-        bool inner = strchr(key, '[') != NULL; /* of a message */
-        if (is_hint(key, v))
+        if (is_inner(key) || is_hint(key, v))
             continue;
-        if (strcmp(key, "cache_control") == 0 || (r->e.o->pass_unsupported && !inner)) {
+        if (strcmp(key, "cache_control") == 0 || r->e.o->pass_unsupported) {
             jw_keys(&r->e.w, str_of(key));
             jw_tree(&r->e.w, v);
         } else if (!encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT)) {
@@ -353,7 +368,7 @@ bool an_write_request(struct arena *a, const struct chat *c, const struct encode
     r.max_tokens = c->max_tokens           ? c->max_tokens
                    : o->default_max_tokens ? o->default_max_tokens
                                            : MAX_TOKENS_DEFAULT;
-    if (!an_make_turns(&r) || !check_known(&r) || !plan_thinking(&r))
+    if (!check_inner(&r) || !an_make_turns(&r) || !check_known(&r) || !plan_thinking(&r))
         return false;
     jw_init(&r.e.w, out);
     jw_obj(&r.e.w);

@@ -152,6 +152,9 @@ static bool place_part(struct wr *r, const struct message *m, const struct part 
         return true; /* another model's: Anthropic takes only what it has signed */
     if (assistant && (!r->last || !r->last->assistant) && r->open_calls > 0)
         return unanswered(r);
+    const char *why = an_no_place(p);
+    if (why) /* before its turn is made, which could be left empty */
+        return encode_unsupported(&r->e, an_at_part(r, &(struct part_ref){.message = i, .index = j}), why);
     struct turn *t = turn_of(r, assistant);
     struct part_ref *ref = refer(r, &t->rest_end, p);
     ref->message = i;

@@ -140,7 +140,8 @@ static bool read_part(struct rd *r, struct json_object *o, size_t j, new_part *m
         p = make(r, where, PART_REFUSAL);
         p->text = jo_str(o, "refusal");
     } else {
-        return refuse(r, FAULT_UNSUPPORTED, at_part(r, j), "a part of this type cannot be translated");
+        keep(r, at_part(r, j), o); /* what becomes of it is the other side's to say */
+        return true;
     }
     take_cache_point(o, &p->cache_point, &p->cache_ttl);
     return ok;
