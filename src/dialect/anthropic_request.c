@@ -36,10 +36,14 @@ static void write_schema(struct wr *r, struct json_object *schema) {
     jw_obj_end(&r->e.w);
 }
 
+static bool can_write(const struct tool *t) {
+    return !t->custom && !t->raw;
+}
+
 static bool write_tools(struct wr *r, size_t *written) {
     size_t i = 0;
     for (const struct tool *t = r->e.c->tools; t; t = t->next, i++) {
-        if (t->custom || t->raw) {
+        if (!can_write(t)) {
             if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
                                     "is a tool of a kind that " NO_EQUIVALENT))
                 return false;
@@ -84,16 +88,31 @@ static void write_choice(struct wr *r) {
     jw_obj_end(&r->e.w);
 }
 
+/* Is what the answer is forced to still there? What was left out takes the force with it. */
+static bool check_choice(struct wr *r, bool *stands) {
+    const struct chat *c = r->e.c;
+    bool left_out = false;
+    *stands = c->choice != CHOICE_REQUIRED && c->choice != CHOICE_NAMED;
+    for (const struct tool *t = c->tools; t; t = t->next) {
+        if (c->choice == CHOICE_NAMED && !str_eq(t->name, c->choice_name))
+            continue;
+        *stands = *stands || can_write(t);
+        left_out = left_out || !can_write(t);
+    }
+    if (*stands)
+        return true;
+    if (left_out)
+        return encode_unsupported(&r->e, STR("tool_choice"), "forces a tool of a kind that " NO_EQUIVALENT);
+    return encode_bad(&r->e, STR("tool_choice"), "there is no such tool to choose");
+}
+
 static bool write_tools_and_choice(struct wr *r) {
     size_t n = 0;
-    if (!write_tools(r, &n))
+    bool stands;
+    if (!write_tools(r, &n) || !check_choice(r, &stands))
         return false;
-    if (n > 0) {
+    if (n > 0 && stands)
         write_choice(r);
-        return true;
-    }
-    if (r->e.c->choice == CHOICE_REQUIRED || r->e.c->choice == CHOICE_NAMED)
-        return encode_bad(&r->e, STR("tool_choice"), "there are no tools to choose from");
     return true;
 }
 
