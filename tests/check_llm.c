@@ -3,6 +3,31 @@
 
 #include <check.h>
 
+START_TEST(counts_that_can_be_true) {
+    static const struct {
+        const char *text;
+        enum json_kind kind;
+        int64_t want; /* -1: none */
+    } rows[] = {{"0", JSON_NUMBER, 0},
+                {"7", JSON_NUMBER, 7},
+                {"3e3", JSON_NUMBER, 3000},
+                {"100000000", JSON_NUMBER, 100000000},
+                {"100000001", JSON_NUMBER, -1},
+                {"4294967295", JSON_NUMBER, -1},
+                {"-1", JSON_NUMBER, -1},
+                {"7.5", JSON_NUMBER, -1},
+                {"\"7\"", JSON_STRING, -1},
+                {"null", JSON_NULL, -1},
+                {"18446744073709551616", JSON_NUMBER, -1}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint64_t n = 5;
+        struct json_value v = {rows[i].kind, str_of(rows[i].text)};
+        ck_assert_msg(usage_count(v, &n) == (rows[i].want >= 0), "%s", rows[i].text);
+        ck_assert_uint_eq(n, rows[i].want >= 0 ? (uint64_t)rows[i].want : 5);
+    }
+}
+END_TEST
+
 START_TEST(usage_is_cumulative) {
     struct usage u = USAGE_NONE;
     struct usage first = {.known = true, .input = 100, .cache_read = 40, .output = 1, .cost_nano = -1};
@@ -290,6 +315,7 @@ END_TEST
 int main(void) {
     Suite *s = suite_create("llm");
     TCase *t = tcase_create("llm");
+    tcase_add_test(t, counts_that_can_be_true);
     tcase_add_test(t, usage_is_cumulative);
     tcase_add_test(t, real_numbers_replace_estimates);
     tcase_add_test(t, estimates_are_never_nothing);
