@@ -1,4 +1,4 @@
-/* One call to a provider: the only door to libcurl (src/upstream/call.c, multi.c) and to the built-in mock.
+/* One call to a provider: the only door to libcurl (src/upstream/call*.c, multi.c) and to the built-in mock.
  * All from the worker's one thread; nothing here is ever called back from inside call_start or call_cancel. */
 #ifndef PENSTOCK_UPSTREAM_CALL_H
 #define PENSTOCK_UPSTREAM_CALL_H

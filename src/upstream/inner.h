@@ -1,6 +1,6 @@
 /* What the files of this room know of each other. A call is common life (life.c: timers, cancelling, the one
- * end) over one of two transports: libcurl (call.c on multi.c) or the built-in provider (mock.c). No curl
- * types in here. */
+ * end) over one of two transports: libcurl (call.c and call_*.c, on multi.c) or the built-in provider
+ * (mock.c). No curl types in here. */
 #ifndef PENSTOCK_UPSTREAM_INNER_H
 #define PENSTOCK_UPSTREAM_INNER_H
 #include "upstream/call.h"
@@ -88,7 +88,7 @@ void multi_broken(struct multi *m); /* libcurl has lost itself: a new multi hand
 void multi_uploading(struct multi *m, int fd,
                      struct call *c); /* wire_closing(c, fd) when it closes; NULL: no more */
 
-/* call.c, for multi.c */
+/* call_upload.c and call.c, for multi.c */
 void wire_closing(struct call *c, int fd);  /* before the connection under an upload is closed */
 void wire_ended(void *call, int curl_code); /* a CURLMSG_DONE; call is CURLOPT_PRIVATE */
 
@@ -98,7 +98,8 @@ struct mock_memory *mock_memory_new(void);
 void mock_memory_free(struct mock_memory *m);
 struct call *mock_call(struct multi *m, struct mock_memory *memory, const struct call_spec *spec);
 
-/* call.c, for life.c: a call of the right transport with the request in it, not begun */
+/* call.c and call_upstream.c, for life.c */
+/* A call of the right transport with the request in it, not begun. */
 struct call *upstream_call(struct multi *m, const struct call_spec *spec);
 struct link *upstream_calls(struct upstream *u);
 #endif

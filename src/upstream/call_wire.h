@@ -1,0 +1,96 @@
+/* A call over libcurl, for the files that make it: what a wire is, and the upstream that it belongs to.
+ * Private to call.c and call_*.c. */
+#ifndef PENSTOCK_SRC_UPSTREAM_CALL_WIRE_H
+#define PENSTOCK_SRC_UPSTREAM_CALL_WIRE_H
+#include "base/arena.h"
+#include "base/buf.h"
+#include "inner.h"
+#include <curl/curl.h>
+
+enum {
+    MAX_HEAD = 64 * 1024, /* all header bytes of an answer, 1xx included */
+    MAX_HEAD_LINES = 512,
+    MAX_UNREAD = 64 * 1024,
+    MAX_PATHS = 32,
+};
+
+/* One list as libcurl wants it, in one piece of memory of ours, so that keys can be wiped. */
+struct header_list {
+    struct curl_slist *nodes; /* NULL: not built */
+    struct buf text;
+};
+
+enum list_kind { LIST_POST, LIST_STREAM, LIST_GET, LISTS };
+
+struct wire;
+struct upstream {
+    unsigned magic;
+    struct multi *multi;
+    const struct conf_provider *conf;
+    struct arena *arena;
+    struct str base;
+    struct {
+        const char *path;
+        CURLU *url;
+    } paths[MAX_PATHS];
+    size_t npaths;
+    struct header_list *lists; /* LISTS for each key, and LISTS for none */
+    struct wire *idle[2];      /* [stream]: their receive buffers differ */
+    unsigned nidle[2];
+    struct link calls;
+    struct mock_memory *mock; /* the kind is answered by mock.c */
+};
+
+struct wire { /* a call over libcurl */
+    struct call c;
+    CURL *easy;
+    struct upstream *upstream;
+    struct wire *next_idle;
+    bool added, stream, peeked;
+    struct str body;
+    size_t sent; /* of a body that is read piece by piece */
+    const struct curl_slist *headers_set;
+    CURLU *url_set, *own_url;
+    size_t upload_set;
+    struct header_list own;
+    /* the answer */
+    struct buf head; /* "name:value\n" of the response that is coming in */
+    struct call_header *headers;
+    size_t nlines, head_bytes;
+    int status;
+    bool head_done;
+    int64_t length; /* content-length, -1: none */
+    /* an answer that was still unread when libcurl gave the connection up, see wire_last_words() */
+    int upload_fd;
+    struct buf unread;
+    bool reading_unread;
+    char error[CURL_ERROR_SIZE];
+};
+
+/* call_headers.c */
+void header_list_build(struct header_list *l, const struct conf_provider *p, const struct call_spec *s);
+void header_list_free(struct header_list *l);
+
+/* call_upstream.c */
+CURLU *url_parse(struct str base, const char *path); /* NULL: it is none */
+/* The same, kept as long as the upstream; NULL also when there is no more place. */
+CURLU *upstream_url(struct upstream *u, const char *path);
+/* The prepared list for a call without headers of its own; NULL: the key is none of this provider's. */
+struct header_list *upstream_list(struct upstream *u, const struct call_spec *s);
+
+/* call.c */
+void wire_free(struct wire *w);
+
+/* call_answer.c: CURLOPT_HEADERFUNCTION, CURLOPT_WRITEFUNCTION */
+size_t wire_on_header(char *p, size_t size, size_t count, void *wire);
+size_t wire_on_body(char *p, size_t size, size_t count, void *wire);
+void wire_head_reset(struct wire *w); /* before an answer's first byte */
+
+/* call_upload.c: CURLOPT_PREREQFUNCTION, CURLOPT_READFUNCTION, CURLOPT_SEEKFUNCTION */
+int wire_on_ready(void *wire, char *remote, char *local, int remote_port, int local_port);
+size_t wire_on_upload(char *to, size_t size, size_t count, void *wire);
+int wire_on_rewind(void *wire, curl_off_t offset, int origin);
+/* The write failed. If behind the failure lay a whole answer, it counts: true, and the call ends by it. */
+bool wire_last_words(struct wire *w);
+void wire_unread_body(struct wire *w); /* the body of such an answer; again after FLOW_FULL */
+#endif
