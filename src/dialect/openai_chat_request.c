@@ -178,12 +178,15 @@ static void redacted(struct rd *r, struct message *m, struct str data) {
         message_part(r->c, m, PART_THINKING_REDACTED)->data = data;
 }
 
-/* OpenRouter's reasoning_details: reasoning.text with a signature, reasoning.encrypted. */
+/* OpenRouter's reasoning_details: reasoning.text with a signature, reasoning.encrypted. Only Anthropic's are
+ * ever handed on as blocks. */
 static bool read_details(struct rd *r, struct message *m, struct json_object *list) {
     size_t n = json_object_array_length(list), found = 0;
     for (size_t k = 0; k < n; k++) {
         struct json_object *o = json_object_array_get_idx(list, k);
-        struct str type = jo_str(o, "type"), signature = jo_str(o, "signature");
+        struct str type = jo_str(o, "type"), signature = jo_str(o, "signature"), format = jo_str(o, "format");
+        if (format.n > 0 && !str_starts(format, "anthropic"))
+            continue; /* "openai-responses-v1": signed for another vendor's eyes only */
         if (str_is(type, "reasoning.text") && signature.n > 0)
             thinking(r, m, jo_str(o, "text"), signature);
         else if (str_is(type, "reasoning.encrypted"))
