@@ -860,22 +860,38 @@ def test_http_1_0():
     front.undisturbed()
 
 
-def test_an_answer_that_is_cut_shows_in_http_1_0():
-    """Without a length and chunks only a reset tells the client."""
+def test_a_stop_in_http_1_0():
+    """What the stop cuts says so in its last event. Who has not taken that gets a reset: without a length and chunks
+    nothing else tells that something is missing."""
     def script(a):
         a.sse()
         a.event(scene.chat_chunk("first"))
-        a.wait(gone)
-    gone = threading.Event()
-    front = Front(scene.Upstream(script), stop_timeout="300ms")
-    c = front.gw.client()
-    c.send(chat_bytes(BODY[:-1] + b', "stream": true}').replace(b"HTTP/1.1", b"HTTP/1.0"))
-    c.response_head()
-    c.until(b"first")
-    front.gw.signal(scene.signal.SIGTERM)
-    front.gw.wait_exit()
+        while a.request.json()["messages"][0]["content"] == "much":
+            sent["now"] += 1
+            a.event(scene.chat_chunk("x" * 10000))
+        a.until_closed()
+    sent = {"now": 0, "before": 0}
+
+    def stands_still():
+        before, sent["before"] = sent["before"], sent["now"]
+        return before == sent["now"] > 0
+
+    def stopped(text):
+        front = Front(scene.Upstream(script), stop_timeout="300ms")
+        c = front.gw.client()
+        body = json.dumps({**CHAT, "stream": True, "messages": [{"role": "user", "content": text}]}).encode()
+        c.send(chat_bytes(body).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        c.response_head()
+        c.until(b"first")
+        if text == "much":
+            scene.wait_for(stands_still, "a full connection", step=0.5)
+        front.gw.signal(scene.signal.SIGTERM)
+        front.gw.wait_exit()
+        return c
+    events = scene.sse_events(b"data: " + stopped("little").rest())
+    assert "error" in json.loads(events[-1][1]), events
     try:
-        c.rest()
+        stopped("much").rest()
     except ConnectionError:
         return
     raise AssertionError("a cut answer that looks complete")

@@ -142,10 +142,12 @@ def test_tls_ends_with_close_notify_unless_cut():
     def script(a):
         a.sse()
         a.event(scene.chat_chunk("first"))
-        a.wait(go)
+        while much:
+            sent["now"] += 1
+            a.event(scene.chat_chunk("x" * 10000))
         a.event("[DONE]")
         a.end()
-    go = threading.Event()
+    much, sent = [], {"now": 0, "before": 0}
     s = Secure(script, stop_timeout="300ms")
 
     def old(context):
@@ -156,11 +158,14 @@ def test_tls_ends_with_close_notify_unless_cut():
         c.send(scene.build_request("POST", "/v1/chat/completions", {**CHAT, "stream": True}).replace(b"HTTP/1.1", b"HTTP/1.0"))
         c.until(b"first")
         return c
+
+    def stands_still():
+        before, sent["before"] = sent["before"], sent["now"]
+        return before == sent["now"] > 0
+    assert b"[DONE]" in old(s.context()).rest()
+    much.append(True)
     c = old(s.context())
-    go.set()
-    assert b"[DONE]" in c.rest()
-    go.clear()
-    c = old(s.context())
+    scene.wait_for(stands_still, "a full connection", step=0.5)
     s.gw.signal(signal.SIGTERM)
     s.gw.wait_exit()
     try:

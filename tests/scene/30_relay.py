@@ -120,6 +120,12 @@ def test_client_gone_cancels_the_call_at_any_phase():
     assert gw.chat().status == 200
 
 
+def sanitized(pid):
+    """AddressSanitizer keeps what is freed."""
+    with open(f"/proc/{pid}/maps") as f:
+        return "asan" in f.read()
+
+
 def rss(pid):
     with open(f"/proc/{pid}/statm") as f:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGESIZE")
@@ -150,13 +156,13 @@ def test_slow_reader_pauses_the_provider_with_bounded_memory():
         last = sent["n"]
         time.sleep(0.5)
     assert sent["n"] < 25000, "the provider was never paused"
-    assert rss(pid) - before < 4 << 20, f"{(rss(pid) - before) >> 10} KiB more"
+    assert sanitized(pid) or rss(pid) - before < 4 << 20, f"{(rss(pid) - before) >> 10} KiB more"
     assert gw.chat_stream().status == 200  # others go on
     n = 1
     while (e := c.event()) and e[1] != "[DONE]":
         n += 1
     assert n == 30001 and e, n
-    assert rss(pid) - before < 8 << 20
+    assert sanitized(pid) or rss(pid) - before < 8 << 20
 
 
 test_slow_reader_pauses_the_provider_with_bounded_memory.seconds = 120
