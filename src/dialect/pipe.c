@@ -189,9 +189,11 @@ static void forward(struct pipe *p, const struct sse_event *ev) {
 static bool on_frame(void *arg, const struct sse_event *ev) {
     struct pipe *p = arg;
     MAGIC_CHECK(p, PIPE_MAGIC);
+    if (p->seen.ended) /* behind the end: nobody's */
+        return true;
     if (p->same) {
         forward(p, ev);
-    } else if (!ev->comment && !p->seen.ended) {
+    } else if (!ev->comment) {
         p->started = p->started || ev->data.n > 0;
         p->provider->read_event(p->reader, ev->name, ev->data);
     }
