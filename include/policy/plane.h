@@ -30,6 +30,7 @@ struct target { /* a provider and a model there */
     struct str model;
     uint32_t entity; /* breaker, health, histograms */
     unsigned weight;
+    bool first;                    /* of the configured ones that are the same */
     const struct conf_model *conf; /* the configured model it belongs to, or NULL */
 };
 struct plane_model {
@@ -56,6 +57,8 @@ struct plane {
     size_t nproviders;
     struct plane_model *models;
     size_t nmodels;
+    bool *configured; /* by entity: it is a target of the configuration's */
+    uint32_t nconfigured;
     struct plane_gateway_key *keys; /* in the order of conf->auth.keys */
     size_t nkeys;
     struct conf_gateway_key anonymous; /* the caller when auth.mode is none */

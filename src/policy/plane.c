@@ -108,6 +108,20 @@ static void model_init(struct plane *p, struct plane_model *m, const struct conf
                   m->ntargets);
 }
 
+/* Which targets are one and the same, for those who walk them all. */
+static void targets_mark(struct plane *p) {
+    p->nconfigured = shm_entities(p->shm);
+    p->configured = arena_array(p->arena, (size_t)p->nconfigured + 1, sizeof(*p->configured));
+    for (size_t m = 0; m < p->nmodels; m++)
+        for (size_t i = 0; i < p->models[m].ntargets; i++) {
+            struct target *t = &p->models[m].targets[i];
+            bool known = t->entity < p->nconfigured; /* not where the segment had no room for it */
+            t->first = !known || !p->configured[t->entity];
+            if (known)
+                p->configured[t->entity] = true;
+        }
+}
+
 static void keys_init(struct plane *p) {
     const struct conf *c = p->conf;
     p->nkeys = c->auth.nkeys;
@@ -147,6 +161,7 @@ struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const st
     p->models = arena_array(a, c->nmodels + 1, sizeof(*p->models));
     for (size_t i = 0; i < c->nmodels; i++)
         model_init(p, &p->models[i], &c->models[i]);
+    targets_mark(p);
     keys_init(p);
     return p;
 }

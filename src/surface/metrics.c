@@ -1,5 +1,6 @@
 /* GET /metrics: Prometheus text (format 0.0.4) of all workers together. Labels come from the configuration,
- * never from what clients make up, so their number is bounded. */
+ * and of what clients make up from the few model ids that have a breaker of their own: their number is
+ * bounded. */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -14,29 +14,12 @@ static bool passes(struct plane *p, const struct plane_provider *pr, uint32_t en
 typedef void target_fn(struct plane *p, const struct plane_provider *pr, struct str model, uint32_t entity,
                        void *arg);
 
-static bool shown_before(const struct plane *p, size_t model, size_t target) {
-    uint32_t e = p->models[model].targets[target].entity;
-    for (size_t m = 0; m <= model; m++)
-        for (size_t t = 0; t < (m == model ? target : p->models[m].ntargets); t++)
-            if (p->models[m].targets[t].entity == e)
-                return true;
-    return false;
-}
-
-static bool is_configured(const struct plane *p, uint32_t entity) {
-    for (size_t m = 0; m < p->nmodels; m++)
-        for (size_t t = 0; t < p->models[m].ntargets; t++)
-            if (p->models[m].targets[t].entity == entity)
-                return true;
-    return false;
-}
-
 /* The configured targets of a provider, then what else of it was used. */
 static void each_target(struct plane *p, const struct plane_provider *pr, target_fn *fn, void *arg) {
     for (size_t m = 0; m < p->nmodels; m++)
         for (size_t t = 0; t < p->models[m].ntargets; t++) {
             const struct target *tg = &p->models[m].targets[t];
-            if (tg->provider == pr && !shown_before(p, m, t))
+            if (tg->provider == pr && tg->first)
                 fn(p, pr, tg->model, tg->entity, arg);
         }
     enum entity_kind kind;
@@ -44,7 +27,7 @@ static void each_target(struct plane *p, const struct plane_provider *pr, target
     size_t n = strlen(pr->conf->name);
     for (uint32_t e = 0; shm_entity_at(p->shm, e, &kind, &name); e++)
         if (kind == ENTITY_TARGET && name.n > n && str_starts(name, pr->conf->name) && name.p[n] == '/' &&
-            entity_count(p->shm, e, ENTITY_STAT_REQUESTS) > 0 && !is_configured(p, e))
+            entity_count(p->shm, e, ENTITY_STAT_REQUESTS) > 0 && !(e < p->nconfigured && p->configured[e]))
             fn(p, pr, str_skip(name, n + 1), e, arg);
 }
 
