@@ -214,7 +214,8 @@ void an_read_event(struct stream_reader *sr, struct str name, struct str data) {
     enum json_kind kind;
     struct json_error err;
     struct frame f = {.type = {JSON_NULL, STR_NONE}};
-    if (r->out.done || data.n == 0 || data.p[0] != '{')
+    data = str_trim(data);
+    if (r->out.done || !str_starts(data, "{"))
         return;
     if (json_scan(data, &kind, frame_member, &f, &err) != 0) {
         event_fail(&r->out, "the provider sent an event that is not JSON");

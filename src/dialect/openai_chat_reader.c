@@ -356,15 +356,18 @@ static void finish(struct reader *r) {
 
 static bool read_error(struct reader *r, struct str data, struct json_object *tree) {
     struct json_value v = {JSON_NULL, STR_NONE};
-    struct json_object *inner = jo_get(first_choice(tree), "error");
+    struct json_object *choice = first_choice(tree), *inner = jo_get(choice, "error");
     struct said said;
     struct fault f;
-    if (!json_member(data, "error", &v) || v.kind == JSON_NULL) {
-        if (!inner)
-            return false;
+    json_member(data, "error", &v);
+    if (v.kind == JSON_NULL && inner) {
         struct str text = tree_text(r->a, inner);
         v = (struct json_value){text.n && text.p[0] == '{' ? JSON_OBJECT : JSON_STRING, text};
+    } else if (v.kind == JSON_NULL && !choice && str_is(jo_str(tree, "object"), "error")) {
+        v = (struct json_value){JSON_OBJECT, data}; /* old vLLM: the error's members at the top */
     }
+    if (v.kind == JSON_NULL)
+        return false;
     said_error(r->a, v, &said);
     said_fault(r->a, 0, &said, &f);
     event_fault(&r->out, &f);
@@ -375,9 +378,10 @@ void oc_read_event(struct stream_reader *sr, struct str name, struct str data) {
     (void)name;
     struct reader *r = reader_of(sr);
     struct json_error err;
+    data = str_trim(data);
     if (r->out.done || data.n == 0)
         return;
-    if (str_is(str_trim(data), "[DONE]")) {
+    if (str_is(data, "[DONE]")) {
         finish(r);
         return;
     }

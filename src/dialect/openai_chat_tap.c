@@ -155,7 +155,8 @@ struct seen {
     struct json_value usage;
     size_t choices;
     bool has_choices, has_error, has_usage;
-    bool message; /* a choice has a message, or text */
+    bool names_error; /* "object":"error" */
+    bool message;     /* a choice has a message, or text */
 };
 
 static struct str small(struct arena *a, struct json_value v) {
@@ -239,12 +240,22 @@ static bool top_member(void *arg, struct str key, struct json_value v) {
     } else if (json_key_is(key, "error") && v.kind != JSON_NULL) {
         s->error = v;
         s->has_error = true;
+    } else if (json_key_is(key, "object")) {
+        s->names_error = json_string_is(v, "error");
     } else if (json_key_is(key, "id") && s->o->id.n == 0) {
         s->o->id = small(s->a, v);
     } else if (json_key_is(key, "model") && s->o->model.n == 0) {
         s->o->model = small(s->a, v);
     }
     return true;
+}
+
+/* Old vLLM, Mistral: the error's members at the top. */
+static void find_bare_error(struct seen *s, struct str body) {
+    if (!s->names_error || s->has_error || s->choices > 0)
+        return;
+    s->error = (struct json_value){JSON_OBJECT, body};
+    s->has_error = true;
 }
 
 /* finish_reason "error", "abort": the model failed, even where no error object says so. */
@@ -270,15 +281,13 @@ static bool garbage(struct arena *a, struct fault *f, const char *why) {
 bool oc_tap_reply(struct arena *a, struct str body, struct observed *o, struct fault *f) {
     enum json_kind kind = JSON_NULL;
     struct json_error err;
-    struct json_value v;
     if (str_trim(body).n == 0)
         return garbage(a, f, "is empty");
     struct seen s = {.a = a, .o = o};
     if (json_scan(body, &kind, top_member, &s, &err) != 0 || kind != JSON_OBJECT)
         return garbage(a, f, "is not a JSON object");
-    if (s.has_error || (s.choices == 0 && json_member(body, "object", &v) && json_string_is(v, "error"))) {
-        if (!s.has_error)
-            s.error = (struct json_value){JSON_OBJECT, body}; /* old vLLM: the error's members at the top */
+    find_bare_error(&s, body);
+    if (s.has_error) {
         note_error(a, s.error, o);
         *f = o->fault;
         return false;
@@ -316,6 +325,8 @@ static void walk_key(struct walk *w, const char *key, size_t n, const char *p, c
     bool null = *p == 'n';
     if (w->depth == 1) {
         if (!null && (KEY("error") || KEY("usage") || KEY("x_groq")))
+            w->look = true;
+        else if (KEY("object") && str_starts(str_make(p, (size_t)(end - p)), "\"error\""))
             w->look = true;
     } else if (w->depth == 3 && w->delta == 0) {
         if (KEY("delta") && *p == '{')
@@ -399,10 +410,11 @@ static void walk_chunk(struct walk *w, struct str data) {
 
 bool oc_tap_event(struct arena *a, struct str name, struct str data, bool hide_usage, struct observed *o) {
     (void)name; /* Groq names its errors "error", but the data says so too */
+    data = str_trim(data);
     if (data.n == 0)
         return true;
     if (data.p[0] != '{') {
-        if (str_is(str_trim(data), "[DONE]"))
+        if (str_is(data, "[DONE]"))
             o->ended = true;
         return true;
     }
@@ -418,6 +430,7 @@ bool oc_tap_event(struct arena *a, struct str name, struct str data, bool hide_u
         return true;
     struct seen s = {.a = a, .o = o};
     json_each(data, top_member, &s);
+    find_bare_error(&s, data);
     if (s.has_usage)
         note_usage(o, s.usage);
     if (s.has_error && !o->ended)
