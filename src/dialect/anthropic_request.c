@@ -122,14 +122,42 @@ static bool forced(const struct chat *c) {
     return c->choice == CHOICE_REQUIRED || c->choice == CHOICE_NAMED;
 }
 
+static size_t digits_at(struct str s) {
+    size_t n = 0;
+    while (n < s.n && s.p[n] >= '0' && s.p[n] <= '9')
+        n++;
+    return n;
+}
+
+/* 45 of "claude-sonnet-4-5-20250929", 40 of "claude-sonnet-4-20250514", 37 of "claude-3-7-sonnet"; 0:
+ * unknown. */
+static unsigned version_of(struct str model) {
+    for (; model.n > 1; model = str_skip(model, 1)) {
+        struct str rest = str_skip(model, 1);
+        if (model.p[0] != '-' || digits_at(rest) != 1)
+            continue;
+        unsigned major = (unsigned)(rest.p[0] - '0') * 10;
+        bool more = rest.n > 2 && (rest.p[1] == '-' || rest.p[1] == '.');
+        return more && digits_at(str_skip(rest, 2)) == 1 ? major + (unsigned)(rest.p[2] - '0') : major;
+    }
+    return 0;
+}
+
 /* Models before Claude 4.6 know no adaptive thinking and want a budget. */
 static bool wants_budget(struct str model) {
-    static const char *const old[] = {"claude-3-7", "claude-3.7", "-4-0",       "-4-1",     "-4-5",
-                                      "-4.1",       "-4.5",       "sonnet-4-2", "opus-4-2", "haiku-4-2"};
-    for (size_t i = 0; i < sizeof old / sizeof *old; i++)
-        if (str_find(model, str_of(old[i])) >= 0)
-            return true;
-    return false;
+    unsigned v = version_of(model);
+    return v >= 37 && v <= 45;
+}
+
+/* Since Opus 4.7 any value is refused, be it the default. */
+static bool takes_sampling(struct str model) {
+    unsigned v = version_of(model);
+    return v < 47 || (v < 50 && str_find(model, STR("opus")) < 0);
+}
+
+/* Since 4.1 only one of temperature and top_p is taken. */
+static bool takes_both(struct str model) {
+    return version_of(model) < 41;
 }
 
 static uint64_t budget_of(struct str effort) {
@@ -236,26 +264,26 @@ static void write_output_config(struct wr *r) {
 
 /* --- parameters --- */
 
+static void write_sample(struct wr *r, const char *name, const struct opt_num *n, bool taken) {
+    if (taken)
+        encode_number(&r->e, name, n);
+    else if (n->set)
+        encode_report(&r->e, str_of(name));
+}
+
 static void write_sampling(struct wr *r) {
     const struct chat *c = r->e.c;
-    bool thinks = r->budget || r->adaptive;
-    if (c->temperature.set && thinks) {
-        if (c->temperature.v != 1)
-            encode_report(&r->e, STR("temperature")); /* refused together with thinking */
-    } else if (c->temperature.set && c->temperature.v > 1) {
+    bool any = takes_sampling(r->e.o->model), thinks = r->budget || r->adaptive;
+    bool warmth = c->temperature.set && any && !thinks;
+    if (warmth && c->temperature.v > 1) {
         encode_report(&r->e, STR("temperature")); /* OpenAI's go to 2, Anthropic's to 1 */
         jw_kint(&r->e.w, "temperature", 1);
-    } else {
-        encode_number(&r->e, "temperature", &c->temperature);
+    } else if (c->temperature.v != 1 || !thinks) { /* refused together with thinking, but for the default */
+        write_sample(r, "temperature", &c->temperature, warmth);
     }
-    if (c->top_p.set && thinks && c->top_p.v < 0.95)
-        encode_report(&r->e, STR("top_p"));
-    else
-        encode_number(&r->e, "top_p", &c->top_p);
-    if (c->top_k.set && thinks)
-        encode_report(&r->e, STR("top_k"));
-    else
-        encode_number(&r->e, "top_k", &c->top_k);
+    bool second = warmth && !takes_both(r->e.o->model);
+    write_sample(r, "top_p", &c->top_p, any && !second && (!thinks || c->top_p.v >= 0.95));
+    write_sample(r, "top_k", &c->top_k, any && !thinks);
 }
 
 static void write_stop(struct wr *r) {
