@@ -13,6 +13,7 @@ struct provider_kind {
     const char *version_path;  /* what base_url ends in ("/v1"): a doubled or missing one is put right; "" : the bare root */
     enum auth_kind auth;
     const char *fixed_headers; /* "anthropic-version: 2023-06-01", or "" */
+    const char *pass_headers;  /* comma-separated headers of a client that go through: "http-referer,x-title"; or NULL */
     unsigned quirks;           /* enum quirk of dialect/dialect.h */
     const char *default_model;
     const char *env_keys;      /* comma-separated names, the first that is set wins: "ANTHROPIC_API_KEY,CLAUDE_API_KEY" */

@@ -21,6 +21,10 @@ static void log_breaker(struct request *r, const struct target *t, const struct 
               breaker_state_name(c->to));
 }
 
+static uint32_t row_ms(uint64_t ms) {
+    return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
 static void attempt_row(struct request *r, const struct fault *f, uint64_t ms) {
     if (r->row.attempts == LEDGER_MAX_ATTEMPTS)
         return;
@@ -31,7 +35,7 @@ static void attempt_row(struct request *r, const struct fault *f, uint64_t ms) {
         .key = t->key ? str_of(t->key->conf->id) : STR_NONE,
         .reason = f ? str_of(fault_rule(f->cls)->name) : STR("ok"),
         .status = t->status,
-        .ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms,
+        .ms = row_ms(ms),
     };
 }
 
@@ -110,9 +114,7 @@ static void count(struct request *r, uint32_t entity, bool requests) {
 }
 
 enum verdict step_settle(struct request *r) {
-    r->status = fault_is(&r->fault) && !r->committed ? fault_status(&r->fault) : r->gone ? 499 : 200;
-    if (r->gone)
-        r->status = 499;
+    r->status = r->gone ? 499 : fault_is(&r->fault) && !r->committed ? fault_status(&r->fault) : 200;
     estimate_usage(r);
     r->cost_nano = cost_of(r);
     uint64_t tokens = r->cache == LEDGER_CACHE_HIT ? 0 : usage_total(&r->usage);
@@ -156,8 +158,8 @@ static void fill_row(struct request *r, struct ledger_row *row) {
     row->cache = r->cache;
     row->usage = r->usage;
     row->cost_nano = r->cost_nano;
-    row->ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
-    row->first_byte_ms = (uint32_t)(r->first_byte_ms ? r->first_byte_ms : ms);
+    row->ms = row_ms(ms);
+    row->first_byte_ms = row_ms(r->first_byte_ms ? r->first_byte_ms : ms);
     row->bytes_in = x->bytes_in;
     row->bytes_out = x->bytes_out + r->reply.n + buf_len(&r->held_bytes); /* with what goes out in a moment */
     row->peer = x->peer;

@@ -1,8 +1,6 @@
 /* From the provider to the client. A whole answer is collected and checked before a byte of it goes out. A
  * stream is held until its first real output (the pre-commit window), so that an error inside a 200 can still
  * fail over; from then on bytes go through as they come, and a slow client pauses the provider. */
-#include <inttypes.h>
-
 #include "base/clock.h"
 #include "base/die.h"
 #include "request.h"
@@ -340,11 +338,10 @@ static void reply_fault(struct request *r, struct buf *body) {
     put(h, &n, STR("x-request-id"), r->request_id);
     if (r->row.attempts > 0) {
         served_by(r, h, &n);
-        put(h, &n, STR("x-penstock-attempts"), arena_printf(r->a, "%u", r->row.attempts));
+        put(h, &n, STR("x-penstock-attempts"), arena_u64(r->a, r->row.attempts));
     }
     if (r->fault.retry_after_ms >= 0)
-        put(h, &n, STR("retry-after"),
-            arena_printf(r->a, "%" PRId64, (r->fault.retry_after_ms + 999) / 1000));
+        put(h, &n, STR("retry-after"), arena_u64(r->a, ((uint64_t)r->fault.retry_after_ms + 999) / 1000));
     if (r->status == 401)
         put(h, &n, STR("www-authenticate"), STR("Bearer"));
     if (r->caller.key)
@@ -376,35 +373,45 @@ static void finish_whole(struct request *r) {
     exchange_reply(r->x, 200, h, n, r->reply);
 }
 
-/* The exchange's end frees its arena, and the request in it: what must outlive that is moved out first. */
-enum verdict step_finish(struct request *r) {
-    struct buf bufs[] = {r->out, r->dropped, r->held_bytes, r->capture, r->scratch, r->now.body};
-    struct buf fault_body;
-    buf_init(&fault_body, 0);
-    if (r->capturing && r->ended && !fault_is(&r->fault) && r->cache != LEDGER_CACHE_HIT) {
-        capture(r);
-        if (r->capturing)
-            store(r, buf_str(&r->capture), r->client->client->stream_type, true);
-        bufs[3] = r->capture;
-    }
+/* A stream that is complete: what the client got is what the next one may get. */
+static void store_capture(struct request *r) {
+    if (!r->capturing || !r->ended || fault_is(&r->fault) || r->cache == LEDGER_CACHE_HIT)
+        return;
+    capture(r);
+    if (r->capturing)
+        store(r, buf_str(&r->capture), r->client->client->stream_type, true);
+}
+
+/* Nobody may come back to it any more. Its memory goes with the exchange. */
+static void retire(struct request *r) {
     r->x->on_gone = NULL;
     r->x->on_drain = NULL;
     timer_free(&r->timer);
     task_cancel(&r->go);
     request_unlink(r);
     r->magic = 0;
+}
+
+/* The exchange's end frees its arena, and the request in it: the buffers are moved out first. */
+enum verdict step_finish(struct request *r) {
+    store_capture(r);
+    retire(r);
+    struct buf tail = r->held_bytes, fault_body;
+    struct buf others[] = {r->out, r->dropped, r->capture, r->scratch, r->now.body};
+    buf_init(&fault_body, 0);
     if (r->gone) {
         if (r->now.pipe)
             pipe_free(r->now.pipe);
     } else if (r->committed || (r->ask.stream && !fault_is(&r->fault))) {
-        finish_stream(r, &bufs[2]);
+        finish_stream(r, &tail);
     } else if (fault_is(&r->fault)) {
         reply_fault(r, &fault_body);
     } else {
         finish_whole(r);
     }
-    for (size_t i = 0; i < sizeof(bufs) / sizeof(*bufs); i++)
-        buf_free(&bufs[i]);
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+        buf_free(&others[i]);
+    buf_free(&tail);
     buf_free(&fault_body);
     return OVER;
 }

@@ -81,12 +81,12 @@ static bool encode(struct request *r, struct fault *f) {
 
 /* Headers of the client that are meant for the provider. */
 static size_t pass_headers(struct request *r, struct call_header *h, size_t max) {
-    static const char *const names[] = {"http-referer", "x-title"};
+    struct str rest = str_of(r->now.target->provider->conf->kind->pass_headers), name;
     size_t n = 0;
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names) && n < max; i++) {
-        struct str v = exchange_header(r->x, names[i]);
-        if (v.p && str_is(str_of(r->now.target->provider->conf->kind->name), "openrouter"))
-            h[n++] = (struct call_header){str_of(names[i]), v};
+    while (n < max && str_next(&rest, ',', &name)) {
+        struct str v = exchange_header(r->x, arena_dupz(r->a, name));
+        if (v.p)
+            h[n++] = (struct call_header){name, v};
     }
     return n;
 }

@@ -43,6 +43,7 @@ static const struct provider_kind rows[] = {
         .version_path = "/api/v1",
         .auth = AUTH_KIND_BEARER,
         .fixed_headers = "",
+        .pass_headers = "http-referer,x-title", /* its clients name themselves with them */
         .default_model = "openai/gpt-4o-mini",
         .env_keys = "OPENROUTER_API_KEY",
         .env_url = "OPENROUTER_BASE_URL",
