@@ -123,13 +123,23 @@ static bool pick_key(struct request *r, bool last_resort) {
     return r->now.key != NULL;
 }
 
+/* Keys that rest for a while are a last resort; those that were refused are none until the next reload. */
+static void no_key(struct request *r, struct fault *f) {
+    size_t i;
+    if (!route_key_resting(r->p, r->now.target->provider, &i)) {
+        fault_set(f, r->a, FAULT_PROVIDER_AUTH, "the provider refused the gateway's credentials");
+        return;
+    }
+    r->rested = r->now.target;
+    fault_set(f, r->a, FAULT_RATE_LIMIT, "All keys of the provider are resting.");
+}
+
 /* SKIPPED: this target cannot be asked now (*f says why). REFUSED: the request is at fault. */
 static enum tried try_target(struct request *r, bool last_resort, struct fault *f) {
     struct target *t = r->now.target;
     forget_answer(&r->now);
     if (!pick_key(r, last_resort)) {
-        r->rested = t;
-        fault_set(f, r->a, FAULT_RATE_LIMIT, "All keys of the provider are resting.");
+        no_key(r, f);
         return SKIPPED;
     }
     if (time_left_ms(r) == 0) {

@@ -302,9 +302,16 @@ def test_keys_of_a_provider_by_weight_and_a_refused_one_rests():
 
 def test_the_only_key_refused_is_the_operators_fault():
     up = scene.Upstream(scene.status_script(401, {"error": {"message": "Incorrect API key provided: up-key"}}))
-    gw = scene.Gateway({"providers": [up.provider("up")]})
-    r = gw.chat()
-    assert r.status == 502 and "up-key" not in r.text, r
+    good = scene.Upstream()
+    gw = scene.Gateway({"providers": [up.provider("up"), good.provider("good")], "models": [
+        {"name": "alone", "targets": [{"provider": "up", "model": "m"}]},
+        {"name": "m", "targets": [{"provider": "up", "model": "m"}], "fallbacks": ["good/m"]}]})
+    for _ in range(3):  # also while the key rests: to wait, as a 429 would say, helps nobody
+        r = gw.chat("alone")
+        assert r.status == 502 and r.json()["error"]["code"] == "provider_authentication", r
+        assert "up-key" not in r.text, r
+        assert gw.chat("m").headers["x-penstock-provider"] == "good"
+    assert len(up.requests) == 1
     assert all("up-key" not in json.dumps(row) for row in gw.log())
 
 
