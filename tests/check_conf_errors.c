@@ -51,7 +51,7 @@ static const struct refusal refusals[] = {
      "1:28: limits.max_request_body: \"2 GiB\" is out of range, allowed is "
      "1KiB to 1GiB"},
     {"limits: {max_request_body: big}\n", "1:28: limits.max_request_body: expected a size"},
-    {"workers: 0\n", "1:10: workers: \"0\" is out of range, allowed is 1 to 1024"},
+    {"workers: 0\n", "1:10: workers: \"0\" is out of range, allowed is 1 to 128"},
     {"workers: many\n", "1:10: workers: expected auto, or a whole number such as 4; got \"many\""},
     {"cache: {enabled: 1}\n", "1:18: cache.enabled: expected true or false; got \"1\""},
     {"cache: {scope: keys}\n",
@@ -236,6 +236,27 @@ static void repeat(struct buf *b, const char *text, int n) {
         buf_addz(b, text);
 }
 
+START_TEST(keys_of_a_provider) {
+    struct buf b;
+    buf_init(&b, 0);
+    buf_addz(&b, "providers:\n  - {kind: openai, keys: [a");
+    repeat(&b, ", a", 63);
+    size_t as_many_as_may_be = buf_len(&b);
+    buf_addz(&b, ", a]}\n");
+    buf_addc(&b, '\0');
+    refused(buf_at(&b), "2:5: providers[0]: a provider has at most 64 keys; here are 65");
+    conf_errors_free(&errors);
+    b.end = b.off + as_many_as_may_be;
+    buf_addz(&b, "]}\n");
+    buf_addc(&b, '\0');
+    struct conf *c = load_text(buf_at(&b));
+    ck_assert_ptr_nonnull(c);
+    conf_free(c);
+    buf_free(&b);
+    conf_errors_free(&errors);
+}
+END_TEST
+
 START_TEST(bounds) {
     struct buf b;
     buf_init(&b, 0);
@@ -294,6 +315,7 @@ TCase *case_conf_errors(void) {
     tcase_add_loop_test(t, wrong, 0, sizeof refusals / sizeof *refusals);
     tcase_add_test(t, all_of_them);
     tcase_add_test(t, at_most_a_hundred);
+    tcase_add_test(t, keys_of_a_provider);
     tcase_add_test(t, bounds);
     tcase_add_test(t, not_in_a_circle);
     tcase_add_test(t, long_names_are_not_shown);

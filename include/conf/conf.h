@@ -68,6 +68,11 @@ enum conf_http2 { HTTP2_AUTO, HTTP2_ON, HTTP2_OFF };
 struct conf_pair {
     const char *name, *value;
 };
+enum {
+    CONF_MAX_WORKERS = 128, /* two generations of them have slots in shared memory */
+    CONF_MAX_KEYS = 64      /* of a provider: those that were tried are a mask */
+};
+
 struct conf_provider {
     const char *name;
     const struct provider_kind *kind;

@@ -10,8 +10,7 @@
 #include "store/db.h"
 #include "upstream/call.h"
 
-enum { PLANE_KEYS_MAX = 64 }; /* of a provider: those that were tried are a mask; more are not used */
-struct plane_key {            /* a provider's key */
+struct plane_key { /* a provider's key */
     const struct conf_key *conf;
     uint32_t entity;
 };

@@ -55,6 +55,8 @@ static void check_providers(struct load *l, const struct at *list) {
             load_error(l, name.node ? &name : &at, "the name %s is taken by providers[%zu]", p->name,
                        (size_t)(same - c->providers));
         check_key_of(l, p, &at);
+        if (p->nkeys > CONF_MAX_KEYS)
+            load_error(l, &at, "a provider has at most %d keys; here are %zu", CONF_MAX_KEYS, p->nkeys);
         any = any || p->enabled;
     }
     if (c->nproviders && !any)

@@ -374,7 +374,7 @@ static bool read_workers(const struct reading *r) {
     if (!str_isi(r->text, "auto"))
         return read_number(r);
     long n = sysconf(_SC_NPROCESSORS_ONLN);
-    *(unsigned *)r->to = n < 1 ? 1 : n > 1024 ? 1024 : (unsigned)n;
+    *(unsigned *)r->to = n < 1 ? 1 : n > CONF_MAX_WORKERS ? CONF_MAX_WORKERS : (unsigned)n;
     return true;
 }
 

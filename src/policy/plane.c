@@ -59,16 +59,14 @@ static uint32_t target_entity(struct plane *p, const char *provider, const char 
 }
 
 static void provider_keys_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c) {
-    pr->nkeys = c->nkeys < PLANE_KEYS_MAX ? c->nkeys : PLANE_KEYS_MAX;
+    MUST(c->nkeys <= CONF_MAX_KEYS);
+    pr->nkeys = c->nkeys;
     pr->keys = arena_array(p->arena, pr->nkeys + 1, sizeof(*pr->keys));
     for (size_t i = 0; i < pr->nkeys; i++) {
         struct plane_key *k = &pr->keys[i];
         k->conf = &c->keys[i];
         k->entity = entity_of(p->shm, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
     }
-    if (pr->nkeys < c->nkeys)
-        log_event(LVL_WARN, "config", "%s: only the first %zu of its %zu keys are used", c->name, pr->nkeys,
-                  c->nkeys);
 }
 
 static bool provider_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c,

@@ -340,7 +340,7 @@ struct target *route_next(struct plane *p, struct arena *a, struct plan *plan, e
 const struct plane_key *route_key(struct plane *p, const struct plane_provider *pr, uint64_t tried,
                                   size_t *index) {
     uint64_t now = clock_coarse_ns(), sum = 0;
-    bool free_key[PLANE_KEYS_MAX];
+    bool free_key[CONF_MAX_KEYS];
     size_t n = pr->nkeys;
     for (size_t i = 0; i < n; i++) {
         free_key[i] = !(tried >> i & 1) && rest_left_ns(p->shm, pr->keys[i].entity, now) == 0;

@@ -194,9 +194,11 @@ static void on_stop_signal(struct master *m, bool graceful) {
 
 /* --- signals --- */
 
+_Static_assert(2 * CONF_MAX_WORKERS <= SHM_MAX_SLOTS, "an old generation and a new one");
+
 static void more_workers(struct master *m) {
     struct buf why;
-    if (m->phase != PHASE_RUN || m->workers >= SHM_MAX_SLOTS / 2)
+    if (m->phase != PHASE_RUN || m->workers >= CONF_MAX_WORKERS)
         return;
     buf_init(&why, 0);
     if (listen_prepare(&m->listeners, m->conf, m->workers + 1, m->workers, &why)) {
@@ -423,7 +425,7 @@ int master_run(const struct master_args *args) {
     m.source = args->source;
     m.conf = args->conf;
     m.conf->generation = 1;
-    m.workers = m.conf->workers < SHM_MAX_SLOTS / 2 ? m.conf->workers : SHM_MAX_SLOTS / 2;
+    m.workers = m.conf->workers;
     m.daemon = !args->source.foreground;
     m.ready_fd = args->ready_fd;
     m.signal_fd = m.pid_fd = -1;

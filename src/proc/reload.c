@@ -130,8 +130,6 @@ void reload_begin(struct master *m) {
         return;
     }
     m->next->generation = m->conf->generation + 1;
-    if (m->next->workers > SHM_MAX_SLOTS / 2)
-        m->next->workers = SHM_MAX_SLOTS / 2;
     if (!listen_prepare(&m->listeners, m->next, m->next->workers, m->workers, &m->reload_text)) {
         conf_free(m->next);
         m->next = NULL;
