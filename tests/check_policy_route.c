@@ -720,7 +720,7 @@ START_TEST(no_keys_and_many) {
     struct buf b;
     buf_init(&b, 0);
     buf_addz(&b, "providers: [{kind: openai, keys: [");
-    for (int i = 0; i < 70; i++)
+    for (int i = 0; i < 64; i++)
         buf_printf(&b, "{value: k%d, weight: 10000},", i);
     buf_addz(&b, "]}]\n");
     world_reload(arena_dup(w.a, buf_str(&b)).p);
