@@ -102,7 +102,8 @@ def test_scribe_killed_again_and_again_counts_each_request_once():
     rows = {}
     for r in gw.log("response"):
         rows[r["request_id"]] = rows.get(r["request_id"], 0) + 1
-    assert len(rows) > len(load.good) * 0.8
+    # lines are written behind the commit: a kill between the two may lose those of a batch, but doubles none
+    assert rows and max(rows.values()) == 1
 
 
 test_scribe_killed_again_and_again_counts_each_request_once.seconds = 120
