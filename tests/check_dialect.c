@@ -153,8 +153,8 @@ static void try_reply(struct trial *t) {
     struct buf scratch;
     struct str out = STR_NONE;
     buf_init(&scratch, 0);
-    bool ok =
-        pipe_reply(t->a, t->client, t->provider, case_bytes(t, "reply"), &mint, &scratch, &out, &seen, &f);
+    bool ok = pipe_reply(t->a, t->client, t->provider, case_bytes(t, "reply"),
+                         &(struct pipe_opt){.mint = &mint, .ask = &t->ask}, &scratch, &out, &seen, &f);
     ck_assert_int_eq(ok, !fault_is(&f));
     want_fault(t, "fault", &f);
     want_seen(t, &seen);

@@ -72,18 +72,18 @@ static void check_whole(struct exchange *x) {
     struct buf out;
     wholes++;
     buf_init(&out, 0);
-    WANT(x->provider->provider->tap_reply(x->a, x->body, &tapped, &f), "the tap calls it a fault");
-    struct reply *r = x->provider->provider->read_reply(x->a, x->body, &f);
+    WANT(x->provider->provider->tap_reply(x->a, x->body, 0, &tapped, &f), "the tap calls it a fault");
+    struct reply *r = x->provider->provider->read_reply(x->a, x->body, 0, &f);
     if (!r) {
         complain(x->name, "not read", f.message);
         return;
     }
     WANT(usage_equal(&r->usage, &tapped.usage), "tap and reader see different usage");
     WANT(r->usage.known && r->usage.input > 0, "no usage");
-    dialect_openai_chat.client->write_reply(&out, r, &mint);
+    dialect_openai_chat.client->write_reply(&out, r, &mint, &(struct ask){0});
     check_json(x, buf_str(&out), "the written reply is no JSON:");
     /* What we have written we must read alike. */
-    struct reply *again = dialect_openai_chat.provider->read_reply(x->a, buf_str(&out), &f);
+    struct reply *again = dialect_openai_chat.provider->read_reply(x->a, buf_str(&out), 0, &f);
     WANT(again && usage_equal(&again->usage, &r->usage), "our own reply reads otherwise");
     if (verbose)
         printf("    stop %d in %llu out %llu\n", (int)r->stop, (unsigned long long)r->usage.input,
@@ -135,7 +135,7 @@ static void check_events(struct exchange *x, bool fault_wanted) {
         return;
     struct buf out;
     buf_init(&out, 0);
-    dialect_openai_chat.client->write_reply(&out, r, &mint);
+    dialect_openai_chat.client->write_reply(&out, r, &mint, &(struct ask){0});
     check_json(x, buf_str(&out), "the folded reply is no JSON:");
     if (verbose)
         printf("    stop %d in %llu out %llu\n", (int)r->stop, (unsigned long long)r->usage.input,

@@ -414,9 +414,9 @@ END_TEST
 START_TEST(table_is_whole) {
     for (size_t i = 0; i < provider_table.n; i++) {
         const struct provider_kind *k = &provider_table.row[i];
-        ck_assert(k->name && k->dialect && k->base_url && k->version_path && k->fixed_headers &&
-                  k->default_model && k->env_keys && k->env_url && k->infer && k->price_vendor &&
-                  k->health_path);
+        ck_assert(k->name && k->endpoints && k->endpoints[0].dialect && k->base_url && k->version_path &&
+                  k->fixed_headers && k->default_model && k->env_keys && k->env_url && k->infer &&
+                  k->price_vendor && k->health_path);
     }
     ck_assert_str_eq(kind_of("anthropic")->alias, "claude");
     ck_assert(kind_of("mock")->builtin && !kind_of("mock")->needs_key);

@@ -52,7 +52,7 @@ static inline void feed_reader(struct arena *a, const struct dialect *provider, 
                                void *arg) {
     struct feed_reading rd = {.face = provider->provider};
     struct sse s;
-    rd.r = rd.face->reader_new(a, fn, arg);
+    rd.r = rd.face->reader_new(a, 0, fn, arg);
     sse_init(&s, 0);
     if (sse_push(&s, body.p, body.n, feed_frame, &rd) == 0)
         sse_finish(&s, feed_frame, &rd);

@@ -47,4 +47,6 @@ bool str_i64(struct str a, int64_t *out);
 struct str str_from_u64(char digits[STR_DIGITS], uint64_t v);
 /* Copies into a fixed array, always NUL-terminated, cut if need be (at a UTF-8 character's border). */
 void str_copy(char *dst, size_t size, struct str a);
+/* '*' in the pattern stands for any run of characters. Linear in both lengths but for backtracking to the last star. */
+bool str_glob(struct str pattern, struct str s);
 #endif

@@ -4,11 +4,27 @@
 #define PENSTOCK_CONF_KIND_H
 #include "base/str.h"
 
-enum auth_kind { AUTH_KIND_NONE, AUTH_KIND_BEARER, AUTH_KIND_X_API_KEY };
+enum auth_kind {
+    AUTH_KIND_NONE,
+    AUTH_KIND_BEARER,          /* Authorization: Bearer */
+    AUTH_KIND_X_API_KEY,       /* x-api-key */
+    AUTH_KIND_API_KEY,         /* api-key (Azure) */
+    AUTH_KIND_GOOG,            /* x-goog-api-key */
+    AUTH_KIND_SIGV4,           /* AWS Signature V4 by an access key, or Bearer by a plain key */
+    AUTH_KIND_SERVICE_ACCOUNT, /* Google: a service account's JWT against an access token, which is kept; or Bearer */
+};
+/* What a provider understands: a dialect at a path. Where a client's dialect is among them its bytes go as they are;
+ * else the first of the same operation is translated to. */
+struct kind_endpoint {
+    const char *dialect;       /* a row of the dialect table */
+    const char *models;        /* comma-separated patterns of the models it is for; NULL: all */
+    const char *path, *stream_path; /* NULL: the dialect's own. {model} {project} {location} {region} {api_version} */
+    unsigned quirks;           /* enum quirk of dialect/dialect.h, besides the kind's */
+};
 struct provider_kind {
     const char *name;          /* "openai" */
     const char *alias;         /* another name clients use ("claude"), or NULL */
-    const char *dialect;       /* a row of the dialect table: "openai_chat", "anthropic" */
+    const struct kind_endpoint *endpoints; /* in order of preference; ends with a row without a dialect */
     const char *base_url;      /* "" : must be configured */
     const char *version_path;  /* what base_url ends in ("/v1"): a doubled or missing one is put right; "" : the bare root */
     enum auth_kind auth;

@@ -1,40 +1,58 @@
-/* The table of dialects. One file is one wire format; it has a client face (programs speak it to us), a provider
- * face (we speak it to providers), or both. Rooms above use pipe.h and never a face directly.
- * Pure: no sockets, no clock, no random: ids and times are handed in. */
+/* The table of dialects. One file is one wire format; it has a client face (programs speak it to us), a
+ * provider face (we speak it to providers), or both. Rooms above use pipe.h and never a face directly. Pure:
+ * no sockets, no clock, no random: ids and times are handed in. */
 #ifndef PENSTOCK_DIALECT_DIALECT_H
 #define PENSTOCK_DIALECT_DIALECT_H
 #include "llm/chat.h"
+#include "llm/embed.h"
 #include "llm/event.h"
 #include "llm/fault.h"
 
+/* What is asked for. A request is translated between dialects of the same operation only. */
+enum operation {
+    OP_CHAT,  /* struct chat in, struct reply or events out */
+    OP_COUNT, /* struct chat in, a reply of which only usage.input counts */
+    OP_EMBED, /* struct embed in, struct embed_reply out */
+};
+
 /* What the steps must know of any request before they choose a target; read in one scan of the body. */
 struct ask {
-    struct str body;           /* the client's bytes; all spans below lie inside */
-    struct str model;          /* text; empty when not given */
-    struct json_value model_span;      /* raw.p NULL when absent */
+    /* Set by the caller of peek: */
+    struct str rest,
+        query; /* what '*' of the route stood for, and the query, as sent (Gemini: the model is there) */
+    /* Set by peek: */
+    struct str body;              /* the client's bytes; all spans below lie inside */
+    struct str model;             /* text; empty when not given */
+    struct json_value model_span; /* raw.p NULL when absent */
     bool stream;
+    bool array; /* the stream is one JSON array in place of events (Gemini without alt=sse) */
     struct json_value stream_span;
-    bool include_usage;        /* the client asked for usage in its stream */
+    bool include_usage; /* the client asked for usage in its stream */
     struct json_value stream_options_span;
-    struct json_value routing_span;    /* "routing": removed before it goes upstream */
-    struct str routing;        /* its JSON, or empty */
-    uint64_t max_tokens;       /* 0: not said */
-    uint64_t n;                /* 1 when not said */
-    uint64_t input_bytes;      /* of text the model will read, for the estimate (base64 left out) */
+    struct json_value routing_span; /* "routing": removed before it goes upstream */
+    struct str routing;             /* its JSON, or empty */
+    uint64_t max_tokens;            /* 0: not said */
+    uint64_t n;                     /* 1 when not said */
+    uint64_t input_bytes;           /* of text the model will read, for the estimate (base64 left out) */
     struct str user;
 };
 
 /* Differences of one provider from the dialect it speaks; a row of the provider table names them. */
 enum quirk {
-    QUIRK_NO_STREAM_OPTIONS = 1,    /* does not know stream_options: do not add it */
-    QUIRK_MAX_COMPLETION_TOKENS = 2,/* wants max_completion_tokens instead of max_tokens (translated requests) */
+    QUIRK_NO_STREAM_OPTIONS = 1, /* does not know stream_options: do not add it */
+    QUIRK_MAX_COMPLETION_TOKENS =
+        2,             /* wants max_completion_tokens instead of max_tokens (translated requests) */
+    QUIRK_REBUILD = 4, /* its own clients' requests too go through the canonical form: it refuses what others
+                        * take, or answers in a shape that they do not read */
+    QUIRK_VERTEX = 8,  /* Anthropic on Vertex: no model in the body, anthropic_version in it */
+    QUIRK_FREE_1 = 0x100, /* from here on: of the OpenAI family, named in openai_chat.h */
 };
 
 struct encode_opt {
-    struct str model;          /* the provider's name for it */
+    struct str model; /* the provider's name for it */
     unsigned quirks;
     uint64_t default_max_tokens; /* where the dialect demands one and the client gave none */
-    bool drop_unsupported;     /* on_unsupported: drop (report in `dropped`) or pass; else refuse */
+    bool drop_unsupported;       /* on_unsupported: drop (report in `dropped`) or pass; else refuse */
     bool pass_unsupported;
 };
 
@@ -42,18 +60,18 @@ struct encode_opt {
 struct observed {
     struct usage usage;
     enum stop_reason stop;
-    struct str id, model;      /* in the pipe's arena */
-    bool output;               /* something of the answer itself has come (a delta, a call, a stop) */
-    bool ended;                /* the dialect's own end was seen ([DONE], message_stop, a whole reply) */
-    struct fault fault;        /* an error inside the answer */
-    uint64_t output_bytes;     /* of text, for the estimate */
+    struct str id, model;  /* in the pipe's arena */
+    bool output;           /* something of the answer itself has come (a delta, a call, a stop) */
+    bool ended;            /* the dialect's own end was seen ([DONE], message_stop, a whole reply) */
+    struct fault fault;    /* an error inside the answer */
+    uint64_t output_bytes; /* of text, for the estimate */
 };
 
 /* Ids and times for replies that are written by us. */
 struct mint {
-    struct str id;             /* "chatcmpl-..." style without prefix: random alphanumerics, 24 */
-    int64_t created;           /* seconds */
-    struct str model;          /* the model name the client is told */
+    struct str id;    /* "chatcmpl-..." style without prefix: random alphanumerics, 24 */
+    int64_t created;  /* seconds */
+    struct str model; /* the model name the client is told */
 };
 
 struct stream_writer; /* per stream state of a client face */
@@ -64,40 +82,62 @@ struct client_face {
     bool (*peek)(struct arena *a, struct str body, struct ask *ask, struct fault *f);
     /* The whole request in the canonical form. false and *f. */
     bool (*read_request)(struct arena *a, const struct ask *ask, struct chat **out, struct fault *f);
-    void (*write_reply)(struct buf *out, const struct reply *r, const struct mint *m);
+    void (*write_reply)(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask);
+    /* OP_EMBED in place of these two. */
+    bool (*read_embed)(struct arena *a, const struct ask *ask, struct embed **out, struct fault *f);
+    void (*write_embed)(struct buf *out, const struct embed_reply *r, const struct mint *m,
+                        const struct ask *ask);
     /* The error body (whole answers), and as a stream's last words. request_id may be empty. */
     void (*write_fault)(struct buf *out, const struct fault *f, struct str request_id);
-    void (*write_stream_fault)(struct buf *out, const struct fault *f, struct str request_id);
+    /* w: the stream's writer, or NULL where bytes passed untouched. */
+    void (*write_stream_fault)(struct stream_writer *w, struct buf *out, const struct fault *f,
+                               struct str request_id);
     struct stream_writer *(*writer_new)(struct arena *a, const struct mint *m, const struct ask *ask);
     void (*write_event)(struct stream_writer *w, const struct event_item *ev, struct buf *out);
-    const char *stream_type; /* Content-Type of a stream */
+    const char *stream_type; /* Content-Type of a stream of events */
 };
 
+enum framing { FRAMING_SSE, FRAMING_AWS /* application/vnd.amazon.eventstream */ };
+
 struct provider_face {
-    bool stop_is_end;          /* a stream with a stop reason is complete even without the dialect's last event */
-    const char *chat_path;     /* behind the base URL: "/chat/completions", "/v1/messages" */
+    bool stop_is_end; /* a stream with a stop reason is complete even without the dialect's last event */
+    /* Behind the base URL: "/chat/completions"; {model} stands for the model's name, percent-encoded. A
+     * provider kind's endpoint may say another. */
+    const char *path;
+    const char *stream_path; /* NULL: the same */
+    enum framing framing;    /* of its streams */
     /* Same dialect: the client's bytes with spliced values; never re-printed. */
-    bool (*splice)(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out, struct fault *f);
+    bool (*splice)(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
+                   struct fault *f);
     /* Another dialect. Names of what was left out go to `dropped`, comma-separated. */
     bool (*write_request)(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                           struct buf *dropped, struct fault *f);
-    struct reply *(*read_reply)(struct arena *a, struct str body, struct fault *f);
-    /* Same dialect: usage, stop and error of a whole reply in one scan, no tree. false and *f when it is no reply. */
-    bool (*tap_reply)(struct arena *a, struct str body, struct observed *o, struct fault *f);
+    struct reply *(*read_reply)(struct arena *a, struct str body, unsigned quirks, struct fault *f);
+    /* OP_EMBED in place of these two. */
+    bool (*write_embed)(struct arena *a, const struct embed *e, const struct encode_opt *o, struct buf *out,
+                        struct buf *dropped, struct fault *f);
+    struct embed_reply *(*read_embed)(struct arena *a, struct str body, unsigned quirks, struct fault *f);
+    /* Same dialect: usage, stop and error of a whole reply in one scan, no tree. false and *f when it is no
+     * reply. */
+    bool (*tap_reply)(struct arena *a, struct str body, unsigned quirks, struct observed *o, struct fault *f);
     /* An answer with an error status. headers: value of a response header by lower-case name, or STR_NONE. */
     void (*read_fault)(struct arena *a, int status, struct str body,
                        struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
-    struct stream_reader *(*reader_new)(struct arena *a, event_fn *fn, void *arg);
-    /* One SSE event (or line) of the stream. */
+    struct stream_reader *(*reader_new)(struct arena *a, unsigned quirks, event_fn *fn, void *arg);
+    /* One event of the stream. FRAMING_AWS: name is the :event-type (message-type "event"), or the
+     * :exception-type behind a '!'; data the payload. */
     void (*read_event)(struct stream_reader *r, struct str name, struct str data);
-    void (*reader_end)(struct stream_reader *r); /* the bytes are over: END, or a FAULT if the dialect's end is missing */
-    /* Same dialect: looks at one event of a passing stream. Returns false when the client must not see it (the
-     * usage chunk it did not ask for). */
-    bool (*tap_event)(struct arena *a, struct str name, struct str data, bool hide_usage, struct observed *o);
+    void (*reader_end)(
+        struct stream_reader *r); /* the bytes are over: END, or a FAULT if the dialect's end is missing */
+    /* Same dialect: looks at one event of a passing stream. Returns false when the client must not see it
+     * (the usage chunk it did not ask for). */
+    bool (*tap_event)(struct arena *a, struct str name, struct str data, unsigned quirks, bool hide_usage,
+                      struct observed *o);
 };
 
 struct dialect {
-    const char *name;          /* "openai_chat", "anthropic" */
+    const char *name; /* "openai_chat", "anthropic" */
+    enum operation op;
     const struct client_face *client;     /* NULL: not spoken by clients */
     const struct provider_face *provider; /* NULL: not spoken to providers */
 };

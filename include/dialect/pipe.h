@@ -1,32 +1,45 @@
-/* A request on its way out and an answer on its way back, between any two dialects. The only door to the faces.
- * Same dialect on both sides: bytes pass untouched but for splices, the reader runs beside as a tap.
+/* A request on its way out and an answer on its way back, between any two dialects. The only door to the
+ * faces. Same dialect on both sides: bytes pass untouched but for splices, the reader runs beside as a tap.
  * Different dialects: reader -> events -> writer. */
 #ifndef PENSTOCK_DIALECT_PIPE_H
 #define PENSTOCK_DIALECT_PIPE_H
 #include "dialect/dialect.h"
 
-/* The body for the provider. false and *f (UNSUPPORTED names its param). *chat caches the canonical request between
- * attempts: pass the same pointer, initially NULL. */
-bool pipe_request(struct arena *a, const struct dialect *client, const struct dialect *provider, const struct ask *ask,
-                  const struct encode_opt *o, struct chat **chat, struct buf *out, struct buf *dropped, struct fault *f);
+/* Do bytes pass untouched between them? */
+bool pipe_same(const struct dialect *client, const struct dialect *provider, unsigned quirks);
+/* Where they do not, a chat request is read into its canonical form once: *chat, NULL before. Nothing to do
+ * for the same dialect and for embeddings. */
+bool pipe_read(struct arena *a, const struct dialect *client, const struct dialect *provider, unsigned quirks,
+               const struct ask *ask, struct chat **chat, struct fault *f);
 
-/* A whole answer with a success status: checked (an empty body, garbage, an error inside a 200 are faults), and as
- * the client's dialect. Same dialect: *out is `body` itself and `scratch` stays empty. */
-bool pipe_reply(struct arena *a, const struct dialect *client, const struct dialect *provider, struct str body,
-                const struct mint *m, struct buf *scratch, struct str *out, struct observed *seen, struct fault *f);
+/* The body for the provider. false and *f (UNSUPPORTED names its param). *chat caches the canonical request
+ * between attempts: pass the same pointer, initially NULL. */
+bool pipe_request(struct arena *a, const struct dialect *client, const struct dialect *provider,
+                  const struct ask *ask, const struct encode_opt *o, struct chat **chat, struct buf *out,
+                  struct buf *dropped, struct fault *f);
 
-/* A stream. Bytes go in as they come, client bytes are appended to `out` (whole frames only). */
 struct pipe_opt {
-    bool hide_usage;        /* same dialect: usage was asked upstream by us, not by the client */
+    unsigned quirks; /* of the provider */
+    bool hide_usage; /* streams of the same dialect: usage was asked upstream by us, not by the client */
     const struct mint *mint;
     const struct ask *ask;
-    size_t max_frame;       /* 0: 16 MiB */
+    size_t max_frame; /* 0: 16 MiB */
+    event_fn *watch;  /* sees the events of a translated answer, of a whole one too; NULL: nobody */
+    void *watch_arg;
 };
+
+/* A whole answer with a success status: checked (an empty body, garbage, an error inside a 200 are faults),
+ * and as the client's dialect. Same dialect: *out is `body` itself and `scratch` stays empty. */
+bool pipe_reply(struct arena *a, const struct dialect *client, const struct dialect *provider,
+                struct str body, const struct pipe_opt *o, struct buf *scratch, struct str *out,
+                struct observed *seen, struct fault *f);
+
+/* A stream. Bytes go in as they come, client bytes are appended to `out` (whole frames only). */
 struct pipe;
 struct pipe *pipe_new(struct arena *a, const struct dialect *client, const struct dialect *provider,
                       const struct pipe_opt *o);
-/* Appends to *out. After seen->fault is set nothing more is appended; the caller decides (fail over before the
- * commit; pipe_fault after it). false: a frame passed its bound (seen->fault says so). */
+/* Appends to *out. After seen->fault is set nothing more is appended; the caller decides (fail over before
+ * the commit; pipe_fault after it). false: a frame passed its bound (seen->fault says so). */
 bool pipe_push(struct pipe *p, const void *bytes, size_t n, struct buf *out);
 /* The provider's bytes are over: true when the answer was complete by its dialect; else seen->fault is set
  * (a stream without its end is a truncated stream, one without any event is an empty answer). */

@@ -29,7 +29,13 @@ struct part {
     struct str data;       /* base64 */
     struct str url;
     struct str detail;     /* images: low, high, auto */
+    /* Opaque state that the provider wants back with this part: of THINKING (Anthropic's signature, an encrypted
+     * reasoning item), of TOOL_CALL and TEXT (Gemini's thoughtSignature). */
     struct str signature;
+    struct str origin;     /* the dialect that made signature or data ("anthropic", "gemini", "openai_responses",
+                            * "bedrock"); a provider's writer sends back its own only. Empty: unknown */
+    struct str logprobs;   /* TEXT, REFUSAL of an answer: JSON array of items as in OpenAI's logprobs.content */
+    struct str annotations;/* TEXT of an answer: JSON array in OpenAI chat's shape of message.annotations */
     bool is_error;
     bool custom;           /* TOOL_CALL: a free-text call (OpenAI "custom"): text is not JSON */
     struct part *inner, *inner_last; /* TOOL_RESULT: its parts */
@@ -127,5 +133,6 @@ struct reply {
     struct str stop_native, stop_sequence;
     struct usage usage;
     struct json_object *extra;
+    struct reply *next;          /* a further choice (n > 1; whole answers only); its usage counts for nothing */
 };
 #endif

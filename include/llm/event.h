@@ -1,6 +1,6 @@
 /* An answer as a sequence of events: what a stream is in the canonical form.
  *
- * Grammar: START (PART_OPEN (TEXT|ARGS|THINK|SIGNATURE)* PART_CLOSE)* with USAGE anywhere between START and END,
+ * Grammar: START (PART_OPEN (TEXT|ARGS|THINK|SIGNATURE|LOGPROBS|ANNOTATION)* PART_CLOSE)* with USAGE anywhere between START and END,
  * then STOP, then END; FAULT instead of STOP END at any place. One part is open at a time; parts are numbered 0, 1, 2.
  * event_check() holds a sequence to it; readers must produce it from whatever a provider sends (interleaved parallel
  * calls are queued or force-closed), writers may rely on it. */
@@ -11,11 +11,13 @@
 
 enum event_kind {
     EV_START,      /* id, model, created */
-    EV_PART_OPEN,  /* part kind (TEXT, TOOL_CALL with id and name, THINKING, THINKING_REDACTED: text is its data, REFUSAL) */
+    EV_PART_OPEN,  /* part kind (TEXT, TOOL_CALL with id and name, THINKING, THINKING_REDACTED: text is its data, name its origin; REFUSAL) */
     EV_TEXT,       /* text of a TEXT or REFUSAL part */
     EV_ARGS,       /* text: a piece of a tool call's arguments */
     EV_THINK,      /* text */
-    EV_SIGNATURE,  /* text: the thinking part's signature, whole */
+    EV_SIGNATURE,  /* text: the signature of the open THINKING, TOOL_CALL or TEXT part, whole; name: its origin */
+    EV_LOGPROBS,   /* text: JSON array of further items, as in struct part; in TEXT and REFUSAL */
+    EV_ANNOTATION, /* text: one annotation, a JSON object, as in struct part; in TEXT */
     EV_PART_CLOSE,
     EV_USAGE,      /* usage, cumulative */
     EV_STOP,       /* stop, text = native reason, id = the stop sequence if known */
@@ -56,6 +58,9 @@ struct event_source {
 void event_start(struct event_source *s, struct str id, struct str model, int64_t created); /* once; then nothing */
 void event_open(struct event_source *s, struct event_item ev); /* its part, id, name and text */
 void event_text(struct event_source *s, enum event_kind kind, struct str text); /* of the open part; empty: nothing */
+/* Each element of a JSON array as an ANNOTATION. */
+void event_annotations(struct event_source *s, struct str array);
+void event_signature(struct event_source *s, struct str text, struct str origin); /* of the open part */
 void event_close(struct event_source *s);                      /* the open part, if any */
 void event_usage(struct event_source *s, const struct usage *u);
 void event_end(struct event_source *s, enum stop_reason stop, struct str native, struct str sequence); /* STOP, END */

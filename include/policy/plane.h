@@ -14,9 +14,14 @@ struct plane_key { /* a provider's key */
     const struct conf_key *conf;
     uint32_t entity;
 };
+struct plane_endpoint { /* what a provider understands: a row of its kind, looked up */
+    const struct dialect *dialect;
+    const struct kind_endpoint *row;
+};
 struct plane_provider {
     const struct conf_provider *conf;
-    const struct dialect *dialect;
+    struct plane_endpoint *endpoints; /* in the order of the kind's */
+    size_t nendpoints;
     struct upstream *upstream;
     uint32_t entity;       /* limits, counters, histograms, health */
     uint32_t other_target; /* breaker and health of ids that are not configured, when there are too many */
@@ -74,6 +79,10 @@ void plane_wake_keys(struct shm *s, const struct conf *c);
 /* The store for reading; NULL while the scribe has not made it yet. */
 struct db *plane_ledger(struct plane *p);
 struct db *plane_cache(struct plane *p);
+/* Where a client's request for this model goes: the endpoint of its own dialect, else the first of the same operation
+ * that can be translated to; NULL: this provider has none. */
+const struct plane_endpoint *plane_endpoint(const struct plane_provider *pr, const struct dialect *client,
+                                            struct str model);
 struct plane_provider *plane_provider(struct plane *p, struct str name); /* enabled ones only; aliases too */
 /* The entity of a target that no configured model names: its own for the first some hundred ids that clients come up with,
  * then one for all the others of a provider. Their number must not fill the shared table. */

@@ -22,7 +22,7 @@ struct surface_call {
 };
 struct surface_route {
     enum http_method method;
-    const char *path;    /* "/v1/models/" + star: a star at the end stands for one or more segments */
+    const char *path;    /* "/v1/models/" + star: a star stands for one or more bytes, more than one segment too; text may follow it */
     unsigned surface;    /* enum conf_surface: on which listeners */
     unsigned permission; /* enum conf_permission; 0: no key needed */
     const struct dialect *dialect;           /* of the request and of its errors */

@@ -2,9 +2,12 @@
 #ifndef PENSTOCK_UPSTREAM_PROVIDER_H
 #define PENSTOCK_UPSTREAM_PROVIDER_H
 #include "base/arena.h"
+#include "conf/conf.h"
 #include "conf/kind.h"
 
 extern const struct provider_kinds provider_table;
 /* base_url with the version path put right ("https://h/v1/v1/" and "https://h" -> "https://h/v1"). */
+/* A path of an endpoint with its {variables} filled in, percent-encoded. NUL-terminated. */
+const char *provider_path(struct arena *a, const struct conf_provider *p, const char *path, struct str model);
 struct str provider_base_url(struct arena *a, const struct provider_kind *k, struct str configured);
 #endif

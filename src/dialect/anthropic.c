@@ -3,7 +3,7 @@
 #include "anthropic.h"
 
 static const struct provider_face provider = {
-    .chat_path = "/v1/messages",
+    .path = "/v1/messages",
     .write_request = an_write_request,
     .read_reply = an_read_reply,
     .tap_reply = an_tap_reply,
@@ -14,4 +14,4 @@ static const struct provider_face provider = {
     .tap_event = an_tap_event,
 };
 
-const struct dialect dialect_anthropic = {"anthropic", NULL, &provider};
+const struct dialect dialect_anthropic = {"anthropic", OP_CHAT, NULL, &provider};

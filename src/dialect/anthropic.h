@@ -17,14 +17,15 @@ struct usage an_usage(const struct an_counts *c);
 enum stop_reason an_stop(struct str stop_reason);
 /* The fault that an {"type":"error","error":{}} object tells of, inside an answer that began well. */
 void an_error(struct arena *a, struct str checked, struct fault *f);
-struct reply *an_read_reply(struct arena *a, struct str body, struct fault *f);
-bool an_tap_reply(struct arena *a, struct str body, struct observed *o, struct fault *f);
-bool an_tap_event(struct arena *a, struct str name, struct str data, bool hide_usage, struct observed *o);
+struct reply *an_read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f);
+bool an_tap_reply(struct arena *a, struct str body, unsigned quirks, struct observed *o, struct fault *f);
+bool an_tap_event(struct arena *a, struct str name, struct str data, unsigned quirks, bool hide_usage,
+                  struct observed *o);
 void an_read_fault(struct arena *a, int status, struct str body,
                    struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 
 /* anthropic_stream.c */
-struct stream_reader *an_reader_new(struct arena *a, event_fn *fn, void *arg);
+struct stream_reader *an_reader_new(struct arena *a, unsigned quirks, event_fn *fn, void *arg);
 void an_read_event(struct stream_reader *r, struct str name, struct str data);
 void an_reader_end(struct stream_reader *r);
 #endif

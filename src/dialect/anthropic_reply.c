@@ -188,7 +188,8 @@ static bool is_message(struct arena *a, struct str body, struct fault *f) {
     return true;
 }
 
-struct reply *an_read_reply(struct arena *a, struct str body, struct fault *f) {
+struct reply *an_read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f) {
+    (void)quirks;
     struct json_error err;
     struct json_value v;
     if (!is_message(a, body, f))
@@ -243,7 +244,8 @@ static bool count_block(void *arg, struct str key, struct json_value v) {
     return true;
 }
 
-bool an_tap_reply(struct arena *a, struct str body, struct observed *o, struct fault *f) {
+bool an_tap_reply(struct arena *a, struct str body, unsigned quirks, struct observed *o, struct fault *f) {
+    (void)quirks;
     struct json_value v;
     if (!is_message(a, body, f)) {
         o->fault = *f;
@@ -283,7 +285,9 @@ static void tap_typed(struct arena *a, struct str type, struct str data, struct 
     }
 }
 
-bool an_tap_event(struct arena *a, struct str name, struct str data, bool hide_usage, struct observed *o) {
+bool an_tap_event(struct arena *a, struct str name, struct str data, unsigned quirks, bool hide_usage,
+                  struct observed *o) {
+    (void)quirks;
     (void)hide_usage; /* usage is part of the grammar here */
     enum json_kind kind;
     struct json_error err;

@@ -31,7 +31,8 @@ static struct reader *reader_of(struct stream_reader *r) {
     return self;
 }
 
-struct stream_reader *an_reader_new(struct arena *a, event_fn *fn, void *arg) {
+struct stream_reader *an_reader_new(struct arena *a, unsigned quirks, event_fn *fn, void *arg) {
+    (void)quirks;
     struct reader *r = arena_alloc(a, sizeof *r);
     r->magic = READER_MAGIC;
     r->a = a;

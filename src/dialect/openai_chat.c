@@ -25,7 +25,7 @@ static const struct client_face client = {
 
 static const struct provider_face provider = {
     .stop_is_end = true, /* some providers forget their [DONE] */
-    .chat_path = "/chat/completions",
+    .path = "/chat/completions",
     .splice = oc_splice,
     .write_request = oc_write_request,
     .read_reply = oc_read_reply,
@@ -37,4 +37,4 @@ static const struct provider_face provider = {
     .tap_event = oc_tap_event,
 };
 
-const struct dialect dialect_openai_chat = {"openai_chat", &client, &provider};
+const struct dialect dialect_openai_chat = {"openai_chat", OP_CHAT, &client, &provider};

@@ -17,21 +17,23 @@ bool oc_write_request(struct arena *a, const struct chat *c, const struct encode
                       struct buf *dropped, struct fault *f);
 
 /* openai_chat_tap.c */
-bool oc_tap_reply(struct arena *a, struct str body, struct observed *o, struct fault *f);
-bool oc_tap_event(struct arena *a, struct str name, struct str data, bool hide_usage, struct observed *o);
+bool oc_tap_reply(struct arena *a, struct str body, unsigned quirks, struct observed *o, struct fault *f);
+bool oc_tap_event(struct arena *a, struct str name, struct str data, unsigned quirks, bool hide_usage,
+                  struct observed *o);
 void oc_usage(struct str checked, struct usage *u); /* a "usage" object's bytes */
 enum stop_reason oc_stop(struct str finish_reason);
 
 /* openai_chat_reader.c */
-struct reply *oc_read_reply(struct arena *a, struct str body, struct fault *f);
-struct stream_reader *oc_reader_new(struct arena *a, event_fn *fn, void *arg);
+struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f);
+struct stream_reader *oc_reader_new(struct arena *a, unsigned quirks, event_fn *fn, void *arg);
 void oc_read_event(struct stream_reader *r, struct str name, struct str data);
 void oc_reader_end(struct stream_reader *r);
 
 /* openai_chat_writer.c */
-void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m);
+void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask);
 void oc_write_fault(struct buf *out, const struct fault *f, struct str request_id);
-void oc_write_stream_fault(struct buf *out, const struct fault *f, struct str request_id);
+void oc_write_stream_fault(struct stream_writer *w, struct buf *out, const struct fault *f,
+                           struct str request_id);
 struct stream_writer *oc_writer_new(struct arena *a, const struct mint *m, const struct ask *ask);
 void oc_write_event(struct stream_writer *w, const struct event_item *ev, struct buf *out);
 #endif

@@ -3,6 +3,7 @@
  * printed anew, so unknown members, their order and big numbers stay as the client wrote them. */
 #include "base/json_walk.h"
 #include "openai_chat.h"
+#include "splice.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -294,7 +295,7 @@ bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f)
     struct peek p = {.a = a, .ask = ask, .f = f};
     enum json_kind kind = JSON_NULL;
     struct json_error err = {0, NULL};
-    *ask = (struct ask){.body = body, .n = 1};
+    *ask = (struct ask){.rest = ask->rest, .query = ask->query, .body = body, .n = 1};
     *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
     int rc = -1;
     /* An array at the top would call top_member with its elements: look first. */
@@ -324,48 +325,6 @@ bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f)
 
 /* --- splicing --- */
 
-struct edit {
-    size_t at, cut; /* of the body */
-    struct str put;
-};
-struct edits {
-    struct edit e[5];
-    size_t n;
-};
-
-static void edit_add(struct edits *es, size_t at, size_t cut, struct str put) {
-    size_t i = es->n++;
-    /* In order of place; at one place what is put in goes before what is cut. */
-    for (; i > 0 && (es->e[i - 1].at > at || (es->e[i - 1].at == at && cut == 0)); i--)
-        es->e[i] = es->e[i - 1];
-    es->e[i] = (struct edit){at, cut, put};
-}
-
-/* From the first byte of a member's key to the last byte of its value, and one of the commas around it. */
-static void edit_remove_member(struct edits *es, struct str body, struct str value) {
-    size_t from = (size_t)(value.p - body.p), to = from + value.n;
-    while (from > 0 && body.p[--from] != ':')
-        ;
-    while (from > 0 && body.p[--from] != '"')
-        ;
-    while (from > 0 && body.p[--from] != '"') /* a key spelt with escapes has no quote inside either */
-        ;
-    while (to < body.n && json_space(body.p[to]))
-        to++;
-    if (to < body.n && body.p[to] == ',') {
-        to++;
-        while (to < body.n && json_space(body.p[to]))
-            to++;
-    } else {
-        size_t before = from;
-        while (before > 0 && json_space(body.p[before - 1]))
-            before--;
-        if (before > 0 && body.p[before - 1] == ',')
-            from = before - 1;
-    }
-    edit_add(es, from, to - from, STR_NONE);
-}
-
 struct option_scan {
     struct json_value usage;
     size_t members;
@@ -382,68 +341,34 @@ static bool option_find(void *arg, struct str key, struct json_value v) {
     return true;
 }
 
-static void edit_include_usage(struct edits *es, const struct ask *ask, size_t open) {
+static void edit_include_usage(struct splice *es, const struct ask *ask, size_t open) {
     struct json_value so = ask->stream_options_span;
     if (!so.raw.p) {
-        edit_add(es, open, 0, STR("\"stream_options\":{\"include_usage\":true},"));
+        splice_put(es, open, 0, STR("\"stream_options\":{\"include_usage\":true},"));
         return;
     }
     size_t at = (size_t)(so.raw.p - ask->body.p);
     if (so.kind != JSON_OBJECT) {
-        edit_add(es, at, so.raw.n, STR("{\"include_usage\":true}"));
+        splice_put(es, at, so.raw.n, STR("{\"include_usage\":true}"));
         return;
     }
     struct option_scan o = {.members = 0};
     json_each(so.raw, option_find, &o);
     if (o.found)
-        edit_add(es, (size_t)(o.usage.raw.p - ask->body.p), o.usage.raw.n, STR("true"));
+        splice_put(es, (size_t)(o.usage.raw.p - ask->body.p), o.usage.raw.n, STR("true"));
     else if (o.members)
-        edit_add(es, at + 1, 0, STR("\"include_usage\":true,"));
+        splice_put(es, at + 1, 0, STR("\"include_usage\":true,"));
     else
-        edit_add(es, at + 1, 0, STR("\"include_usage\":true"));
-}
-
-static struct str quoted(struct arena *a, const char *before, struct str text, const char *after) {
-    struct buf b;
-    buf_init(&b, 0);
-    buf_addz(&b, before);
-    json_quote(&b, text);
-    buf_addz(&b, after);
-    struct str s = arena_dup(a, buf_str(&b));
-    buf_free(&b);
-    return s;
+        splice_put(es, at + 1, 0, STR("\"include_usage\":true"));
 }
 
 bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
                struct fault *f) {
-    struct edits es = {.n = 0};
-    size_t open = 0;
-    while (ask->body.p[open] != '{')
-        open++;
-    open++;
-    if (o->model.n > 0 && !ask->model_span.raw.p)
-        edit_add(&es, open, 0, quoted(a, "\"model\":", o->model, ","));
-    else if (o->model.n > 0 && !str_eq(o->model, ask->model))
-        edit_add(&es, (size_t)(ask->model_span.raw.p - ask->body.p), ask->model_span.raw.n,
-                 quoted(a, "", o->model, ""));
+    struct splice es = {.body = ask->body};
+    splice_model(a, &es, ask, o->model);
     if (ask->routing_span.raw.p)
-        edit_remove_member(&es, ask->body, ask->routing_span.raw);
+        splice_remove(&es, ask->routing_span.raw);
     if (ask->stream && !ask->include_usage && !(o->quirks & QUIRK_NO_STREAM_OPTIONS))
-        edit_include_usage(&es, ask, open);
-    size_t more = 0;
-    for (size_t i = 0; i < es.n; i++)
-        more += es.e[i].put.n;
-    buf_room(out, ask->body.n + more);
-    size_t at = 0;
-    for (size_t i = 0; i < es.n; i++) {
-        buf_add(out, ask->body.p + at, es.e[i].at - at);
-        buf_adds(out, es.e[i].put);
-        at = es.e[i].at + es.e[i].cut;
-    }
-    buf_add(out, ask->body.p + at, ask->body.n - at);
-    if (!buf_ok(out)) {
-        fault_set(f, a, FAULT_TOO_LARGE, "the request is too large");
-        return false;
-    }
-    return true;
+        edit_include_usage(&es, ask, splice_open(&es));
+    return splice_write(a, &es, out, f);
 }

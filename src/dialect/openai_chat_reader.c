@@ -48,7 +48,8 @@ static void release(void *arg) {
         buf_free(&r->slots[i]->waiting);
 }
 
-struct stream_reader *oc_reader_new(struct arena *a, event_fn *fn, void *arg) {
+struct stream_reader *oc_reader_new(struct arena *a, unsigned quirks, event_fn *fn, void *arg) {
+    (void)quirks;
     struct reader *r = arena_alloc(a, sizeof *r);
     r->magic = READER_MAGIC;
     r->a = a;
@@ -415,10 +416,10 @@ void oc_reader_end(struct stream_reader *sr) {
 
 /* --- whole --- */
 
-struct reply *oc_read_reply(struct arena *a, struct str body, struct fault *f) {
+struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f) {
     struct observed o = {.usage = USAGE_NONE};
     struct json_error err;
-    if (!oc_tap_reply(a, body, &o, f))
+    if (!oc_tap_reply(a, body, quirks, &o, f))
         return NULL;
     struct chat *c = chat_new(a);
     struct reply *reply = arena_alloc(a, sizeof *reply);

@@ -278,7 +278,8 @@ static bool garbage(struct arena *a, struct fault *f, const char *why) {
     return false;
 }
 
-bool oc_tap_reply(struct arena *a, struct str body, struct observed *o, struct fault *f) {
+bool oc_tap_reply(struct arena *a, struct str body, unsigned quirks, struct observed *o, struct fault *f) {
+    (void)quirks;
     enum json_kind kind = JSON_NULL;
     struct json_error err;
     if (str_trim(body).n == 0)
@@ -408,7 +409,9 @@ static void walk_chunk(struct walk *w, struct str data) {
     }
 }
 
-bool oc_tap_event(struct arena *a, struct str name, struct str data, bool hide_usage, struct observed *o) {
+bool oc_tap_event(struct arena *a, struct str name, struct str data, unsigned quirks, bool hide_usage,
+                  struct observed *o) {
+    (void)quirks;
     (void)name; /* Groq names its errors "error", but the data says so too */
     data = str_trim(data);
     if (data.n == 0)

@@ -176,7 +176,8 @@ static void write_id(struct buf *out, const struct mint *m) {
     buf_free(&id);
 }
 
-void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m) {
+void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask) {
+    (void)ask;
     struct jw w;
     enum stop_reason stop = stop_effective(r->stop, find_part(r->message, PART_TOOL_CALL) != NULL);
     BUF_ADD(out, "{");
@@ -265,7 +266,9 @@ void oc_write_fault(struct buf *out, const struct fault *f, struct str request_i
     jw_obj_end(&w);
 }
 
-void oc_write_stream_fault(struct buf *out, const struct fault *f, struct str request_id) {
+void oc_write_stream_fault(struct stream_writer *w, struct buf *out, const struct fault *f,
+                           struct str request_id) {
+    (void)w;
     BUF_ADD(out, "data: ");
     oc_write_fault(out, f, request_id);
     BUF_ADD(out, "\n\n");
@@ -463,7 +466,12 @@ void oc_write_event(struct stream_writer *sw, const struct event_item *ev, struc
         chunk_text(w, out, "reasoning_content", ev->text);
         buf_adds(&w->thinking, ev->text);
         break;
+    case EV_LOGPROBS:
+    case EV_ANNOTATION:
+        break;
     case EV_SIGNATURE:
+        if (ev->part != PART_THINKING)
+            break;
         p = (struct part){.kind = PART_THINKING, .text = buf_str(&w->thinking), .signature = ev->text};
         if (buf_ok(&w->thinking)) /* cut thinking would be refused when it is given back */
             chunk_thinking_block(w, out, &p);

@@ -5,6 +5,7 @@
 
 #include "base/die.h"
 #include "base/sse.h"
+#include "llm/fold.h"
 
 #define PIPE_MAGIC 0x50495045U
 
@@ -13,6 +14,9 @@ struct pipe {
     struct arena *a;
     const struct client_face *client;
     const struct provider_face *provider;
+    unsigned quirks;
+    event_fn *watch;
+    void *watch_arg;
     bool same, hide_usage, finishing;
     bool finished; /* nothing is read any more */
     bool started;  /* an event of the dialect was seen */
@@ -26,18 +30,43 @@ struct pipe {
 
 /* --- requests and whole answers --- */
 
+bool pipe_same(const struct dialect *client, const struct dialect *provider, unsigned quirks) {
+    return client == provider && !(quirks & QUIRK_REBUILD);
+}
+
+bool pipe_read(struct arena *a, const struct dialect *client, const struct dialect *provider, unsigned quirks,
+               const struct ask *ask, struct chat **chat, struct fault *f) {
+    if (*chat || client->op == OP_EMBED || pipe_same(client, provider, quirks))
+        return true;
+    if (client->client->read_request(a, ask, chat, f))
+        return true;
+    *chat = NULL;
+    return false;
+}
+
+static bool embed_request(struct arena *a, const struct dialect *client, const struct dialect *provider,
+                          const struct ask *ask, const struct encode_opt *o, struct buf *out,
+                          struct buf *dropped, struct fault *f) {
+    struct embed *e;
+    if (!client->client->read_embed(a, ask, &e, f))
+        return false;
+    e->model = o->model;
+    return provider->provider->write_embed(a, e, o, out, dropped, f);
+}
+
 bool pipe_request(struct arena *a, const struct dialect *client, const struct dialect *provider,
                   const struct ask *ask, const struct encode_opt *o, struct chat **chat, struct buf *out,
                   struct buf *dropped, struct fault *f) {
-    MUST(client->client && provider->provider);
-    if (client == provider)
+    MUST(client->client && provider->provider && client->op == provider->op);
+    if (pipe_same(client, provider, o->quirks))
         return provider->provider->splice(a, ask, o, out, f);
-    if (!*chat && !client->client->read_request(a, ask, chat, f)) {
-        *chat = NULL;
+    if (!pipe_read(a, client, provider, o->quirks, ask, chat, f))
         return false;
-    }
-    (*chat)->model = o->model;
-    if (!provider->provider->write_request(a, *chat, o, out, dropped, f)) {
+    if (client->op != OP_EMBED)
+        (*chat)->model = o->model;
+    bool ok = client->op == OP_EMBED ? embed_request(a, client, provider, ask, o, out, dropped, f)
+                                     : provider->provider->write_request(a, *chat, o, out, dropped, f);
+    if (!ok) {
         buf_clear(out);
         return false;
     }
@@ -62,30 +91,60 @@ static void observe_reply(struct observed *seen, const struct reply *r) {
     seen->model = r->model;
     seen->output = true;
     seen->ended = true;
-    for (const struct part *p = r->message->parts; p; p = p->next)
-        seen->output_bytes += part_bytes(p);
+    for (; r; r = r->next)
+        for (const struct part *p = r->message ? r->message->parts : NULL; p; p = p->next)
+            seen->output_bytes += part_bytes(p);
+}
+
+static bool chat_reply(struct arena *a, const struct dialect *client, const struct dialect *provider,
+                       struct str body, const struct pipe_opt *o, struct buf *scratch, struct observed *seen,
+                       struct fault *f) {
+    struct reply *r = provider->provider->read_reply(a, body, o->quirks, f);
+    if (!r)
+        return false;
+    observe_reply(seen, r);
+    if (o->watch)
+        fold_out(r, o->watch, o->watch_arg);
+    client->client->write_reply(scratch, r, o->mint, o->ask);
+    return true;
+}
+
+static bool embed_reply(struct arena *a, const struct dialect *client, const struct dialect *provider,
+                        struct str body, const struct pipe_opt *o, struct buf *scratch, struct observed *seen,
+                        struct fault *f) {
+    struct embed_reply *r = provider->provider->read_embed(a, body, o->quirks, f);
+    if (!r)
+        return false;
+    *seen = (struct observed){.usage = r->usage,
+                              .stop = STOP_END,
+                              .id = r->id,
+                              .model = r->model,
+                              .output = true,
+                              .ended = true,
+                              .fault = seen->fault};
+    client->client->write_embed(scratch, r, o->mint, o->ask);
+    return true;
 }
 
 bool pipe_reply(struct arena *a, const struct dialect *client, const struct dialect *provider,
-                struct str body, const struct mint *m, struct buf *scratch, struct str *out,
+                struct str body, const struct pipe_opt *o, struct buf *scratch, struct str *out,
                 struct observed *seen, struct fault *f) {
     observed_init(seen);
     *f = seen->fault;
     MUST(client->client && provider->provider);
-    if (client == provider) {
+    if (pipe_same(client, provider, o->quirks)) {
         *out = body;
-        if (provider->provider->tap_reply(a, body, seen, f))
+        if (provider->provider->tap_reply(a, body, o->quirks, seen, f))
             return true;
         seen->fault = *f;
         return false;
     }
-    struct reply *r = provider->provider->read_reply(a, body, f);
-    if (!r) {
+    bool ok = client->op == OP_EMBED ? embed_reply(a, client, provider, body, o, scratch, seen, f)
+                                     : chat_reply(a, client, provider, body, o, scratch, seen, f);
+    if (!ok) {
         seen->fault = *f;
         return false;
     }
-    observe_reply(seen, r);
-    client->client->write_reply(scratch, r, m);
     if (!buf_ok(scratch)) {
         fault_set(f, a, FAULT_SERVER, "the provider's answer is too large");
         seen->fault = *f;
@@ -138,6 +197,8 @@ static void observe_event(struct pipe *p, const struct event_item *ev) {
         o->ended = true;
         break;
     case EV_SIGNATURE:
+    case EV_LOGPROBS:
+    case EV_ANNOTATION:
     case EV_PART_CLOSE:
         break;
     }
@@ -153,6 +214,8 @@ static void on_event(void *arg, const struct event_item *ev) {
         return;
     }
     observe_event(p, ev);
+    if (p->watch)
+        p->watch(p->watch_arg, ev);
     if (!failed(p))
         p->client->write_event(p->writer, ev, p->out);
 }
@@ -175,7 +238,7 @@ static void forward_last(struct pipe *p, const struct sse_event *ev) {
 static void forward(struct pipe *p, const struct sse_event *ev) {
     bool shown = true;
     if (!ev->comment) {
-        shown = p->provider->tap_event(p->a, ev->name, ev->data, p->hide_usage, &p->seen);
+        shown = p->provider->tap_event(p->a, ev->name, ev->data, p->quirks, p->hide_usage, &p->seen);
         p->started = p->started || ev->data.n > 0;
     }
     if (!shown || failed(p))
@@ -212,12 +275,15 @@ struct pipe *pipe_new(struct arena *a, const struct dialect *client, const struc
     p->a = a;
     p->client = client->client;
     p->provider = provider->provider;
-    p->same = client == provider;
+    p->quirks = o->quirks;
+    p->same = pipe_same(client, provider, o->quirks);
+    p->watch = o->watch;
+    p->watch_arg = o->watch_arg;
     p->hide_usage = o->hide_usage;
     observed_init(&p->seen);
     sse_init(&p->sse, o->max_frame);
     if (!p->same) {
-        p->reader = p->provider->reader_new(a, on_event, p);
+        p->reader = p->provider->reader_new(a, o->quirks, on_event, p);
         p->writer = p->client->writer_new(a, o->mint, o->ask);
     }
     arena_cleanup(a, at_arena_end, p);
@@ -267,7 +333,7 @@ bool pipe_finish(struct pipe *p, struct buf *out) {
 }
 
 void pipe_fault(struct pipe *p, const struct fault *f, struct str request_id, struct buf *out) {
-    p->client->write_stream_fault(out, f, request_id);
+    p->client->write_stream_fault(p->writer, out, f, request_id);
 }
 
 const struct observed *pipe_seen(const struct pipe *p) {

@@ -14,8 +14,13 @@ static bool in_part(const struct event_check *c, const struct event_item *ev) {
     case EV_ARGS:
         return c->open == PART_TOOL_CALL;
     case EV_THINK:
-    case EV_SIGNATURE:
         return c->open == PART_THINKING;
+    case EV_SIGNATURE:
+        return c->open == PART_THINKING || c->open == PART_TOOL_CALL || c->open == PART_TEXT;
+    case EV_LOGPROBS:
+        return c->open == PART_TEXT || c->open == PART_REFUSAL;
+    case EV_ANNOTATION:
+        return c->open == PART_TEXT;
     default:
         return false;
     }
@@ -47,6 +52,8 @@ bool event_check(struct event_check *c, const struct event_item *ev) {
     case EV_ARGS:
     case EV_THINK:
     case EV_SIGNATURE:
+    case EV_LOGPROBS:
+    case EV_ANNOTATION:
         return in_part(c, ev);
     case EV_PART_CLOSE:
         return ev->index + 1 == c->next_index && step(c, S_OPEN, S_BETWEEN);
@@ -89,6 +96,26 @@ void event_open(struct event_source *s, struct event_item ev) {
 void event_text(struct event_source *s, enum event_kind kind, struct str text) {
     if (text.n > 0)
         emit(s, (struct event_item){.kind = kind, .index = s->next_index - 1, .part = s->part, .text = text});
+}
+
+static bool each_annotation(void *arg, struct str key, struct json_value v) {
+    (void)key;
+    event_text(arg, EV_ANNOTATION, v.raw);
+    return true;
+}
+
+void event_annotations(struct event_source *s, struct str array) {
+    if (array.n)
+        json_each(array, each_annotation, s);
+}
+
+void event_signature(struct event_source *s, struct str text, struct str origin) {
+    if (text.n > 0)
+        emit(s, (struct event_item){.kind = EV_SIGNATURE,
+                                    .index = s->next_index - 1,
+                                    .part = s->part,
+                                    .text = text,
+                                    .name = origin});
 }
 
 void event_close(struct event_source *s) {

@@ -9,7 +9,7 @@ struct fold {
     struct chat *chat; /* gives the builders; only its message is used */
     struct reply *reply;
     struct part *open;
-    struct buf text; /* of the open part */
+    struct buf text, logprobs, annotations; /* of the open part */
     size_t kept, max;
     struct fault fault;
     bool ended;
@@ -18,6 +18,8 @@ struct fold {
 static void release(void *arg) {
     struct fold *f = arg;
     buf_free(&f->text);
+    buf_free(&f->logprobs);
+    buf_free(&f->annotations);
 }
 
 struct fold *fold_new(struct arena *a, size_t max_bytes) {
@@ -29,6 +31,8 @@ struct fold *fold_new(struct arena *a, size_t max_bytes) {
     f->reply->message = chat_message(f->chat, ROLE_ASSISTANT);
     f->reply->usage = USAGE_NONE;
     buf_init(&f->text, max_bytes);
+    buf_init(&f->logprobs, max_bytes);
+    buf_init(&f->annotations, max_bytes);
     arena_cleanup(a, release, f);
     return f;
 }
@@ -48,16 +52,41 @@ static void open_part(struct fold *f, const struct event_item *ev) {
     struct part *p = message_part(f->chat, f->reply->message, ev->part);
     p->id = arena_dup(f->a, ev->id);
     p->name = arena_dup(f->a, ev->name);
-    if (ev->part == PART_THINKING_REDACTED)
+    if (ev->part == PART_THINKING_REDACTED) {
         p->data = arena_dup(f->a, ev->text);
+        p->origin = p->name;
+        p->name = STR_NONE;
+    }
     f->open = p;
     buf_clear(&f->text);
+}
+
+/* A JSON array that comes in pieces: items of `more`, without its brackets if it is an array, behind those
+ * that are there. */
+static void join(struct buf *list, struct str more) {
+    if (more.n && more.p[0] == '[')
+        more = str_trim(str_make(more.p + 1, more.n - 2));
+    if (more.n == 0)
+        return;
+    buf_addc(list, buf_len(list) ? ',' : '[');
+    buf_adds(list, more);
+}
+
+static struct str joined(struct fold *f, struct buf *list) {
+    if (buf_len(list) == 0)
+        return STR_NONE;
+    buf_addc(list, ']');
+    struct str s = arena_dup(f->a, buf_str(list));
+    buf_clear(list);
+    return s;
 }
 
 static void close_part(struct fold *f) {
     if (!f->open)
         return;
     f->open->text = arena_dup(f->a, buf_str(&f->text));
+    f->open->logprobs = joined(f, &f->logprobs);
+    f->open->annotations = joined(f, &f->annotations);
     buf_clear(&f->text);
     f->open = NULL;
 }
@@ -82,8 +111,18 @@ void fold_event(void *fold, const struct event_item *ev) {
             buf_adds(&f->text, ev->text);
         break;
     case EV_SIGNATURE:
-        if (f->open && room(f, ev->text.n))
+        if (f->open && room(f, ev->text.n)) {
             f->open->signature = arena_dup(f->a, ev->text);
+            f->open->origin = arena_dup(f->a, ev->name);
+        }
+        break;
+    case EV_LOGPROBS:
+        if (f->open && room(f, ev->text.n))
+            join(&f->logprobs, ev->text);
+        break;
+    case EV_ANNOTATION:
+        if (f->open && room(f, ev->text.n))
+            join(&f->annotations, ev->text);
         break;
     case EV_PART_CLOSE:
         close_part(f);
@@ -121,18 +160,25 @@ static void out_part(struct event_source *s, const struct part *p) {
     case PART_REFUSAL:
         event_open(s, ev);
         event_text(s, EV_TEXT, p->text);
+        event_text(s, EV_LOGPROBS, p->logprobs);
+        if (p->kind == PART_TEXT)
+            event_annotations(s, p->annotations);
+        if (p->kind == PART_TEXT)
+            event_signature(s, p->signature, p->origin);
         break;
     case PART_TOOL_CALL:
         event_open(s, ev);
         event_text(s, EV_ARGS, p->text);
+        event_signature(s, p->signature, p->origin);
         break;
     case PART_THINKING:
         event_open(s, ev);
         event_text(s, EV_THINK, p->text);
-        event_text(s, EV_SIGNATURE, p->signature);
+        event_signature(s, p->signature, p->origin);
         break;
     case PART_THINKING_REDACTED:
         ev.text = p->data;
+        ev.name = p->origin;
         event_open(s, ev);
         break;
     default:

@@ -77,33 +77,11 @@ bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission,
     return true;
 }
 
-/* '*' stands for any run of characters. Linear in both lengths but for backtracking to the last star. */
-static bool matches(struct str pattern, struct str s) {
-    size_t p = 0, i = 0, star = SIZE_MAX, mark = 0;
-    while (i < s.n) {
-        if (p < pattern.n && pattern.p[p] == '*') {
-            star = p++;
-            mark = i;
-        } else if (p < pattern.n && pattern.p[p] == s.p[i]) {
-            p++;
-            i++;
-        } else if (star != SIZE_MAX) {
-            p = star + 1;
-            i = ++mark;
-        } else {
-            return false;
-        }
-    }
-    while (p < pattern.n && pattern.p[p] == '*')
-        p++;
-    return p == pattern.n;
-}
-
 bool auth_model(const struct caller *c, struct str model) {
     if (c->key->nmodels == 0)
         return true;
     for (size_t i = 0; i < c->key->nmodels; i++)
-        if (matches(str_of(c->key->models[i]), model))
+        if (str_glob(str_of(c->key->models[i]), model))
             return true;
     return false;
 }

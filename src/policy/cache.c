@@ -82,10 +82,12 @@ void cache_memo_free(struct cache_memo *m) {
 }
 
 static void write_scope(struct plane *p, struct arena *a, const struct caller *c,
-                        const struct dialect *client, const struct plan *plan, struct buf *out) {
+                        const struct dialect *client, const struct ask *ask, const struct plan *plan,
+                        struct buf *out) {
     const struct target *t = plan->list[0];
     struct str parts[] = {scope_of(p, a, c), str_of(client->name), plan->asked,
                           str_of(t->provider->conf->name), t->model};
+    buf_addc(out, ask->stream ? (ask->array ? 'a' : 's') : 'w'); /* not every dialect has it in the body */
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
         buf_adds(out, parts[i]);
         buf_addc(out, '\0');
@@ -104,7 +106,7 @@ static bool cache_key(struct plane *p, struct arena *a, const struct caller *c, 
     struct buf text;
     uint8_t raw[SHA256_SIZE];
     buf_init(&text, ask->body.n * 2 + 4096);
-    write_scope(p, a, c, client, plan, &text);
+    write_scope(p, a, c, client, ask, plan, &text);
     size_t scope = buf_len(&text);
     buf_adds(&text, ask->body);
     bool ok = digest_of(&text, raw);

@@ -69,6 +69,19 @@ static void provider_keys_init(struct plane *p, struct plane_provider *pr, const
     }
 }
 
+static void endpoints_init(struct plane *p, struct plane_provider *pr, const struct provider_kind *k) {
+    size_t n = 0;
+    while (k->endpoints[n].dialect)
+        n++;
+    pr->endpoints = arena_array(p->arena, n, sizeof(*pr->endpoints));
+    pr->nendpoints = n;
+    for (size_t i = 0; i < n; i++) {
+        pr->endpoints[i].row = &k->endpoints[i];
+        pr->endpoints[i].dialect = dialect_by_name(str_of(k->endpoints[i].dialect));
+        MUST(pr->endpoints[i].dialect != NULL && pr->endpoints[i].dialect->provider != NULL);
+    }
+}
+
 static bool provider_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c,
                           char err[256]) {
     pr->conf = c;
@@ -78,8 +91,7 @@ static bool provider_init(struct plane *p, struct plane_provider *pr, const stru
     provider_keys_init(p, pr, c);
     if (!c->enabled)
         return true;
-    pr->dialect = dialect_by_name(str_of(c->kind->dialect));
-    MUST(pr->dialect != NULL && pr->dialect->provider != NULL);
+    endpoints_init(p, pr, c->kind);
     pr->upstream = upstream_new(p->multi, c, err);
     return pr->upstream != NULL;
 }
@@ -210,6 +222,29 @@ struct db *plane_ledger(struct plane *p) {
 
 struct db *plane_cache(struct plane *p) {
     return store_open(p, &p->cache, &p->cache_retry_ms, "cache", replies_tables);
+}
+
+static bool is_for(const char *models, struct str model) {
+    struct str list = str_of(models), pattern;
+    while (str_next(&list, ',', &pattern))
+        if (str_glob(pattern, model))
+            return true;
+    return false;
+}
+
+const struct plane_endpoint *plane_endpoint(const struct plane_provider *pr, const struct dialect *client,
+                                            struct str model) {
+    const struct plane_endpoint *other = NULL;
+    for (size_t i = 0; i < pr->nendpoints; i++) {
+        const struct plane_endpoint *e = &pr->endpoints[i];
+        if (e->dialect->op != client->op || (e->row->models && !is_for(e->row->models, model)))
+            continue;
+        if (e->dialect == client)
+            return e;
+        if (!other)
+            other = e;
+    }
+    return other;
 }
 
 struct plane_provider *plane_provider(struct plane *p, struct str name) {

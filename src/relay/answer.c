@@ -47,13 +47,19 @@ static struct str kept_header(void *arg, const char *name) {
     return STR_NONE;
 }
 
-static void pipe_start(struct request *r) {
+static struct pipe_opt *pipe_options(struct request *r) {
     struct pipe_opt *o = arena_alloc(r->a, sizeof(*o));
-    *o = (struct pipe_opt){.hide_usage = !r->ask.include_usage,
+    *o = (struct pipe_opt){.quirks = attempt_quirks(&r->now),
+                           .hide_usage = !r->ask.include_usage,
                            .mint = &r->mint,
                            .ask = &r->ask,
                            .max_frame = r->p->conf->max_response_body};
-    r->now.pipe = pipe_new(r->a, r->client, r->now.target->provider->dialect, o);
+    return o;
+}
+
+static void pipe_start(struct request *r) {
+    struct pipe_opt *o = pipe_options(r);
+    r->now.pipe = pipe_new(r->a, r->client, r->now.endpoint->dialect, o);
 }
 
 static enum flow on_head(void *arg, int status, const struct call_header *h, size_t n) {
@@ -165,13 +171,13 @@ static void fault_of_call(struct request *r, const struct call_result *res, stru
     f->from_provider = true;
 }
 
-static void store(struct request *r, struct str body, const char *type, bool is_stream) {
+static void store(struct request *r, struct str body, struct str type, bool is_stream) {
     if (!r->ticket.store || !r->now.target || r->plan.next > r->plan.own || buf_len(&r->dropped) > 0)
         return; /* a fallback's answer is not the asked model's */
     struct reply_head h = {
         .provider = str_of(r->now.target->provider->conf->name),
         .model = r->now.target->model,
-        .content_type = str_of(type),
+        .content_type = type,
         .stream = is_stream,
         .usage = r->usage,
         .cost_nano = r->cost_nano,
@@ -195,7 +201,7 @@ static void fail(struct request *r, struct fault *f) {
 static bool whole(struct request *r, struct fault *f) {
     struct observed seen = {.usage = USAGE_NONE};
     buf_clear(&r->scratch);
-    if (!pipe_reply(r->a, r->client, r->now.target->provider->dialect, buf_str(&r->now.body), &r->mint,
+    if (!pipe_reply(r->a, r->client, r->now.endpoint->dialect, buf_str(&r->now.body), pipe_options(r),
                     &r->scratch, &r->reply, &seen, f))
         return false;
     if (r->ask.stream) {
@@ -204,7 +210,7 @@ static bool whole(struct request *r, struct fault *f) {
     }
     r->usage = seen.usage;
     r->reply_type = STR("application/json");
-    store(r, r->reply, "application/json", false);
+    store(r, r->reply, STR("application/json"), false);
     return true;
 }
 
@@ -231,8 +237,8 @@ static void on_done(void *arg, const struct call_result *res) {
     else if (res->error != CALL_OK)
         fault_of_call(r, res, &f);
     else if (r->now.status < 200 || r->now.status >= 300)
-        r->now.target->provider->dialect->provider->read_fault(r->a, r->now.status, buf_str(&r->now.body),
-                                                               kept_header, &r->now, &f);
+        r->now.endpoint->dialect->provider->read_fault(r->a, r->now.status, buf_str(&r->now.body),
+                                                       kept_header, &r->now, &f);
     else if (seen)
         stream_over(r, &f);
     else
@@ -309,9 +315,13 @@ static void served_by(struct request *r, struct http_header *h, size_t *n) {
     }
 }
 
+static struct str stream_type(const struct request *r) {
+    return r->ask.array ? STR("application/json") : str_of(r->client->client->stream_type);
+}
+
 size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
     size_t n = 0;
-    put(h, &n, STR("content-type"), is_whole ? r->reply_type : str_of(r->client->client->stream_type));
+    put(h, &n, STR("content-type"), is_whole ? r->reply_type : stream_type(r));
     if (!is_whole) {
         put(h, &n, STR("cache-control"), STR("no-cache"));
         put(h, &n, STR("x-accel-buffering"), STR("no"));
@@ -379,7 +389,7 @@ static void store_capture(struct request *r) {
         return;
     capture(r);
     if (r->capturing)
-        store(r, buf_str(&r->capture), r->client->client->stream_type, true);
+        store(r, buf_str(&r->capture), stream_type(r), true);
 }
 
 /* Nobody may come back to it any more. Its memory goes with the exchange. */

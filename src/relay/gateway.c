@@ -88,7 +88,7 @@ void gateway_request(struct exchange *x, void *arg) {
     if (res != ROUTE_FOUND) {
         no_route(x, &c, res, allow);
     } else if (!c.route->handler) {
-        request_start(g, x, c.route, c.request_id);
+        request_start(g, x, c.route, c.rest, c.request_id);
     } else if (!auth_caller(g->plane, x, c.route->permission, &c.caller, &f)) {
         stat_add(g->env.shm, STAT_AUTH_FAILURES, 1);
         surface_fault(&c, &f);

@@ -98,7 +98,7 @@ void request_cut(struct request *r) {
     request_go(r);
 }
 
-void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route,
+void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route, struct str rest,
                    struct str request_id) {
     struct request *r = arena_alloc(x->arena, sizeof(*r));
     *r = (struct request){
@@ -110,6 +110,7 @@ void request_start(struct gateway *g, struct exchange *x, const struct surface_r
         .route = route,
         .client = route->dialect,
         .request_id = request_id,
+        .ask = {.rest = rest, .query = x->query},
         .plan.model_entity = SHM_NONE,
         .usage = USAGE_NONE,
         .cost_nano = -1,

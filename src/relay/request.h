@@ -48,6 +48,7 @@ enum verdict {
 /* One try at one target: what is held for it and what has come of it. */
 struct attempt {
     struct target *target;
+    const struct plane_endpoint *endpoint; /* of the target's provider, for this client's dialect */
     const struct plane_key *key;
     size_t key_index;
     uint64_t tried_keys; /* of this target's provider */
@@ -117,7 +118,7 @@ struct request {
     struct ledger_row row;
 };
 
-void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route,
+void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route, struct str rest,
                    struct str request_id);
 void request_go(struct request *r); /* runs steps until one waits */
 void request_resume(struct request *r,
@@ -136,9 +137,10 @@ enum verdict step_route(struct request *r);
 /* send.c: attempts. Each that is opened is closed by exactly one of failed, done, drop. */
 enum verdict step_send(struct request *r);
 void attempt_failed(struct request *r,
-                    const struct fault *f); /* accounts for it and decides what comes next */
-void attempt_done(struct request *r);       /* a complete answer */
-void attempt_drop(struct request *r);       /* the client left: cancels, neutral */
+                    const struct fault *f);       /* accounts for it and decides what comes next */
+void attempt_done(struct request *r);             /* a complete answer */
+unsigned attempt_quirks(const struct attempt *t); /* enum quirk, of the provider and its endpoint */
+void attempt_drop(struct request *r);             /* the client left: cancels, neutral */
 /* answer.c: from the provider to the client */
 extern const struct call_sink answer_sink;
 void answer_timed_out(struct request *r);

@@ -9,6 +9,7 @@
 #include "shm/bucket.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "upstream/provider.h"
 
 enum {
     WAIT_OUT_MS =
@@ -64,19 +65,33 @@ static uint64_t default_max_tokens(const struct request *r, const struct target 
     return most < MAX_TOKENS_MOST ? most : MAX_TOKENS_MOST;
 }
 
+unsigned attempt_quirks(const struct attempt *t) {
+    return t->target->provider->conf->kind->quirks | t->endpoint->row->quirks;
+}
+
+static const char *path_of(const struct request *r) {
+    const struct plane_endpoint *e = r->now.endpoint;
+    const struct provider_face *face = e->dialect->provider;
+    const char *path = e->row->path ? e->row->path : face->path;
+    const char *stream = e->row->stream_path || e->row->path ? e->row->stream_path : face->stream_path;
+    return provider_path(r->a, r->now.target->provider->conf, r->ask.stream && stream ? stream : path,
+                         r->now.target->model);
+}
+
 static bool encode(struct request *r, struct fault *f) {
     const struct target *t = r->now.target;
     struct encode_opt o = {
         .model = t->model,
-        .quirks = t->provider->conf->kind->quirks,
+        .quirks = attempt_quirks(&r->now),
         .default_max_tokens = default_max_tokens(r, t),
         .drop_unsupported = r->plan.on_unsupported == UNSUPPORTED_DROP,
         .pass_unsupported = r->plan.on_unsupported == UNSUPPORTED_PASS,
     };
     buf_clear(&r->out);
     buf_clear(&r->dropped);
-    return pipe_request(r->a, r->client, t->provider->dialect, &r->ask, &o, &r->chat, &r->out, &r->dropped,
-                        f);
+    const struct dialect *d = r->now.endpoint->dialect;
+    return pipe_read(r->a, r->client, d, o.quirks, &r->ask, &r->chat, f) &&
+           pipe_request(r->a, r->client, d, &r->ask, &o, &r->chat, &r->out, &r->dropped, f);
 }
 
 /* Headers of the client that are meant for the provider. */
@@ -96,7 +111,7 @@ static void start_call(struct request *r) {
     struct call_header h[4];
     struct call_spec spec = {
         .upstream = pr->upstream,
-        .path = pr->dialect->provider->chat_path,
+        .path = path_of(r),
         .key = r->now.key ? r->now.key->conf : NULL,
         .headers = h,
         .nheaders = pass_headers(r, h, 4),
@@ -138,6 +153,12 @@ static void no_key(struct request *r, struct fault *f) {
 static enum tried try_target(struct request *r, bool last_resort, struct fault *f) {
     struct target *t = r->now.target;
     forget_answer(&r->now);
+    r->now.endpoint = plane_endpoint(t->provider, r->client, t->model);
+    if (!r->now.endpoint) {
+        fault_set(f, r->a, FAULT_UNSUPPORTED,
+                  "The provider of this model has no endpoint for such requests.");
+        return SKIPPED;
+    }
     if (!pick_key(r, last_resort)) {
         no_key(r, f);
         return SKIPPED;

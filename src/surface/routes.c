@@ -36,13 +36,14 @@ const struct surface_route surface_routes[] = {
 const size_t surface_routes_n = sizeof(surface_routes) / sizeof(*surface_routes);
 
 static bool path_matches(const char *pattern, struct str path, struct str *rest) {
-    size_t n = strlen(pattern);
+    const char *star = strchr(pattern, '*');
     *rest = STR_NONE;
-    if (n == 0 || pattern[n - 1] != '*')
+    if (!star)
         return str_is(path, pattern);
-    if (path.n < n || memcmp(path.p, pattern, n - 1) != 0)
+    size_t before = (size_t)(star - pattern), behind = strlen(star + 1);
+    if (path.n <= before + behind || memcmp(path.p, pattern, before) != 0 || !str_ends(path, star + 1))
         return false;
-    *rest = str_skip(path, n - 1);
+    *rest = str_make(path.p + before, path.n - before - behind);
     return true;
 }
 

@@ -2,12 +2,22 @@
  * the calls need to know of a kind; what it says on the wire is its dialect's business. Facts: each vendor's
  * API reference. */
 #include "upstream/provider.h"
+#include "base/buf.h"
 #include "dialect/dialect.h"
+
+static const struct kind_endpoint openai_like[] = {
+    {.dialect = "openai_chat"},
+    {.dialect = NULL},
+};
+static const struct kind_endpoint anthropic_like[] = {
+    {.dialect = "anthropic"},
+    {.dialect = NULL},
+};
 
 static const struct provider_kind rows[] = {
     {
         .name = "openai",
-        .dialect = "openai_chat",
+        .endpoints = openai_like,
         .base_url = "https://api.openai.com/v1",
         .version_path = "/v1",
         .auth = AUTH_KIND_BEARER,
@@ -23,7 +33,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "openai_compatible",
-        .dialect = "openai_chat",
+        .endpoints = openai_like,
         .base_url = "",
         .version_path = "/v1",
         .auth = AUTH_KIND_BEARER,
@@ -38,7 +48,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "openrouter",
-        .dialect = "openai_chat",
+        .endpoints = openai_like,
         .base_url = "https://openrouter.ai/api/v1",
         .version_path = "/api/v1",
         .auth = AUTH_KIND_BEARER,
@@ -56,7 +66,7 @@ static const struct provider_kind rows[] = {
     {
         .name = "anthropic",
         .alias = "claude",
-        .dialect = "anthropic",
+        .endpoints = anthropic_like,
         .base_url = "https://api.anthropic.com",
         .version_path = "", /* the SDKs take the bare root; the dialect's path begins with /v1 */
         .auth = AUTH_KIND_X_API_KEY,
@@ -71,7 +81,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "mock",
-        .dialect = "openai_chat",
+        .endpoints = openai_like,
         .base_url = "",
         .version_path = "",
         .auth = AUTH_KIND_NONE,
@@ -163,4 +173,50 @@ struct str provider_base_url(struct arena *a, const struct provider_kind *k, str
     }
     struct str add = has_version(path_of(url)) ? STR_NONE : missing(url, version);
     return arena_printf(a, STR_FMT STR_FMT, STR_ARG(url), STR_ARG(add));
+}
+
+/* --- paths --- */
+
+static const char hex[] = "0123456789ABCDEF";
+
+/* Everything but RFC 3986's unreserved characters, so that a name stays one segment. */
+static void add_segment(struct buf *out, struct str name) {
+    for (size_t i = 0; i < name.n; i++) {
+        unsigned char c = (unsigned char)name.p[i];
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-._~", c)) {
+            buf_addc(out, (char)c);
+            continue;
+        }
+        buf_addc(out, '%');
+        buf_addc(out, hex[c >> 4]);
+        buf_addc(out, hex[c & 15]);
+    }
+}
+
+static struct str variable(const struct conf_provider *p, struct str name, struct str model) {
+    if (str_is(name, "model"))
+        return model;
+    (void)p; /* region, project, location, api_version */
+    return STR_NONE;
+}
+
+const char *provider_path(struct arena *a, const struct conf_provider *p, const char *path,
+                          struct str model) {
+    if (!strchr(path, '{'))
+        return path;
+    struct buf out;
+    buf_init(&out, 8192);
+    for (struct str rest = str_of(path); rest.n;) {
+        const char *end = rest.p[0] == '{' ? memchr(rest.p, '}', rest.n) : NULL;
+        if (!end) {
+            buf_addc(&out, rest.p[0]);
+            rest = str_skip(rest, 1);
+            continue;
+        }
+        add_segment(&out, variable(p, str_make(rest.p + 1, (size_t)(end - rest.p) - 1), model));
+        rest = str_skip(rest, (size_t)(end - rest.p) + 1);
+    }
+    const char *s = arena_dupz(a, buf_str(&out));
+    buf_free(&out);
+    return s;
 }

@@ -6,7 +6,7 @@ static bool tap(void *arg, const struct sse_event *ev) {
     struct observed *o = arg;
     struct arena *a = arena_new(0);
     struct observed seen = *o;
-    MUST(dialect_anthropic.provider->tap_event(a, ev->name, ev->data, true, &seen));
+    MUST(dialect_anthropic.provider->tap_event(a, ev->name, ev->data, 0, true, &seen));
     o->usage = seen.usage; /* the texts went with the arena */
     o->ended = seen.ended;
     arena_free(a);

@@ -72,7 +72,7 @@ static inline void fuzz_read(const struct dialect *provider, struct str in) {
     MUST(rd.ended);
     struct reply *r = fold_reply(rd.fold, &f);
     if (r) {
-        dialect_openai_chat.client->write_reply(&out, r, &fuzz_mint);
+        dialect_openai_chat.client->write_reply(&out, r, &fuzz_mint, &(struct ask){0});
         fuzz_must_be_json(buf_str(&out));
     }
     buf_free(&out);
@@ -87,12 +87,12 @@ static inline void fuzz_reply(const struct dialect *provider, struct str in) {
     struct fault f = {.cls = FAULT_NONE}, g = {.cls = FAULT_NONE};
     struct buf out;
     buf_init(&out, 0);
-    bool taps = provider->provider->tap_reply(a, in, &tapped, &f);
-    struct reply *r = provider->provider->read_reply(a, in, &g);
+    bool taps = provider->provider->tap_reply(a, in, 0, &tapped, &f);
+    struct reply *r = provider->provider->read_reply(a, in, 0, &g);
     MUST(taps == (r != NULL) && taps == !fault_is(&f) && f.cls == g.cls);
     if (r) {
         MUST(r->usage.input == tapped.usage.input && r->usage.output == tapped.usage.output);
-        dialect_openai_chat.client->write_reply(&out, r, &fuzz_mint);
+        dialect_openai_chat.client->write_reply(&out, r, &fuzz_mint, &(struct ask){0});
         fuzz_must_be_json(buf_str(&out));
     }
     buf_free(&out);
