@@ -218,8 +218,9 @@ struct listing {
 };
 
 static void list_event(void *arg, const struct event_item *ev) {
-    static const char *const kinds[] = {"start", "open",  "text", "args",  "think", "signature",
-                                        "close", "usage", "stop", "fault", "end"};
+    static const char *const kinds[] = {"start",     "open",     "text",       "args",  "think",
+                                        "signature", "logprobs", "annotation", "close", "usage",
+                                        "stop",      "fault",    "end"};
     static const char *const parts[] = {"text",   "image",    "audio",    "file",   "call",
                                         "result", "thinking", "redacted", "refusal"};
     struct listing *l = arg;
