@@ -141,6 +141,7 @@ struct dialect {
     const struct client_face *client;     /* NULL: not spoken by clients */
     const struct provider_face *provider; /* NULL: not spoken to providers */
 };
+const struct dialect *dialect_at(size_t i);                 /* all of them from 0 on; NULL behind the last */
 const struct dialect *dialect_by_name(struct str name); /* NULL if unknown */
 
 extern const struct dialect dialect_openai_chat;

@@ -12,3 +12,7 @@ const struct dialect *dialect_by_name(struct str name) {
             return table[i];
     return NULL;
 }
+
+const struct dialect *dialect_at(size_t i) {
+    return i < sizeof table / sizeof *table ? table[i] : NULL;
+}
