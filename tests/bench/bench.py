@@ -24,6 +24,7 @@ import urllib.request
 
 KEY = "sk-bench-0123456789abcdef0123456789abcdef"
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
 FILES = 40000  # open files that 5,000 streams need, with some to spare
 KIB = 1024
 
@@ -192,7 +193,10 @@ def penstock_conf(directory, port, upstream, cache):
         ("slow", "openai", f"{at}/stream/0/200/100/v1"),
         ("rare", "openai", f"{at}/stream/0/200/1000/v1"),
         ("claude-fast", "anthropic", f"{at}/stream/0/200/5"),
+        ("gemini", "gemini", f"{at}/v1beta"),
+        ("gemini-fast", "gemini", f"{at}/stream/0/200/5/v1beta"),
     ]
+    real = {"openai": "gpt-4o-mini", "anthropic": "claude-3-5-haiku", "gemini": "gemini-2.5-flash"}
     return json.dumps({
         "listen": f"127.0.0.1:{port}",
         "workers": 1,
@@ -205,7 +209,7 @@ def penstock_conf(directory, port, upstream, cache):
         } for name, kind, url in models],
         "models": [{
             "name": f"bench-{name}",
-            "targets": [{"provider": f"p-{name}", "model": "claude-3-5-haiku" if kind == "anthropic" else "gpt-4o-mini"}],
+            "targets": [{"provider": f"p-{name}", "model": real[kind]}],
             "prices": {"input": 0.15, "cached_input": 0.075, "output": 0.6},
         } for name, kind, url in models],
         "auth": {"mode": "keys", "keys": [{
@@ -269,16 +273,16 @@ class Bench:
         argv = [self.options.penstock, "-c", f"{where}/conf.yaml", "-f"]
         return Contender(name, argv, port, self.proxy_cpu, where)
 
-    def body(self, model, size, **more):
-        """A file with a chat request of exactly that many bytes."""
+    def body(self, model, size, path=CHAT, **more):
+        """A file with a request of exactly that many bytes, for OpenAI's or Anthropic's path."""
         def text(n):
             words = "Tell me where the water of the lake goes. " * (n // 40 + 1)
-            return json.dumps(dict({
-                "model": model, "messages": [{"role": "system", "content": "Answer in one sentence."},
-                                             {"role": "user", "content": words[:n]}],
-                "temperature": 0.2, "max_tokens": 256}, **more))
+            system, user = "Answer in one sentence.", {"role": "user", "content": words[:n]}
+            said = {"system": system, "messages": [user]} if path == MESSAGES else \
+                {"messages": [{"role": "system", "content": system}, user]}
+            return json.dumps(dict({"model": model, "temperature": 0.2, "max_tokens": 256}, **said, **more))
         data = text(size - len(text(0)))
-        path = os.path.join(self.dir, f"{model}-{size}.json")
+        path = os.path.join(self.dir, f"{model}-{size}{path.replace('/', '-')}.json")
         with open(path, "w") as f:
             f.write(data)
         return path
@@ -314,7 +318,8 @@ class Way:
         with open(self.body, "rb") as f:
             status, got, body = post(self.port, self.path, f.read())
         try:
-            text = json.loads(body)["choices"][0]["message"]["content"]
+            answer = json.loads(body)
+            text = answer["content"][0]["text"] if "content" in answer else answer["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError):
             text = ""
         if status != 200 or not text:
@@ -482,16 +487,22 @@ def row_hit8k(bench):
     return cache_hit(bench, "cache hit, 8 KiB answer", 0.8, "8k", 8192)
 
 
+def translated(bench, what, path, model):
+    body = bench.body(f"bench-{model}", 1 * KIB, path)
+    nginx, penstock = Way(bench, "nginx", path, body), Way(bench, "penstock", path, body)
+    penstock.check(x_penstock_provider=f"p-{model}")
+    return compare_requests(bench, f"1 KiB chat, {what}", 5, nginx, penstock)
+
+
 def row_translated(bench):
-    body = bench.body("bench-claude", 1 * KIB)
-    nginx, penstock = (Way(bench, server, CHAT, body) for server in ("nginx", "penstock"))
-    penstock.check(x_penstock_provider="p-claude")
-    return compare_requests(bench, "1 KiB chat, OpenAI to Anthropic", 5, nginx, penstock)
+    return (translated(bench, "OpenAI to Anthropic", CHAT, "claude") +
+            translated(bench, "Anthropic to OpenAI", MESSAGES, "plain") +
+            translated(bench, "OpenAI to Gemini", CHAT, "gemini"))
 
 
-def compare_streams(bench, what, limit, model, path, count, rate):
-    body = bench.body(f"bench-{model}", 1 * KIB, stream=True)
-    ways = [Way(bench, "nginx", path + CHAT, body), Way(bench, "penstock", CHAT, body)]
+def compare_streams(bench, what, limit, model, path, count, rate, client=CHAT):
+    body = bench.body(f"bench-{model}", 1 * KIB, client, stream=True)
+    ways = [Way(bench, "nginx", path + client, body), Way(bench, "penstock", client, body)]
     rounds, late = [], []
     for _ in range(bench.rounds):
         turn = []
@@ -521,7 +532,12 @@ def row_events1000(bench):
 
 
 def row_translated_events(bench):
-    return compare_streams(bench, "event, 64 streams, from Anthropic", 5, "claude-fast", "/stream/0/200/5", 64, 200)
+    pairs = [("Anthropic to OpenAI", "claude-fast", CHAT), ("OpenAI to Anthropic", "fast", MESSAGES),
+             ("Gemini to OpenAI", "gemini-fast", CHAT)]
+    lines = []
+    for what, model, client in pairs:
+        lines += compare_streams(bench, f"event, {what}", 2, model, "/stream/0/200/5", 64, 200, client)
+    return lines
 
 
 def row_idle(bench):

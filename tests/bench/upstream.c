@@ -5,10 +5,12 @@
  *   /stream/EVENTS/BYTES/PACE/...  server-sent events of so many bytes, one each PACE ms; EVENTS 0: without
  * end; PACE 0: all at once
  *
- * A path that ends in /messages speaks as Anthropic does, every other as OpenAI does. The text of each event
+ * A path that ends in /messages speaks as Anthropic does, one with a method of Gemini as Gemini does, every
+ * other as OpenAI does. The text of each event
  * carries '@' and 16 hex digits, the time of sending (CLOCK_MONOTONIC, ns): streams.c reads it.
  *
  * usage: upstream [PORT]   listens at 127.0.0.1 and prints the port */
+#define _GNU_SOURCE /* memmem */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -37,7 +39,7 @@ enum {
     STAMP = 16
 };
 
-enum dialect { OPENAI, ANTHROPIC };
+enum dialect { OPENAI, ANTHROPIC, GEMINI };
 struct plan {
     enum dialect dialect;
     bool stream;
@@ -122,12 +124,16 @@ static const char *const before_words[] = {
     [ANTHROPIC] =
         "{\"id\":\"msg_b3nch\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-3-5-haiku\","
         "\"content\":[{\"type\":\"text\",\"text\":\"",
+    [GEMINI] = "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"",
 };
 static const char *const after_words[] = {
     [OPENAI] = "\"},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":200,"
                "\"completion_tokens\":50,\"total_tokens\":250},\"system_fingerprint\":\"fp_b3nch\"}",
     [ANTHROPIC] = "\"}],\"stop_reason\":\"end_turn\",\"stop_sequence\":null,"
                   "\"usage\":{\"input_tokens\":200,\"output_tokens\":50}}",
+    [GEMINI] = "\"}],\"role\":\"model\"},\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{"
+               "\"promptTokenCount\":200,\"candidatesTokenCount\":50,\"totalTokenCount\":250},"
+               "\"modelVersion\":\"gemini-2.5-flash\",\"responseId\":\"b3nch\"}",
 };
 
 static void make_answer(struct shape *s) {
@@ -171,6 +177,24 @@ static const char anthropic_end[] =
     "\"stop_sequence\":null},\"usage\":{\"output_tokens\":50}}\n\n"
     "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 
+static const char gemini_delta[] = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"";
+static const char gemini_delta_end[] =
+    "\"}],\"role\":\"model\"},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":200,"
+    "\"candidatesTokenCount\":5,\"totalTokenCount\":205},\"modelVersion\":\"gemini-2.5-flash\","
+    "\"responseId\":\"b3nch\"}\r\n\r\n";
+static const char gemini_end[] =
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\".\"}],\"role\":\"model\"},"
+    "\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":200,"
+    "\"candidatesTokenCount\":50,\"totalTokenCount\":250},\"modelVersion\":\"gemini-2.5-flash\","
+    "\"responseId\":\"b3nch\"}\r\n\r\n";
+static const struct {
+    const char *start, *delta, *delta_end, *end;
+} words_of[] = {
+    [OPENAI] = {"", openai_delta, openai_delta_end, openai_end},
+    [ANTHROPIC] = {anthropic_start, anthropic_delta, anthropic_delta_end, anthropic_end},
+    [GEMINI] = {"", gemini_delta, gemini_delta_end, gemini_end},
+};
+
 static void add_chunk(struct text *t, struct text body) {
     if (body.n == 0)
         return;
@@ -180,23 +204,21 @@ static void add_chunk(struct text *t, struct text body) {
 }
 
 static void make_stream(struct shape *s) {
-    bool openai = s->plan.dialect == OPENAI;
+    enum dialect d = s->plan.dialect;
     struct text event = {0}, start = {0}, end = {0};
-    add(&event, "%s@", openai ? openai_delta : anthropic_delta);
-    size_t stamp = event.n, fixed = event.n + STAMP + 1;
-    fixed += openai ? sizeof openai_delta_end - 1 : sizeof anthropic_delta_end - 1;
+    add(&event, "%s@", words_of[d].delta);
+    size_t stamp = event.n, fixed = event.n + STAMP + 1 + strlen(words_of[d].delta_end);
     add(&event, "%0*d ", STAMP, 0);
     add_words(&event, s->plan.bytes > fixed ? s->plan.bytes - fixed : 0);
-    add(&event, "%s", openai ? openai_delta_end : anthropic_delta_end);
+    add(&event, "%s", words_of[d].delta_end);
     add_chunk(&s->event, event);
     s->stamp = s->event.n - 2 - event.n + stamp;
 
     add(&s->first, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
                    "x-request-id: req_b3nch\r\nTransfer-Encoding: chunked\r\n\r\n");
-    if (!openai)
-        add(&start, "%s", anthropic_start);
+    add(&start, "%s", words_of[d].start);
     add_chunk(&s->first, start);
-    add(&end, "%s", openai ? openai_end : anthropic_end);
+    add(&end, "%s", words_of[d].end);
     add_chunk(&s->last, end);
     add(&s->last, "0\r\n\r\n");
     free(event.p);
@@ -240,6 +262,8 @@ static struct plan plan_of(const char *path) {
     unsigned v[3];
     if (n >= 9 && memcmp(path + n - 9, "/messages", 9) == 0)
         p.dialect = ANTHROPIC;
+    else if (memmem(path, n, "enerateContent", 14))
+        p.dialect = GEMINI;
     if (strncmp(path, "/answer", 7) == 0 && numbers(path + 7, v, 1)) {
         p.bytes = v[0];
     } else if (strncmp(path, "/stream", 7) == 0 && numbers(path + 7, v, 3)) {
