@@ -102,6 +102,7 @@ static const struct refusal refusals[] = {
      "1:36: providers[0].headers.a: a line end"},
     {"providers: [{kind: mock, headers: {Content-Length: 5}}]\n",
      "1:36: providers[0].headers.Content-Length: this"},
+    {"providers: [{kind: mock, headers: text}]\n", "1:35: providers[0].headers: expected"},
     {"providers: [{kind: mock, headers: {a: 1, A: 2}}]\n", "1:42: providers[0].headers.A: given twice"},
     {"providers: [{kind: mock, retry: {jitter: 1.1}}]\n",
      "1:42: providers[0].retry.jitter: \"1.1\" is out of range"},

@@ -94,7 +94,7 @@ static const char *kind_of(const struct node *n) {
 }
 
 static bool read_scalar(struct load *l, const struct option *o, const struct at *at, void *to) {
-    if (at->node->kind != NODE_SCALAR) {
+    if (at->node->kind != NODE_SCALAR || !conf_types[o->type].read) { /* of maps and lists none is a text */
         load_error(l, at, "expected %s; got %s", conf_types[o->type].expected, kind_of(at->node));
         return false;
     }
