@@ -20,6 +20,58 @@ static void env_refused(const char *want) {
     must_say(whole);
 }
 
+/* What the clouds' own tools read makes their providers too; what is secret in it is not in the dump. */
+START_TEST(clouds) {
+    setenv("AZURE_OPENAI_API_KEY", "az-hidden", 1);
+    setenv("AZURE_OPENAI_ENDPOINT", "https://r.openai.azure.com", 1);
+    setenv("AWS_ACCESS_KEY_ID", "AKIDHIDDEN", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "aws-hidden", 1);
+    setenv("AWS_SESSION_TOKEN", "session-hidden", 1);
+    setenv("GOOGLE_CLOUD_LOCATION", "us-east5", 1);
+    test_file("account.json",
+              "{\"type\": \"service_account\", \"client_email\": \"a@b\", \"project_id\": \"of-file\", "
+              "\"private_key\": \"-----BEGIN hidden\", \"token_uri\": \"https://t/token\"}");
+    setenv("GOOGLE_APPLICATION_CREDENTIALS", test_path("account.json"), 1);
+    struct conf *c = env_ok();
+    ck_assert_uint_eq(c->nproviders, 2); /* an access key without a region is somebody else's */
+    ck_assert_str_eq(c->providers[0].api_version, "2024-10-21");
+    ck_assert_str_eq(c->providers[0].keys[0].secret.text, "az-hidden");
+    ck_assert_str_eq(c->providers[1].project, "of-file");
+    ck_assert_str_eq(c->providers[1].location, "us-east5");
+    done(c);
+    setenv("AWS_REGION", "eu-west-1", 1);
+    setenv("AZURE_OPENAI_API_VERSION", "2025-04-01-preview", 1);
+    setenv("GOOGLE_CLOUD_PROJECT", "other", 1);
+    c = env_ok();
+    ck_assert_uint_eq(c->nproviders, 3);
+    ck_assert_str_eq(c->providers[0].api_version, "2025-04-01-preview");
+    const struct conf_provider *aws = conf_provider(c, STR("bedrock"));
+    ck_assert_str_eq(aws->region, "eu-west-1");
+    ck_assert_str_eq(aws->keys[0].access_key_id.text, "AKIDHIDDEN");
+    ck_assert_str_eq(aws->keys[0].secret_access_key.text, "aws-hidden");
+    ck_assert_str_eq(aws->keys[0].session_token.text, "session-hidden");
+    ck_assert_str_eq(aws->keys[0].secret.text, "");
+    ck_assert_str_eq(conf_provider(c, STR("vertex"))->project, "other");
+    done(c);
+    setenv("AWS_BEARER_TOKEN_BEDROCK", "bearer", 1);
+    c = load_ok(
+        "providers: [{kind: bedrock}, {name: v, kind: vertex, keys: {service_account: account.json}}, "
+        "{name: w, kind: bedrock, keys: {access_key_id: AKIDhidden, secret_access_key: {env: "
+        "AWS_SECRET_ACCESS_KEY}}}]");
+    ck_assert_str_eq(c->providers[0].keys[0].secret.text, "bearer");
+    ck_assert_str_eq(c->providers[0].keys[0].access_key_id.text, "");
+    ck_assert(strstr(c->providers[1].keys[0].service_account.text, "BEGIN hidden") != NULL);
+    struct buf out;
+    buf_init(&out, 0);
+    conf_dump_yaml(c, &out);
+    ck_assert(str_find(buf_str(&out), STR("hidden")) < 0);
+    ck_assert(str_find(buf_str(&out), STR("<redacted:value:w/0>")) >= 0);
+    ck_assert(str_find(buf_str(&out), STR("account.json")) >= 0);
+    buf_free(&out);
+    done(c);
+}
+END_TEST
+
 START_TEST(nothing_at_all) {
     struct conf *c = env_ok();
     ck_assert_uint_eq(c->nproviders, 1);
@@ -511,6 +563,7 @@ END_TEST
 TCase *case_conf_env(void) {
     TCase *t = tcase_create("env");
     tcase_add_test(t, nothing_at_all);
+    tcase_add_test(t, clouds);
     tcase_add_test(t, providers_of_the_environment);
     tcase_add_test(t, options_of_the_environment);
     tcase_add_test(t, the_file_comes_first);

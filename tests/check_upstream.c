@@ -400,6 +400,9 @@ START_TEST(base_urls) {
         {"anthropic", "https://h/v1", "https://h"},
         {"anthropic", "https://h/v1/v1/", "https://h"},
         {"anthropic", "https://h/v1/messages", "https://h"},
+        {"azure", "https://r.openai.azure.com/", "https://r.openai.azure.com"},
+        {"azure", "https://r.openai.azure.com/openai/v1/", "https://r.openai.azure.com"},
+        {"azure", "https://h/proxy/openai", "https://h/proxy"},
         {"anthropic", "https://h/proxy/anthropic/", "https://h/proxy/anthropic"},
     };
     struct arena *a = arena_new(0);

@@ -44,8 +44,10 @@ struct conf_listen {
     bool loopback;          /* only this machine can reach it */
 };
 
-struct conf_key { /* a provider's key */
+struct conf_key { /* a provider's key: one of the secret, an AWS access key, a Google service account */
     struct conf_secret secret;
+    struct conf_secret access_key_id, secret_access_key, session_token; /* AUTH_KIND_SIGV4 */
+    struct conf_secret service_account; /* AUTH_KIND_SERVICE_ACCOUNT: the JSON text of its file */
     unsigned weight;        /* 1.. */
     const char *id;         /* "openai/0": provider and position, or as named; for shm names and records */
     struct conf_rates limits; /* keys[].limits */
@@ -80,6 +82,7 @@ struct conf_provider {
     const char *base_url;     /* "" : the kind's own */
     const char *default_model;/* "" : the kind's own */
     const char *organization;
+    const char *api_version, *region, *project, *location; /* what {these} stand for in URLs; "" : none */
     struct conf_key *keys;
     size_t nkeys;
     struct conf_pair *headers;

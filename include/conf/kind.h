@@ -37,6 +37,8 @@ struct provider_kind {
     const char *infer;         /* patterns of model ids that mean this kind: "gpt-*,o1*,o3*,o4*,chatgpt-*"; or "" */
     const char *price_vendor;  /* vendor in the price table, or "" */
     const char *health_path;   /* a free endpoint behind the base URL: "/models"; "" : none */
+    const char *api_version;   /* what {api_version} is unless configured; or NULL */
+    const char *location;      /* likewise {location} */
     bool whole_ids;            /* as an explicit default provider it takes any model id whole (openrouter) */
     bool builtin;              /* answered inside the gateway (mock) */
     bool needs_key;            /* configured without a key it is refused */

@@ -15,6 +15,7 @@ enum call_error {
     CALL_RESET,           /* the connection broke before the answer was whole */
     CALL_PROTOCOL,        /* not HTTP, endless headers, a wrong content-length */
     CALL_TOO_LARGE,       /* headers over their bound */
+    CALL_AUTH,            /* the token endpoint refused the provider's key */
     CALL_TIMEOUT_CONNECT,
     CALL_TIMEOUT_FIRST_BYTE, /* no byte of the answer's body (or head, when it has no body) in time */
     CALL_TIMEOUT_IDLE,    /* between two bytes, while not paused by us */

@@ -9,5 +9,7 @@ extern const struct provider_kinds provider_table;
 /* base_url with the version path put right ("https://h/v1/v1/" and "https://h" -> "https://h/v1"). */
 /* A path of an endpoint with its {variables} filled in, percent-encoded. NUL-terminated. */
 const char *provider_path(struct arena *a, const struct conf_provider *p, const char *path, struct str model);
+/* The base URL of a configured provider, with its {region} and {location}. */
+struct str provider_base(struct arena *a, const struct conf_provider *p);
 struct str provider_base_url(struct arena *a, const struct provider_kind *k, struct str configured);
 #endif

@@ -212,17 +212,17 @@ static void dump_source(struct writer *w, struct str *open, const struct option 
     put_string(w, buf_str(&w->text));
 }
 
-static void dump_secret(struct writer *w, struct str *open, const struct option *o,
-                        const struct conf_gateway_key *k) {
+static void dump_secret(struct writer *w, struct str *open, const struct option *o, const char *source,
+                        const char *id) {
     static const char *const parts[] = {"env", "file", "value"};
-    if (strcmp(k->source, "hash") == 0)
+    if (!*source || strcmp(source, "hash") == 0)
         return;
     key_of(w, open, o);
     open_map(w, true);
     for (size_t i = 0; i < 3; i++) {
         struct option part = {.path = parts[i]};
         struct str inner = STR_NONE;
-        dump_source(w, &inner, &part, k->source, k->id);
+        dump_source(w, &inner, &part, source, id);
     }
     close_map(w);
 }
@@ -266,7 +266,12 @@ static void dump_row(struct writer *w, struct str *open, const struct option *o,
                     ((const struct conf_key *)element)->id);
         break;
     case TYPE_SECRET:
-        dump_secret(w, open, o, element);
+        if (o->offset) /* of a provider's key; a gateway key's is not kept */
+            dump_secret(w, open, o, ((const struct conf_secret *)(const void *)from)->source,
+                        ((const struct conf_key *)element)->id);
+        else
+            dump_secret(w, open, o, ((const struct conf_gateway_key *)element)->source,
+                        ((const struct conf_gateway_key *)element)->id);
         break;
     default:
         dump_scalar(w, open, o, from);

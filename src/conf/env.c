@@ -284,6 +284,8 @@ static struct node *put_map(struct load *l, const char *env) {
 /* A kind whose address must be configured is there when its address is; any other when its key is. */
 static void provide_kind(struct load *l, struct node *providers, const struct provider_kind *k) {
     const char *key = kind_variable(l, k->env_keys, true), *url = kind_variable(l, k->env_url, false);
+    if (!key)
+        key = env_cloud_key(l, k);
     bool no_url = !k->base_url || !*k->base_url;
     if (k->builtin)
         return;
@@ -360,6 +362,7 @@ static void complete_provider(struct load *l, struct node *map) {
         node_put(l, map, "keys.env", key, key);
     if (url && !node_get(map, "base_url"))
         node_put(l, map, "base_url", env_value(l->env, url), url);
+    env_cloud(l, map, k);
     if (str_is(str_of(k->name), "openai") && env_value(l->env, "OPENAI_ORGANIZATION") &&
         !node_get(map, "organization"))
         node_put(l, map, "organization", env_value(l->env, "OPENAI_ORGANIZATION"), "OPENAI_ORGANIZATION");

@@ -42,13 +42,6 @@ void start_provider(struct load *l, void *element, const struct at *at) {
     l->lenient = !enabled;
 }
 
-void finish_provider_key(struct load *l, void *element, const struct at *at) {
-    struct conf_key *k = element;
-    k->secret = (struct conf_secret){"", ""};
-    if (at->node)
-        secret_read(l, at, at->node, &k->secret);
-}
-
 static void name_keys(struct load *l, struct conf_provider *p, const struct at *at) {
     for (size_t i = 0; i < p->nkeys; i++) {
         if (!*p->keys[i].id)
@@ -103,6 +96,7 @@ void finish_provider(struct load *l, void *element, const struct at *at) {
     p->from_environment = at->node && at->node->env;
     name_provider(l, p, at);
     name_keys(l, p, at);
+    finish_provider_cloud(l, p, at);
     check_provider_tls(l, p, at);
     check_backoffs(l, p, at);
     struct at path = at_child(at, "health_check.path");
@@ -126,19 +120,6 @@ void finish_model(struct load *l, void *element, const struct at *at) {
     for (size_t i = 0; i < m->ntargets; i++)
         if (!*m->targets[i].model)
             m->targets[i].model = m->name;
-}
-
-/* Of a map that has nothing but the secret. */
-static bool secret_read_only(struct load *l, const struct at *at, struct conf_secret *out) {
-    bool ok = true;
-    for (const struct node *n = at->node->kind == NODE_MAP ? at->node->first : NULL; n; n = n->next) {
-        struct at here = {at, n->key, 0, n};
-        if (strcmp(n->key, "env") != 0 && strcmp(n->key, "file") != 0 && strcmp(n->key, "value") != 0) {
-            load_error_key(l, &here, "no such option; allowed is one of env, file and value");
-            ok = false;
-        }
-    }
-    return ok && secret_read(l, at, at->node, out);
 }
 
 void finish_gateway_key(struct load *l, void *element, const struct at *at) {

@@ -116,6 +116,11 @@ bool address_parse(struct arena *a, struct str text, struct conf_listen *out, co
 /* secret.c */
 /* Of a map with env, file or value. */
 bool secret_read(struct load *l, const struct at *at, const struct node *map, struct conf_secret *out);
+/* Of a map that has nothing but the secret. */
+bool secret_read_only(struct load *l, const struct at *at, struct conf_secret *out);
+bool secret_names(struct load *l, const struct at *at); /* has it nothing else? */
+/* Likewise of a document, which may have lines; a plain text is the path of its file. */
+bool secret_document(struct load *l, const struct at *at, const struct node *map, struct conf_secret *out);
 bool secret_pem(struct load *l, const struct at *at, const char *path, bool private_part, struct str *out);
 bool name_is_credential(struct str header);
 
@@ -125,6 +130,9 @@ void env_file(struct load *l, const char *path, bool required);
 void env_free(struct env *e);
 const char *env_get(const struct env *e, const char *name);   /* NULL: not set */
 const char *env_value(const struct env *e, const char *name); /* NULL: not set or empty */
+/* env_cloud.c: what the clouds' own tools read. The variable that says that there is a key, or NULL. */
+const char *env_cloud_key(struct load *l, const struct provider_kind *k);
+void env_cloud(struct load *l, struct node *provider, const struct provider_kind *k);
 void env_provide(struct load *l); /* adds to l->root what the environment says and the files do not */
 
 /* read.c */

@@ -100,6 +100,7 @@ void start_listen(struct load *l, void *element, const struct at *at);
 void start_provider(struct load *l, void *element, const struct at *at);
 void finish_listen(struct load *l, void *element, const struct at *at);
 void finish_provider(struct load *l, void *element, const struct at *at);
+void finish_provider_cloud(struct load *l, struct conf_provider *p, const struct at *at); /* keys.c */
 void finish_provider_key(struct load *l, void *element, const struct at *at);
 void finish_model(struct load *l, void *element, const struct at *at);
 void finish_gateway_key(struct load *l, void *element, const struct at *at);

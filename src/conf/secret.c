@@ -3,11 +3,13 @@
 #include "base/die.h"
 #include "load.h"
 
-static const char *secret_wrong(struct str s) {
+static const char *secret_wrong(struct str s, bool document) {
     if (s.n == 0)
         return "is empty";
     if (s.n > FILE_SECRET_MAX)
         return "is longer than 64 KiB";
+    if (document)
+        return memchr(s.p, '\0', s.n) ? "has a NUL in it" : NULL;
     for (size_t i = 0; i < s.n; i++)
         if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f)
             return "has a line end or another control character in it";
@@ -15,8 +17,8 @@ static const char *secret_wrong(struct str s) {
 }
 
 static bool keep(struct load *l, const struct at *at, struct str s, const char *what, struct str source,
-                 struct conf_secret *out) {
-    const char *wrong = secret_wrong(s);
+                 bool document, struct conf_secret *out) {
+    const char *wrong = secret_wrong(s, document);
     out->source = source.p;
     if (wrong) {
         load_error(l, at, "%s %s", what, wrong);
@@ -26,17 +28,17 @@ static bool keep(struct load *l, const struct at *at, struct str s, const char *
     return true;
 }
 
-static bool from_env(struct load *l, const struct at *at, struct conf_secret *out) {
+static bool from_env(struct load *l, const struct at *at, bool document, struct conf_secret *out) {
     const char *name = at->node->text.p, *value = env_value(l->env, name);
     out->source = arena_printf(l->c->arena, "env:%s", name).p;
     if (value)
-        return keep(l, at, str_of(value), "the variable's value", str_of(out->source), out);
+        return keep(l, at, str_of(value), "the variable's value", str_of(out->source), document, out);
     if (!l->lenient)
         load_error(l, at, "the variable %s is not set", shown_name(name));
     return l->lenient;
 }
 
-static bool from_file(struct load *l, const struct at *at, struct conf_secret *out) {
+static bool from_file(struct load *l, const struct at *at, bool document, struct conf_secret *out) {
     struct buf text;
     char why[80];
     const char *path = file_path(l->scratch, at->node->file, at->node->text);
@@ -53,19 +55,22 @@ static bool from_file(struct load *l, const struct at *at, struct conf_secret *o
             s.n--;
         if (str_ends(s, "\r"))
             s.n--;
-        ok = keep(l, at, s, "the file's content", str_of(out->source), out);
+        ok = keep(l, at, s, "the file's content", str_of(out->source), document, out);
     }
     buf_wipe(&text);
     return ok || l->lenient;
 }
 
 /* One of three, and which is known by name. */
-bool secret_read(struct load *l, const struct at *at, const struct node *map, struct conf_secret *out) {
+static bool one_of_three(struct load *l, const struct at *at, const struct node *map, bool document,
+                         struct conf_secret *out) {
     *out = (struct conf_secret){"", ""};
     struct at here = *at;
     here.node = map;
+    if (map->kind == NODE_SCALAR && document)
+        return from_file(l, &here, document, out);
     if (map->kind == NODE_SCALAR)
-        return keep(l, &here, map->text, "the value", STR("value"), out);
+        return keep(l, &here, map->text, "the value", STR("value"), document, out);
     if (map->kind != NODE_MAP) {
         load_error(l, &here, "expected {env: NAME}, {file: PATH} or {value: TEXT}");
         return false;
@@ -83,9 +88,33 @@ bool secret_read(struct load *l, const struct at *at, const struct node *map, st
         return false;
     }
     if (env.node)
-        return from_env(l, one, out);
-    return file.node ? from_file(l, one, out)
-                     : keep(l, one, value.node->text, "the value", STR("value"), out);
+        return from_env(l, one, document, out);
+    return file.node ? from_file(l, one, document, out)
+                     : keep(l, one, value.node->text, "the value", STR("value"), document, out);
+}
+
+bool secret_read(struct load *l, const struct at *at, const struct node *map, struct conf_secret *out) {
+    return one_of_three(l, at, map, false, out);
+}
+
+bool secret_document(struct load *l, const struct at *at, const struct node *map, struct conf_secret *out) {
+    return one_of_three(l, at, map, true, out);
+}
+
+bool secret_names(struct load *l, const struct at *at) {
+    bool ok = true;
+    for (const struct node *n = at->node->kind == NODE_MAP ? at->node->first : NULL; n; n = n->next) {
+        struct at here = {at, n->key, 0, n};
+        if (strcmp(n->key, "env") != 0 && strcmp(n->key, "file") != 0 && strcmp(n->key, "value") != 0) {
+            load_error_key(l, &here, "no such option; allowed is one of env, file and value");
+            ok = false;
+        }
+    }
+    return ok;
+}
+
+bool secret_read_only(struct load *l, const struct at *at, struct conf_secret *out) {
+    return secret_names(l, at) && secret_read(l, at, at->node, out);
 }
 
 bool secret_pem(struct load *l, const struct at *at, const char *path, bool private_part, struct str *out) {

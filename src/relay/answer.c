@@ -166,8 +166,11 @@ static void fault_of_call(struct request *r, const struct call_result *res, stru
     if (res->error == CALL_STOPPED && !buf_ok(&r->now.body))
         fault_set(f, r->a, FAULT_SERVER, "The provider's answer is larger than this gateway takes.");
     else
-        fault_set(f, r->a, call_error_is_timeout(res->error) ? FAULT_TIMEOUT : FAULT_CONNECTION, "%s",
-                  call_error_text(res->error));
+        fault_set(f, r->a,
+                  res->error == CALL_AUTH             ? FAULT_PROVIDER_AUTH
+                  : call_error_is_timeout(res->error) ? FAULT_TIMEOUT
+                                                      : FAULT_CONNECTION,
+                  "%s", call_error_text(res->error));
     f->from_provider = true;
 }
 

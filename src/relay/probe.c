@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "shm/health.h"
 #include "shm/slot.h"
+#include "upstream/provider.h"
 
 #define PROBE_MAGIC 0x70726f62u
 enum { PROBE_MOST_MS = 10000 };
@@ -17,6 +18,7 @@ struct probe {
     struct plane *plane;
     struct plane_provider *provider;
     struct timer timer;
+    const char *path;
     struct call *call;
     bool failing; /* as of the last check */
 };
@@ -71,7 +73,7 @@ static void ask(void *arg) {
         b->provider->conf->health_every < PROBE_MOST_MS ? b->provider->conf->health_every : PROBE_MOST_MS;
     struct call_spec spec = {
         .upstream = b->provider->upstream,
-        .path = path_of(b->provider->conf),
+        .path = b->path,
         .key = b->provider->nkeys ? b->provider->keys[0].conf : NULL,
         .get = true,
         .total_ms = most,
@@ -81,7 +83,10 @@ static void ask(void *arg) {
 }
 
 static void probe_init(struct plane *p, struct plane_provider *pr, struct probe *b) {
-    *b = (struct probe){.magic = PROBE_MAGIC, .plane = p, .provider = pr};
+    *b = (struct probe){.magic = PROBE_MAGIC,
+                        .plane = p,
+                        .provider = pr,
+                        .path = provider_path(p->arena, pr->conf, path_of(pr->conf), STR_NONE)};
     timer_init(&b->timer, p->loop, ask, b);
     again(b);
 }

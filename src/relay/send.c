@@ -249,7 +249,9 @@ static void rest_key(struct request *r, const struct fault *f) {
     if (!k || !fault_rule(f->cls)->rests_key || drains(r))
         return;
     uint64_t now = clock_ns(), ms = f->retry_after_ms > 0 ? (uint64_t)f->retry_after_ms : REST_429_MS;
-    if (f->cls == FAULT_PROVIDER_AUTH && (r->now.status == 401 || r->now.target->provider->nkeys > 1)) {
+    bool renewed = *k->conf->service_account.source; /* the next token may be good */
+    if (f->cls == FAULT_PROVIDER_AUTH && !renewed &&
+        (r->now.status == 401 || r->now.target->provider->nkeys > 1)) {
         rest_until(r->p->shm, k->entity, UINT64_MAX);
         log_event(LVL_ERROR, "alert",
                   "the provider refused the key %s (status %d): it rests until the next reload", k->conf->id,

@@ -116,6 +116,10 @@ static void set_headers(struct wire *w, const struct call_spec *s) {
         l = &w->own;
         header_list_build(l, w->upstream->conf, s);
     }
+    w->key = s->key;
+    w->get = s->get;
+    w->auth = auth_made_of(w->upstream->conf, s->key);
+    w->prepared = l->nodes;
     if (l->nodes != w->headers_set)
         curl_easy_setopt(w->easy, CURLOPT_HTTPHEADER, l->nodes);
     w->headers_set = l->nodes;
@@ -165,6 +169,8 @@ static void wire_start(struct call *c) {
     struct wire *w = LINK_OWNER(c, struct wire, c);
     enum call_error problem = CALL_PROTOCOL; /* a path that makes no URL */
     if (w->url_set) {
+        if (!auth_make(w))
+            return;
         if (curl_multi_add_handle(multi_curl(c->multi), w->easy) == CURLM_OK) {
             w->added = true;
             return;
@@ -177,8 +183,10 @@ static void wire_start(struct call *c) {
 
 static void wire_abort(struct call *c) {
     struct wire *w = LINK_OWNER(c, struct wire, c);
+    account_leave(&w->waiter);
     if (!w->added)
         return;
+    auth_ended(w);
     long connects = 0, head = 0;
     curl_off_t body = 0;
     curl_easy_getinfo(w->easy, CURLINFO_NUM_CONNECTS, &connects);
@@ -197,6 +205,7 @@ static void wire_abort(struct call *c) {
 static void wire_release(struct call *c) {
     struct wire *w = LINK_OWNER(c, struct wire, c);
     struct upstream *u = w->upstream;
+    auth_drop(w);
     if (w->own.nodes) {
         curl_easy_setopt(w->easy, CURLOPT_HTTPHEADER, NULL);
         w->headers_set = NULL;

@@ -74,13 +74,26 @@ static void put_auth(struct pairs *h, enum auth_kind kind, const struct conf_key
     struct str secret = str_of(key->secret.text);
     if (secret.n == 0 || !clean_value(secret))
         return;
-    if (kind == AUTH_KIND_BEARER) {
+    if (kind == AUTH_KIND_BEARER || kind == AUTH_KIND_SIGV4 || kind == AUTH_KIND_SERVICE_ACCOUNT) {
         BUF_ADD(bearer, "Bearer ");
         buf_adds(bearer, secret);
         put(h, STR("Authorization"), buf_str(bearer));
     } else if (kind == AUTH_KIND_X_API_KEY) {
         put(h, STR("x-api-key"), secret);
+    } else if (kind == AUTH_KIND_API_KEY) {
+        put(h, STR("api-key"), secret);
+    } else if (kind == AUTH_KIND_GOOG) {
+        put(h, STR("x-goog-api-key"), secret);
     }
+}
+
+/* What call_auth.c makes for each call is not to stand there twice. */
+static void leave_to_auth(struct pairs *h) {
+    size_t n = 0;
+    for (size_t i = 0; i < h->n; i++)
+        if (!str_isi(h->at[i].name, "authorization") && !str_startsi(h->at[i].name, "x-amz-"))
+            h->at[n++] = h->at[i];
+    h->n = n;
 }
 
 /* In rising order of precedence: ours, the kind's, the configured, the call's; the key's is above them all.
@@ -102,7 +115,9 @@ static void collect(struct pairs *h, const struct conf_provider *p, const struct
     for (size_t i = 0; i < s->nheaders; i++)
         if (!str_isi(s->headers[i].name, "host") && !str_isi(s->headers[i].name, "accept-encoding"))
             put_checked(h, s->headers[i].name, s->headers[i].value);
-    if (s->key)
+    if (auth_made_of(p, s->key) != AUTH_FIXED)
+        leave_to_auth(h);
+    else if (s->key)
         put_auth(h, p->kind->auth, s->key, bearer);
 }
 

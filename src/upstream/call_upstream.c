@@ -61,7 +61,7 @@ static const char *conf_problem(const struct conf_provider *p, struct str base) 
 
 struct upstream *upstream_new(struct multi *m, const struct conf_provider *p, char err[256]) {
     struct arena *a = arena_new(0);
-    struct str base = p->kind->builtin ? STR("") : provider_base_url(a, p->kind, str_of(p->base_url));
+    struct str base = p->kind->builtin ? STR("") : provider_base(a, p);
     const char *problem = conf_problem(p, base);
     if (problem) {
         str_copy(err, 256, arena_printf(a, "provider %s: %s", p->name, problem));
@@ -75,6 +75,7 @@ struct upstream *upstream_new(struct multi *m, const struct conf_provider *p, ch
     u->arena = a;
     u->base = base;
     u->lists = mem_array((p->nkeys + 1) * LISTS, sizeof *u->lists);
+    u->accounts = mem_array(p->nkeys + 1, sizeof(struct account *));
     link_head(&u->calls);
     if (p->kind->builtin)
         u->mock = mock_memory_new();
@@ -99,6 +100,9 @@ void upstream_free(struct upstream *u) {
     for (size_t i = 0; i < (u->conf->nkeys + 1) * LISTS; i++)
         header_list_free(&u->lists[i]);
     mem_free(u->lists);
+    for (size_t i = 0; i < u->conf->nkeys; i++)
+        account_free(u->accounts[i]);
+    mem_free(u->accounts);
     mock_memory_free(u->mock);
     arena_free(u->arena);
     u->magic = 0;

@@ -2,6 +2,7 @@
  * Private to call.c and call_*.c. */
 #ifndef PENSTOCK_SRC_UPSTREAM_CALL_WIRE_H
 #define PENSTOCK_SRC_UPSTREAM_CALL_WIRE_H
+#include "account.h"
 #include "base/arena.h"
 #include "base/buf.h"
 #include "inner.h"
@@ -20,6 +21,11 @@ struct header_list {
     struct buf text;
 };
 
+enum auth_made {
+    AUTH_FIXED,  /* among the prepared headers, or none */
+    AUTH_SIGNED, /* an AWS signature */
+    AUTH_TOKEN,  /* a service account's access token */
+};
 enum list_kind { LIST_POST, LIST_STREAM, LIST_GET, LISTS };
 
 struct wire;
@@ -35,6 +41,7 @@ struct upstream {
     } paths[MAX_PATHS];
     size_t npaths;
     struct header_list *lists; /* LISTS for each key, and LISTS for none */
+    struct account **accounts; /* of each key; NULL: not asked for yet */
     struct wire *idle[2];      /* [stream]: their receive buffers differ */
     unsigned nidle[2];
     struct link calls;
@@ -49,6 +56,13 @@ struct wire { /* a call over libcurl */
     bool added, stream, peeked;
     struct str body;
     size_t sent; /* of a body that is read piece by piece */
+    const struct conf_key *key;
+    bool get;
+    enum auth_made auth;
+    struct header_list made; /* of this call's auth, in front of the prepared ones */
+    struct curl_slist *prepared;
+    struct account_waiter waiter;
+    unsigned token_number;
     const struct curl_slist *headers_set;
     CURLU *url_set, *own_url;
     size_t upload_set;
@@ -70,6 +84,12 @@ struct wire { /* a call over libcurl */
 /* call_headers.c */
 void header_list_build(struct header_list *l, const struct conf_provider *p, const struct call_spec *s);
 void header_list_free(struct header_list *l);
+
+/* call_auth.c */
+enum auth_made auth_made_of(const struct conf_provider *p, const struct conf_key *k);
+bool auth_make(struct wire *w); /* false: the start comes again, or the end */
+void auth_drop(struct wire *w);
+void auth_ended(struct wire *w); /* looks at the answer's status */
 
 /* call_upstream.c */
 CURLU *url_parse(struct str base, const char *path); /* NULL: it is none */

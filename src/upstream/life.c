@@ -12,6 +12,7 @@ static const char *const texts[CALL_ERRORS] = {
     [CALL_RESET] = "the provider broke the connection",
     [CALL_PROTOCOL] = "the provider's answer is not valid HTTP",
     [CALL_TOO_LARGE] = "the provider's header is too large",
+    [CALL_AUTH] = "the provider refused the gateway's credentials",
     [CALL_TIMEOUT_CONNECT] = "connecting to the provider took too long",
     [CALL_TIMEOUT_FIRST_BYTE] = "the provider did not begin to answer in time",
     [CALL_TIMEOUT_IDLE] = "the provider stopped in the middle of its answer",

@@ -14,6 +14,13 @@ static const struct kind_endpoint anthropic_like[] = {
     {.dialect = NULL},
 };
 
+static const struct kind_endpoint azure_like[] = {
+    /* a model is the name of a deployment */
+    {.dialect = "openai_chat",
+     .path = "/openai/deployments/{model}/chat/completions?api-version={api_version}"},
+    {.dialect = NULL},
+};
+
 static const struct provider_kind rows[] = {
     {
         .name = "openai",
@@ -77,6 +84,22 @@ static const struct provider_kind rows[] = {
         .infer = "claude-*",
         .price_vendor = "anthropic",
         .health_path = "/v1/models?limit=1",
+        .needs_key = true,
+    },
+    {
+        .name = "azure",
+        .endpoints = azure_like,
+        .base_url = "", /* https://RESOURCE.openai.azure.com */
+        .version_path = "",
+        .auth = AUTH_KIND_API_KEY,
+        .fixed_headers = "",
+        .default_model = "",
+        .env_keys = "AZURE_OPENAI_API_KEY",
+        .env_url = "AZURE_OPENAI_ENDPOINT",
+        .infer = "",
+        .price_vendor = "openai",
+        .health_path = "/openai/models?api-version={api_version}",
+        .api_version = "2024-10-21",
         .needs_key = true,
     },
     {
@@ -160,6 +183,8 @@ struct str provider_base_url(struct arena *a, const struct provider_kind *k, str
     if (version.n == 0) { /* the bare root */
         while (cut_end(&url, STR("/v1")))
             cut_slashes(&url);
+        if (k->auth == AUTH_KIND_API_KEY && cut_end(&url, STR("/openai"))) /* as Azure's portal shows it */
+            cut_slashes(&url);
         return arena_dup(a, url);
     }
     const char *slash = memrchr(version.p, '/', version.n);
@@ -181,9 +206,14 @@ static const char hex[] = "0123456789ABCDEF";
 
 /* Everything but RFC 3986's unreserved characters, so that a name stays one segment. */
 static void add_segment(struct buf *out, struct str name) {
+    if (str_is(name, ".") || str_is(name, "..")) { /* would be taken out of the path, with what is before */
+        buf_addz(out, name.n == 1 ? "%2E" : "%2E%2E");
+        return;
+    }
     for (size_t i = 0; i < name.n; i++) {
         unsigned char c = (unsigned char)name.p[i];
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-._~", c)) {
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+            (c && strchr("-._~", c))) {
             buf_addc(out, (char)c);
             continue;
         }
@@ -196,8 +226,36 @@ static void add_segment(struct buf *out, struct str name) {
 static struct str variable(const struct conf_provider *p, struct str name, struct str model) {
     if (str_is(name, "model"))
         return model;
-    (void)p; /* region, project, location, api_version */
-    return STR_NONE;
+    if (str_is(name, "region"))
+        return str_of(p->region);
+    if (str_is(name, "project"))
+        return str_of(p->project);
+    if (str_is(name, "location"))
+        return str_of(p->location);
+    return str_is(name, "api_version") ? str_of(p->api_version) : STR_NONE;
+}
+
+/* "https://{location}-aiplatform.googleapis.com": that of `global` has no prefix. */
+struct str provider_base(struct arena *a, const struct conf_provider *p) {
+    struct str url = provider_base_url(a, p->kind, str_of(p->base_url));
+    if (str_find(url, STR("{")) < 0)
+        return url;
+    struct buf out;
+    buf_init(&out, 8192);
+    for (struct str rest = url; rest.n;) {
+        const char *end = rest.p[0] == '{' ? memchr(rest.p, '}', rest.n) : NULL;
+        size_t n = end ? (size_t)(end - rest.p) + 1 : 1;
+        if (str_starts(rest, "{location}-") && p->location && strcmp(p->location, "global") == 0)
+            n++;
+        else if (end)
+            buf_adds(&out, variable(p, str_make(rest.p + 1, n - 2), STR_NONE));
+        else
+            buf_addc(&out, rest.p[0]);
+        rest = str_skip(rest, n);
+    }
+    url = arena_dup(a, buf_str(&out));
+    buf_free(&out);
+    return url;
 }
 
 const char *provider_path(struct arena *a, const struct conf_provider *p, const char *path,
