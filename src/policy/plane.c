@@ -241,7 +241,8 @@ const struct plane_endpoint *plane_endpoint(const struct plane_provider *pr, con
             continue;
         if (e->dialect == client)
             return e;
-        if (!other)
+        const struct provider_face *face = e->dialect->provider;
+        if (!other && (client->op == OP_EMBED ? face->write_embed != NULL : face->write_request != NULL))
             other = e;
     }
     return other;
