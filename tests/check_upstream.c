@@ -403,6 +403,8 @@ START_TEST(base_urls) {
         {"azure", "https://r.openai.azure.com/", "https://r.openai.azure.com"},
         {"azure", "https://r.openai.azure.com/openai/v1/", "https://r.openai.azure.com"},
         {"azure", "https://h/proxy/openai", "https://h/proxy"},
+        {"bedrock", "", "https://bedrock-runtime.{region}.amazonaws.com"},
+        {"bedrock", "http://127.0.0.1:9/", "http://127.0.0.1:9"},
         {"anthropic", "https://h/proxy/anthropic/", "https://h/proxy/anthropic"},
     };
     struct arena *a = arena_new(0);
@@ -423,6 +425,39 @@ START_TEST(table_is_whole) {
     }
     ck_assert_str_eq(kind_of("anthropic")->alias, "claude");
     ck_assert(kind_of("mock")->builtin && !kind_of("mock")->needs_key);
+}
+END_TEST
+
+/* What the variables of URLs and paths become. */
+START_TEST(variables) {
+    static const struct {
+        const char *kind, *location, *base, *path, *model, *want;
+    } rows[] = {
+        {"bedrock", "", "https://bedrock-runtime.eu-west-1.amazonaws.com", "/model/{model}/converse",
+         "us.anthropic.claude-x:0", "/model/us.anthropic.claude-x%3A0/converse"},
+        {"bedrock", "", "https://bedrock-runtime.eu-west-1.amazonaws.com", "/model/{model}/converse",
+         "arn:aws:bedrock:r:1:p/x", "/model/arn%3Aaws%3Abedrock%3Ar%3A1%3Ap%2Fx/converse"},
+        {"bedrock", "", "https://bedrock-runtime.eu-west-1.amazonaws.com", "/model/{model}/converse", "..",
+         "/model/%2E%2E/converse"},
+        {"vertex", "global", "https://aiplatform.googleapis.com", "/p/{project}/l/{location}/{model}:x",
+         "claude@1", "/p/my%3Ap/l/global/claude%401:x"},
+        {"vertex", "us-east5", "https://us-east5-aiplatform.googleapis.com", "/l/{location}", "m",
+         "/l/us-east5"},
+        {"azure", "", "", "/{model}/c?api-version={api_version}", "a b?c", "/a%20b%3Fc/c?api-version=v"},
+        {"azure", "", "", "/{unknown}/{", "m", "//{"},
+    };
+    struct arena *a = arena_new(0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct conf_provider p = {.kind = kind_of(rows[i].kind),
+                                  .base_url = "",
+                                  .location = rows[i].location,
+                                  .region = "eu-west-1",
+                                  .project = "my:p",
+                                  .api_version = "v"};
+        ck_assert_str_eq(provider_base(a, &p).p, rows[i].base);
+        ck_assert_str_eq(provider_path(a, &p, rows[i].path, str_of(rows[i].model)), rows[i].want);
+    }
+    arena_free(a);
 }
 END_TEST
 
@@ -1504,6 +1539,7 @@ static Suite *suite(void) {
     Suite *s = suite_create("upstream");
     TCase *t = tcase_create("table");
     tcase_add_test(t, base_urls);
+    tcase_add_test(t, variables);
     tcase_add_test(t, table_is_whole);
     suite_add_tcase(s, t);
     t = tcase_create("calls");

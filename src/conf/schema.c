@@ -466,4 +466,4 @@ const char *const conf_later[] = {
     NULL,
 };
 const char *const conf_later_kinds =
-    "gemini mistral cohere huggingface bedrock vertex groq deepseek xai together ollama vllm";
+    "gemini mistral cohere huggingface groq deepseek xai together ollama vllm";

@@ -21,6 +21,21 @@ static const struct kind_endpoint azure_like[] = {
     {.dialect = NULL},
 };
 
+static const struct kind_endpoint bedrock_like[] = {
+    {.dialect = "openai_chat", .models = "openai.*", .path = "/openai/v1/chat/completions"},
+    {.dialect = NULL},
+};
+#define VERTEX "/v1/projects/{project}/locations/{location}"
+static const struct kind_endpoint vertex_like[] = {
+    {.dialect = "anthropic",
+     .models = "claude-*",
+     .path = VERTEX "/publishers/anthropic/models/{model}:rawPredict",
+     .stream_path = VERTEX "/publishers/anthropic/models/{model}:streamRawPredict",
+     .quirks = QUIRK_VERTEX},
+    {.dialect = "openai_chat", .models = "*/*", .path = VERTEX "/endpoints/openapi/chat/completions"},
+    {.dialect = NULL},
+};
+
 static const struct provider_kind rows[] = {
     {
         .name = "openai",
@@ -100,6 +115,38 @@ static const struct provider_kind rows[] = {
         .price_vendor = "openai",
         .health_path = "/openai/models?api-version={api_version}",
         .api_version = "2024-10-21",
+        .needs_key = true,
+    },
+    {
+        .name = "bedrock",
+        .endpoints = bedrock_like,
+        .base_url = "https://bedrock-runtime.{region}.amazonaws.com",
+        .version_path = "",
+        .auth = AUTH_KIND_SIGV4,
+        .fixed_headers = "",
+        .default_model = "amazon.nova-lite-v1:0",
+        .env_keys = "AWS_BEARER_TOKEN_BEDROCK",
+        .env_url = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        .infer =
+            "amazon.nova*,*.amazon.nova*,*.anthropic.claude*,meta.llama*,*.meta.llama*,arn:aws:bedrock:*",
+        .price_vendor = "aws",
+        .health_path = "", /* nothing is free there */
+        .needs_key = true,
+    },
+    {
+        .name = "vertex",
+        .endpoints = vertex_like,
+        .base_url = "https://{location}-aiplatform.googleapis.com",
+        .version_path = "",
+        .auth = AUTH_KIND_SERVICE_ACCOUNT,
+        .fixed_headers = "",
+        .default_model = "google/gemini-2.5-flash",
+        .env_keys = "",
+        .env_url = "",
+        .infer = "",
+        .price_vendor = "google",
+        .health_path = "",
+        .location = "global",
         .needs_key = true,
     },
     {
