@@ -302,7 +302,7 @@ def test_vertex_plain_token_and_bad_key():
 
 def test_vertex_claude():
     g = Google()
-    gw = Gateway({"providers": [g.provider(location=None)]}, workers=1)
+    gw = Gateway({"providers": [g.provider(location=None, retry={"max": 0})]}, workers=1)
     for stream, verb in ((False, "rawPredict"), (True, "streamRawPredict")):
         chat(gw, "vx/claude-sonnet-4-5@20250929", stream=stream)
         sent = g.api.requests[-1]
