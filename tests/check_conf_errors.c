@@ -129,7 +129,8 @@ static const struct refusal refusals[] = {
     {"providers: [{kind: mock, keys: [{session_token: x, value: a}]}]\n",
      "1:33: providers[0].keys[0]: session_token is given without access_key_id"},
     {"providers: [{kind: vertex, project: p, keys: [{service_account: {value: '{}'}}]}]\n",
-     "1:65: providers[0].keys[0].service_account: the service account: its type is not service_account"},
+     "1:65: providers[0].keys[0].service_account: the service account: its type is neither service_account "
+     "nor authorized_user"},
     {"providers: [{kind: vertex, project: p, keys: [{service_account: {value: '{'}}]}]\n",
      "1:65: providers[0].keys[0].service_account: the service account: not JSON"},
     {"providers: [{kind: bedrock, keys: [{access_key_id: x, secret_access_key: y}]}]\n",

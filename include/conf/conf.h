@@ -82,6 +82,7 @@ struct conf_provider {
     const char *base_url;     /* "" : the kind's own */
     const char *default_model;/* "" : the kind's own */
     const char *organization;
+    unsigned auth; /* 0: the kind's; else 1 + enum auth_kind: conf_auth_of() */
     const char *api_version, *region, *project, *location; /* what {these} stand for in URLs; "" : none */
     struct conf_key *keys;
     size_t nkeys;
@@ -246,6 +247,9 @@ void conf_dump_json(const struct conf *c, struct buf *out);
 void conf_doc_mdoc(struct buf *out);
 void conf_doc_example(struct buf *out);
 
+static inline enum auth_kind conf_auth_of(const struct conf_provider *p) {
+    return p->auth ? (enum auth_kind)(p->auth - 1) : p->kind->auth;
+}
 /* Case and -/_ alike. A provider's own name comes before its kind's alias; of several with that alias the first
  * enabled one is meant, as when requests are routed. */
 const struct conf_provider *conf_provider(const struct conf *c, struct str name);

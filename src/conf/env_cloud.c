@@ -1,5 +1,5 @@
 /* The environment as the clouds' own tools know it. A variable of theirs that is set for something else must
- * not make a provider by itself: bedrock wants the region said too. */
+ * not make a provider by itself: bedrock wants the region said too, vertex the project. */
 #include "load.h"
 
 static const char *first_of(struct load *l, const char *a, const char *b) {
@@ -11,7 +11,7 @@ static const char *region(struct load *l) {
 }
 
 const char *env_cloud_key(struct load *l, const struct provider_kind *k) {
-    if (k->auth == AUTH_KIND_SERVICE_ACCOUNT)
+    if (k->auth == AUTH_KIND_SERVICE_ACCOUNT && env_value(l->env, "GOOGLE_CLOUD_PROJECT"))
         return first_of(l, "GOOGLE_APPLICATION_CREDENTIALS", NULL);
     if (k->auth == AUTH_KIND_SIGV4 && env_value(l->env, "AWS_SECRET_ACCESS_KEY") && region(l))
         return first_of(l, "AWS_ACCESS_KEY_ID", NULL);

@@ -34,22 +34,39 @@ static void account_wrong(struct load *l, const struct at *at, const char *why) 
     load_error(l, at, "the service account: %s", why);
 }
 
+static void wipe(struct json_object *o, const char *name) {
+    struct str s = jo_str(o, name);
+    if (s.n)
+        mem_wipe((char *)(uintptr_t)s.p, s.n);
+}
+
+/* What "gcloud auth application-default login" leaves. */
+static void check_user(struct load *l, const struct at *at, struct json_object *o) {
+    static const char *const names[] = {"client_id", "client_secret", "refresh_token"};
+    for (size_t i = 0; i < 3; i++)
+        if (jo_str(o, names[i]).n == 0)
+            load_error(l, at, "the service account: %s is missing", names[i]);
+    wipe(o, "client_secret");
+    wipe(o, "refresh_token");
+}
+
 /* The members that are needed later are asked for now, so that -t says it. */
 static void check_account(struct load *l, const struct at *at, const char *text) {
     struct json_error e;
     struct json_object *o = json_tree(str_of(text), &e);
     if (!o)
         account_wrong(l, at, "not JSON");
+    else if (str_is(jo_str(o, "type"), "authorized_user"))
+        check_user(l, at, o);
     else if (!str_is(jo_str(o, "type"), "service_account"))
-        account_wrong(l, at, "its type is not service_account");
+        account_wrong(l, at, "its type is neither service_account nor authorized_user");
     else if (jo_str(o, "client_email").n == 0)
         account_wrong(l, at, "client_email is missing");
     else if (str_find(jo_str(o, "private_key"), STR("-----BEGIN ")) < 0)
         account_wrong(l, at, "private_key is missing, or no PEM");
     else if (!str_startsi(jo_str(o, "token_uri"), "http"))
         account_wrong(l, at, "token_uri is missing, or no URL");
-    struct str private = jo_str(o, "private_key");
-    mem_wipe((char *)(uintptr_t) private.p, private.n);
+    wipe(o, "private_key");
     json_object_put(o);
 }
 
@@ -90,7 +107,7 @@ static void check_fits(struct load *l, const struct conf_provider *p, const stru
                            : *k->service_account.source ? "a service account"
                                                         : NULL;
         enum auth_kind want = *k->access_key_id.source ? AUTH_KIND_SIGV4 : AUTH_KIND_SERVICE_ACCOUNT;
-        if (what && p->kind->auth != want)
+        if (what && conf_auth_of(p) != want)
             load_error(l, at, "keys[%zu] is %s, which a provider of kind %s does not take", i, what,
                        p->kind->name);
     }
@@ -102,9 +119,11 @@ static const char *account_project(struct load *l, const struct conf_provider *p
         struct json_error e;
         struct json_object *o =
             *p->keys[i].service_account.text ? json_tree(str_of(p->keys[i].service_account.text), &e) : NULL;
-        struct str id = jo_str(o, "project_id"), private = jo_str(o, "private_key");
+        struct str id = jo_str(o, "project_id");
         const char *found = id.n ? arena_dupz(l->c->arena, id) : NULL;
-        mem_wipe((char *)(uintptr_t) private.p, private.n);
+        wipe(o, "private_key");
+        wipe(o, "client_secret");
+        wipe(o, "refresh_token");
         json_object_put(o);
         if (found)
             return found;
@@ -149,7 +168,7 @@ void finish_provider_cloud(struct load *l, struct conf_provider *p, const struct
         bool wanted;
     } words[] = {
         {"api_version", "{api_version}", p->api_version, false},
-        {"region", "{region}", p->region, k->auth == AUTH_KIND_SIGV4},
+        {"region", "{region}", p->region, conf_auth_of(p) == AUTH_KIND_SIGV4},
         {"project", "{project}", p->project, false},
         {"location", "{location}", p->location, false},
     };

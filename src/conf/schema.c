@@ -115,7 +115,8 @@ static const struct option provider_key_rows[] = {
      .type = TYPE_SECRET,
      .offset = AT(conf_key, service_account, struct conf_secret),
      .example = "-",
-     .help = "vertex: path of a Google service account's JSON file; or {env:}, {file:} or {value:} of it."},
+     .help = "vertex: path of a Google service account's JSON file (or of gcloud's application default "
+             "credentials); or {env:}, {file:} or {value:} of it."},
     {NUMBER("weight", conf_key, weight), .min = 1, .max = 10000, .def = "1",
      .help = "Share of the requests among the provider's keys."},
     {STRING(TYPE_TEXT, "id", conf_key, id), .max = 128, .example = "-", .shown = "provider and position",
@@ -155,6 +156,9 @@ static const struct option provider_rows[] = {
      .example = "gpt-4o-mini", .help = "Used where a client names only the provider, or nothing."},
     {STRING(TYPE_TEXT, "organization", conf_provider, organization), .max = 256,
      .help = "OpenAI-Organization of every request."},
+    {CHOICE("auth", conf_provider, auth), .def = "auto",
+     .words = "auto none bearer x-api-key api-key x-goog-api-key", /* those of enum auth_kind, in its order */
+     .help = "The header that a plain key goes in; auto: the kind's own."},
     {STRING(TYPE_TEXT, "api_version", conf_provider, api_version), .max = 64, .shown = "the kind's own",
      .example = "2024-10-21", .help = "azure: api-version of its URLs."},
     {STRING(TYPE_TEXT, "region", conf_provider, region), .max = 63, .example = "us-east-1",

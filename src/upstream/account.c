@@ -15,7 +15,8 @@ enum {
     ANSWER_MS = 10000, /* of the token endpoint */
     AGAIN_MS = 10000,  /* after a renewal that failed, while the old token is good */
 };
-#define SCOPE "https://www.googleapis.com/auth/cloud-platform"
+#define GOOGLE "https://oauth2.googleapis.com/token"
+#define SCOPE  "https://www.googleapis.com/auth/cloud-platform"
 
 struct account {
     struct multi *multi;
@@ -24,7 +25,8 @@ struct account {
     struct conf_provider conf; /* of the token endpoint */
     struct upstream *upstream;
     const char *path, *id, *email, *key_id, *uri;
-    EVP_PKEY *key; /* NULL: it makes no JWT */
+    EVP_PKEY *key;   /* NULL: it makes no JWT */
+    struct buf user; /* or a person's grant (type authorized_user), which needs no signature */
     struct buf token;
     unsigned number;
     uint64_t renew_ms, end_ms;
@@ -54,6 +56,24 @@ static EVP_PKEY *read_key(struct str pem) {
         k = NULL;
     }
     return k;
+}
+
+static void add_form(struct buf *out, const char *name, struct str value) {
+    buf_printf(out, "&%s=", name);
+    for (size_t i = 0; i < value.n; i++)
+        buf_printf(out, "%%%02X", (unsigned char)value.p[i]);
+}
+
+static void write_user(struct account *a, struct json_object *o) {
+    static const char *const names[] = {"client_id", "client_secret", "refresh_token"};
+    buf_room(&a->user, MAX_ANSWER / 2); /* does not move: no copies are left behind */
+    BUF_ADD(&a->user, "grant_type=refresh_token");
+    for (size_t i = 0; i < 3; i++) {
+        struct str s = jo_str(o, names[i]);
+        add_form(&a->user, names[i], s);
+        if (s.n)
+            mem_wipe((char *)(uintptr_t)s.p, s.n);
+    }
 }
 
 /* The provider's own way out (proxy, certificates to trust), but none of its headers. */
@@ -95,14 +115,17 @@ struct account *account_new(struct multi *m, const struct conf_provider *p, cons
     a->id = k->id;
     a->email = arena_dupz(a->arena, jo_str(o, "client_email"));
     a->key_id = arena_dupz(a->arena, jo_str(o, "private_key_id"));
-    a->uri = arena_dupz(a->arena, jo_str(o, "token_uri"));
+    a->uri = jo_str(o, "token_uri").n ? arena_dupz(a->arena, jo_str(o, "token_uri")) : GOOGLE;
     a->key = read_key(pem);
+    buf_init(&a->user, MAX_ANSWER);
+    if (str_is(jo_str(o, "type"), "authorized_user"))
+        write_user(a, o);
     link_head(&a->waiting);
     buf_init(&a->token, MAX_ANSWER);
     buf_init(&a->request, MAX_ANSWER);
     buf_init(&a->answer, MAX_ANSWER);
     set_endpoint(a, str_of(a->uri));
-    if (a->key)
+    if (a->key || buf_len(&a->user))
         a->upstream = upstream_new(m, &a->conf, err);
     if (!a->upstream)
         log_event(LVL_ERROR, "alert", "the service account %s cannot be used: %s", a->id, err);
@@ -118,6 +141,7 @@ void account_free(struct account *a) {
     MUST(a->waiting.next == &a->waiting);
     upstream_free(a->upstream); /* cancels the call */
     EVP_PKEY_free(a->key);
+    buf_wipe(&a->user);
     buf_wipe(&a->token);
     buf_wipe(&a->request);
     buf_wipe(&a->answer);
@@ -184,6 +208,10 @@ static bool add_signature(const struct account *a, struct buf *out, size_t from)
 
 static bool write_request(struct account *a) {
     buf_wipe(&a->request);
+    if (!a->key) {
+        buf_adds(&a->request, buf_str(&a->user));
+        return buf_ok(&a->request);
+    }
     BUF_ADD(&a->request, "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=");
     size_t from = buf_len(&a->request);
     add_claims(a, &a->request);

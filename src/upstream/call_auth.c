@@ -10,9 +10,9 @@ static bool has(const struct conf_secret *s) {
 }
 
 enum auth_made auth_made_of(const struct conf_provider *p, const struct conf_key *k) {
-    if (k && p->kind->auth == AUTH_KIND_SIGV4 && has(&k->access_key_id))
+    if (k && conf_auth_of(p) == AUTH_KIND_SIGV4 && has(&k->access_key_id))
         return AUTH_SIGNED;
-    if (k && p->kind->auth == AUTH_KIND_SERVICE_ACCOUNT && has(&k->service_account))
+    if (k && conf_auth_of(p) == AUTH_KIND_SERVICE_ACCOUNT && has(&k->service_account))
         return AUTH_TOKEN;
     return AUTH_FIXED;
 }

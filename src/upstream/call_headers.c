@@ -118,7 +118,7 @@ static void collect(struct pairs *h, const struct conf_provider *p, const struct
     if (auth_made_of(p, s->key) != AUTH_FIXED)
         leave_to_auth(h);
     else if (s->key)
-        put_auth(h, p->kind->auth, s->key, bearer);
+        put_auth(h, conf_auth_of(p), s->key, bearer);
 }
 
 void header_list_build(struct header_list *l, const struct conf_provider *p, const struct call_spec *s) {

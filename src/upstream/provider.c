@@ -321,7 +321,7 @@ const char *provider_path(struct arena *a, const struct conf_provider *p, const 
         add_segment(&out, variable(p, str_make(rest.p + 1, (size_t)(end - rest.p) - 1), model));
         rest = str_skip(rest, (size_t)(end - rest.p) + 1);
     }
-    const char *s = arena_dupz(a, buf_str(&out));
+    const char *s = buf_ok(&out) ? arena_dupz(a, buf_str(&out)) : "/"; /* no model has such a name */
     buf_free(&out);
     return s;
 }

@@ -300,6 +300,45 @@ def test_vertex_plain_token_and_bad_key():
     assert "cannot be used" in open(gw.log_path).read() and not g.tokens.requests
 
 
+def test_vertex_token_not_taken():
+    """A token that the API does not take any more is not used again."""
+    g = Google()
+    gw = Gateway({"providers": [g.provider()]}, workers=1)
+    assert chat(gw, MODEL).status == 200
+    g.api.next(scene.status_script(401, {"error": {"code": 401, "message": "revoked", "status": "UNAUTHENTICATED"}}))
+    assert chat(gw, MODEL).status == 502 and g.issued == 1
+    assert chat(gw, MODEL).status == 200 and g.issued == 2
+
+
+def test_vertex_of_a_person():
+    """What gcloud leaves for applications."""
+    g = Google()
+
+    def script(a):
+        form = urllib.parse.parse_qs(a.request.body.decode(), strict_parsing=True)
+        assert form == {"grant_type": ["refresh_token"], "client_id": ["id.apps"], "client_secret": ["s+/=&"],
+                        "refresh_token": ["1//r"]}, form
+        g.issued += 1
+        a.whole(200, {"access_token": f"ya29.{g.issued}", "expires_in": 3599})
+    g.tokens.default = script
+    path = g.account("adc.json", type="authorized_user", client_id="id.apps", client_secret="s+/=&", refresh_token="1//r",
+                     private_key=None)
+    gw = Gateway({"providers": [{**g.provider(), "keys": [{"service_account": path}], "project": "p"}]}, workers=1)
+    assert chat(gw, MODEL).status == 200 and chat(gw, MODEL).status == 200 and g.issued == 1
+
+
+def test_header_of_the_key():
+    """A known dialect behind another door: configuration alone."""
+    up = Upstream()
+    doors = {"bearer": ("authorization", "Bearer k"), "x-api-key": ("x-api-key", "k"), "api-key": ("api-key", "k"),
+             "x-goog-api-key": ("x-goog-api-key", "k"), "none": None}
+    gw = Gateway({"providers": [{**up.provider(name), "auth": name, "keys": [{"value": "k"}]} for name in doors]})
+    for name, want in doors.items():
+        assert chat(gw, f"{name}/m").status == 200
+        got = [(n, v) for n, v in up.requests[-1].headers.items() if n == "authorization" or n.endswith("key")]
+        assert got == ([want] if want else []), (name, got)
+
+
 def test_vertex_claude():
     g = Google()
     gw = Gateway({"providers": [g.provider(location=None, retry={"max": 0})]}, workers=1)
