@@ -443,6 +443,21 @@ START_TEST(secrets_are_wiped) {
     done(c);
     ck_assert_int_eq(on_the_heap(one), 0);
     ck_assert_int_eq(on_the_heap(two), 0);
+    write_plain("account.json",
+                "{\"type\": \"service_account\", \"client_email\": \"a@b\", \"project_id\": \"p\", "
+                "\"token_uri\": \"https://t/\", \"private_key\": \"-----BEGIN \\n",
+                one, "\"}");
+    write_plain("penstock.yaml",
+                "providers: [{kind: vertex, keys: [{service_account: account.json}]}, {kind: bedrock, "
+                "region: r, keys: {access_key_id: i, secret_access_key: ",
+                two, "}}]\n");
+    c = load_file("penstock.yaml");
+    ck_assert_ptr_nonnull(c);
+    ck_assert_int_eq(on_the_heap(one), 1);
+    ck_assert_int_eq(on_the_heap(two), 1);
+    done(c);
+    ck_assert_int_eq(on_the_heap(one), 0);
+    ck_assert_int_eq(on_the_heap(two), 0);
 }
 END_TEST
 #endif

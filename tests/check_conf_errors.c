@@ -132,7 +132,7 @@ static const struct refusal refusals[] = {
      "1:65: providers[0].keys[0].service_account: the service account: its type is neither service_account "
      "nor authorized_user"},
     {"providers: [{kind: vertex, project: p, keys: [{service_account: {value: '{'}}]}]\n",
-     "1:65: providers[0].keys[0].service_account: the service account: not JSON"},
+     "1:65: providers[0].keys[0].service_account: the service account: not a JSON object"},
     {"providers: [{kind: bedrock, keys: [{access_key_id: x, secret_access_key: y}]}]\n",
      "1:13: providers[0]: a provider of kind bedrock needs a region"},
     {"providers: [{kind: vertex, keys: [token]}]\n",

@@ -34,40 +34,48 @@ static void account_wrong(struct load *l, const struct at *at, const char *why) 
     load_error(l, at, "the service account: %s", why);
 }
 
-static void wipe(struct json_object *o, const char *name) {
-    struct str s = jo_str(o, name);
-    if (s.n)
-        mem_wipe((char *)(uintptr_t)s.p, s.n);
+/* Members of its JSON are looked at where they stand: a tree would leave copies of the private key behind. */
+static struct str account_member(struct load *l, struct str json, const char *name) {
+    struct json_value v;
+    return json_member(json, name, &v) && v.kind == JSON_STRING ? json_text(l->scratch, v) : STR_NONE;
+}
+
+static bool account_is(struct load *l, struct str json, const char *type) {
+    return str_is(account_member(l, json, "type"), type);
+}
+
+static bool has_text(struct str json, const char *name, struct str part) {
+    struct json_value v;
+    return json_member(json, name, &v) && v.kind == JSON_STRING && v.raw.n > 2 && str_find(v.raw, part) >= 0;
 }
 
 /* What "gcloud auth application-default login" leaves. */
-static void check_user(struct load *l, const struct at *at, struct json_object *o) {
+static void check_user(struct load *l, const struct at *at, struct str json) {
     static const char *const names[] = {"client_id", "client_secret", "refresh_token"};
     for (size_t i = 0; i < 3; i++)
-        if (jo_str(o, names[i]).n == 0)
+        if (!has_text(json, names[i], STR("")))
             load_error(l, at, "the service account: %s is missing", names[i]);
-    wipe(o, "client_secret");
-    wipe(o, "refresh_token");
+}
+
+static bool is_account(struct str json) {
+    enum json_kind kind;
+    return json_scan(json, &kind, NULL, NULL, NULL) == 0 && kind == JSON_OBJECT;
 }
 
 /* The members that are needed later are asked for now, so that -t says it. */
-static void check_account(struct load *l, const struct at *at, const char *text) {
-    struct json_error e;
-    struct json_object *o = json_tree(str_of(text), &e);
-    if (!o)
-        account_wrong(l, at, "not JSON");
-    else if (str_is(jo_str(o, "type"), "authorized_user"))
-        check_user(l, at, o);
-    else if (!str_is(jo_str(o, "type"), "service_account"))
+static void check_account(struct load *l, const struct at *at, struct str json) {
+    if (!is_account(json))
+        account_wrong(l, at, "not a JSON object");
+    else if (account_is(l, json, "authorized_user"))
+        check_user(l, at, json);
+    else if (!account_is(l, json, "service_account"))
         account_wrong(l, at, "its type is neither service_account nor authorized_user");
-    else if (jo_str(o, "client_email").n == 0)
+    else if (account_member(l, json, "client_email").n == 0)
         account_wrong(l, at, "client_email is missing");
-    else if (str_find(jo_str(o, "private_key"), STR("-----BEGIN ")) < 0)
+    else if (!has_text(json, "private_key", STR("-----BEGIN ")))
         account_wrong(l, at, "private_key is missing, or no PEM");
-    else if (!str_startsi(jo_str(o, "token_uri"), "http"))
+    else if (!str_startsi(account_member(l, json, "token_uri"), "http"))
         account_wrong(l, at, "token_uri is missing, or no URL");
-    wipe(o, "private_key");
-    json_object_put(o);
 }
 
 static void service_account(struct load *l, const struct at *at, struct conf_key *k) {
@@ -79,7 +87,7 @@ static void service_account(struct load *l, const struct at *at, struct conf_key
                   ? secret_names(l, &here) && secret_document(l, &here, here.node, &k->service_account)
                   : secret_document(l, &here, here.node, &k->service_account);
     if (ok && *k->service_account.text)
-        check_account(l, &here, k->service_account.text);
+        check_account(l, &here, str_of(k->service_account.text));
 }
 
 void finish_provider_key(struct load *l, void *element, const struct at *at) {
@@ -116,17 +124,10 @@ static void check_fits(struct load *l, const struct conf_provider *p, const stru
 /* The project is the service account's own, unless another is configured. */
 static const char *account_project(struct load *l, const struct conf_provider *p) {
     for (size_t i = 0; i < p->nkeys; i++) {
-        struct json_error e;
-        struct json_object *o =
-            *p->keys[i].service_account.text ? json_tree(str_of(p->keys[i].service_account.text), &e) : NULL;
-        struct str id = jo_str(o, "project_id");
-        const char *found = id.n ? arena_dupz(l->c->arena, id) : NULL;
-        wipe(o, "private_key");
-        wipe(o, "client_secret");
-        wipe(o, "refresh_token");
-        json_object_put(o);
-        if (found)
-            return found;
+        struct str json = str_of(p->keys[i].service_account.text);
+        struct str id = is_account(json) ? account_member(l, json, "project_id") : STR_NONE;
+        if (id.n)
+            return arena_dupz(l->c->arena, id);
     }
     return "";
 }
