@@ -444,6 +444,7 @@ START_TEST(variables) {
         {"vertex", "us-east5", "https://us-east5-aiplatform.googleapis.com", "/l/{location}", "m",
          "/l/us-east5"},
         {"azure", "", "", "/{model}/c?api-version={api_version}", "a b?c", "/a%20b%3Fc/c?api-version=v"},
+        {"vertex", "eu", "https://aiplatform.eu.rep.googleapis.com", "/l/{location}", "m", "/l/eu"},
         {"azure", "", "", "/{unknown}/{", "m", "//{"},
     };
     struct arena *a = arena_new(0);

@@ -13,6 +13,7 @@ enum {
     LIFE_S = 3600,     /* of the JWT; the most that Google takes */
     RENEW_S = 300,     /* so long before a token's end the next one is fetched */
     ANSWER_MS = 10000, /* of the token endpoint */
+    REFUSED_MS = 1000, /* a refused account is not asked for by each request of a crowd */
     AGAIN_MS = 10000,  /* after a renewal that failed, while the old token is good */
 };
 #define GOOGLE "https://oauth2.googleapis.com/token"
@@ -30,6 +31,7 @@ struct account {
     struct buf token;
     unsigned number;
     uint64_t renew_ms, end_ms;
+    uint64_t refused_ms; /* until then nobody asks again */
     struct call *call;
     struct buf request, answer;
     int status;
@@ -289,6 +291,8 @@ static void on_done(void *arg, const struct call_result *r) {
     enum call_error e = verdict(a, r);
     buf_wipe(&a->request);
     buf_wipe(&a->answer);
+    if (e == CALL_AUTH)
+        a->refused_ms = now_of(a) + REFUSED_MS;
     if (e != CALL_OK) {
         a->renew_ms = now_of(a) + AGAIN_MS;
         log_event(LVL_ERROR, "alert", "no access token for the service account %s (%s, status %d)", a->id,
@@ -308,7 +312,7 @@ struct str account_token(struct account *a, struct account_waiter *w, unsigned *
     uint64_t now = now_of(a);
     bool good = buf_len(&a->token) > 0 && now < a->end_ms;
     bool wanted = !a->call && (!good || now >= a->renew_ms);
-    bool able = a->upstream && (!wanted || write_request(a));
+    bool able = a->upstream && now >= a->refused_ms && (!wanted || write_request(a));
     if (wanted && able)
         fetch(a);
     *number = a->number;

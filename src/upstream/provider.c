@@ -123,7 +123,7 @@ static const struct provider_kind rows[] = {
         .base_url = "https://bedrock-runtime.{region}.amazonaws.com",
         .version_path = "",
         .auth = AUTH_KIND_SIGV4,
-        .fixed_headers = "",
+        .fixed_headers = "Accept: */*", /* its streams are no text/event-stream */
         .default_model = "amazon.nova-lite-v1:0",
         .env_keys = "AWS_BEARER_TOKEN_BEDROCK",
         .env_url = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
@@ -282,7 +282,20 @@ static struct str variable(const struct conf_provider *p, struct str name, struc
     return str_is(name, "api_version") ? str_of(p->api_version) : STR_NONE;
 }
 
-/* "https://{location}-aiplatform.googleapis.com": that of `global` has no prefix. */
+/* "{location}-aiplatform" of a host: `global` has no prefix, and several regions together have a domain. */
+static bool add_location_host(struct buf *out, const struct conf_provider *p, struct str *rest) {
+    static const struct str host = {"{location}-aiplatform", 21};
+    struct str at = str_of(p->location);
+    bool several = str_is(at, "us") || str_is(at, "eu");
+    if (!str_starts(*rest, host.p) || (!several && !str_is(at, "global")))
+        return false;
+    BUF_ADD(out, "aiplatform");
+    if (several)
+        buf_printf(out, "." STR_FMT ".rep", STR_ARG(at));
+    *rest = str_skip(*rest, host.n);
+    return true;
+}
+
 struct str provider_base(struct arena *a, const struct conf_provider *p) {
     struct str url = provider_base_url(a, p->kind, str_of(p->base_url));
     if (str_find(url, STR("{")) < 0)
@@ -290,11 +303,11 @@ struct str provider_base(struct arena *a, const struct conf_provider *p) {
     struct buf out;
     buf_init(&out, 8192);
     for (struct str rest = url; rest.n;) {
+        if (add_location_host(&out, p, &rest))
+            continue;
         const char *end = rest.p[0] == '{' ? memchr(rest.p, '}', rest.n) : NULL;
         size_t n = end ? (size_t)(end - rest.p) + 1 : 1;
-        if (str_starts(rest, "{location}-") && p->location && strcmp(p->location, "global") == 0)
-            n++;
-        else if (end)
+        if (end)
             buf_adds(&out, variable(p, str_make(rest.p + 1, n - 2), STR_NONE));
         else
             buf_addc(&out, rest.p[0]);

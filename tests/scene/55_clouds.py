@@ -262,6 +262,9 @@ def test_vertex_refused():
     r = chat(gw, MODEL)
     assert r.status == 502 and "credentials" in r.text, r
     assert not g.api.requests and g.issued == 0
+    assert chat(gw, MODEL).status == 502 and len(g.tokens.requests) == 1  # not by each request of a crowd
+    wait_for(lambda: chat(gw, MODEL).status == 200, "another try", 10, 0.1)
+    assert g.issued == 1
 
 
 def test_vertex_endpoint_down_for_a_moment():
