@@ -20,11 +20,11 @@ struct ask {
     /* Set by the caller of peek: */
     struct str rest,
         query; /* what '*' of the route stood for, and the query, as sent (Gemini: the model is there) */
+    bool stream; /* the path asks for one; peek keeps it, or sets it where the body says it */
     /* Set by peek: */
     struct str body;              /* the client's bytes; all spans below lie inside */
     struct str model;             /* text; empty when not given */
     struct json_value model_span; /* raw.p NULL when absent */
-    bool stream;
     bool array; /* the stream is one JSON array in place of events (Gemini without alt=sse) */
     struct json_value stream_span;
     bool include_usage; /* the client asked for usage in its stream */
@@ -146,4 +146,6 @@ const struct dialect *dialect_by_name(struct str name); /* NULL if unknown */
 
 extern const struct dialect dialect_openai_chat;
 extern const struct dialect dialect_anthropic;
+extern const struct dialect dialect_gemini;
+extern const struct dialect dialect_gemini_count;
 #endif

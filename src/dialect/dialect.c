@@ -4,6 +4,8 @@
 static const struct dialect *const table[] = {
     &dialect_openai_chat,
     &dialect_anthropic,
+    &dialect_gemini,
+    &dialect_gemini_count,
 };
 
 const struct dialect *dialect_by_name(struct str name) {

@@ -18,6 +18,8 @@ struct pipe {
     event_fn *watch;
     void *watch_arg;
     bool same, hide_usage, finishing;
+    bool array;    /* bytes pass, but as elements of one JSON array */
+    bool any;      /* an element went out */
     bool finished; /* nothing is read any more */
     bool started;  /* an event of the dialect was seen */
     struct sse sse;
@@ -235,6 +237,17 @@ static void forward_last(struct pipe *p, const struct sse_event *ev) {
     buf_addz(p->out, str_ends(ev->raw, "\n") || str_ends(ev->raw, "\r") ? "\n" : "\n\n");
 }
 
+/* An event's data as it came; what is cut off in the middle must not reach the client. */
+static void forward_element(struct pipe *p, const struct sse_event *ev) {
+    enum json_kind kind;
+    struct json_error err;
+    if (ev->comment || json_scan(ev->data, &kind, NULL, NULL, &err) != 0)
+        return;
+    buf_addz(p->out, p->any ? ",\r\n" : "[");
+    buf_adds(p->out, ev->data);
+    p->any = true;
+}
+
 static void forward(struct pipe *p, const struct sse_event *ev) {
     bool shown = true;
     if (!ev->comment) {
@@ -243,6 +256,10 @@ static void forward(struct pipe *p, const struct sse_event *ev) {
     }
     if (!shown || failed(p))
         return;
+    if (p->array) {
+        forward_element(p, ev);
+        return;
+    }
     if (p->finishing && !ends_blank(ev->raw))
         forward_last(p, ev);
     else
@@ -280,6 +297,7 @@ struct pipe *pipe_new(struct arena *a, const struct dialect *client, const struc
     p->watch = o->watch;
     p->watch_arg = o->watch_arg;
     p->hide_usage = o->hide_usage;
+    p->array = p->same && o->ask && o->ask->array;
     observed_init(&p->seen);
     sse_init(&p->sse, o->max_frame);
     if (!p->same) {
@@ -329,10 +347,18 @@ bool pipe_finish(struct pipe *p, struct buf *out) {
         fail(p, FAULT_SERVER, "the provider's answer is empty");
     else if (!complete(p))
         fail(p, FAULT_SERVER, "the provider's stream ended too early");
+    if (p->array && !failed(p))
+        buf_addz(out, p->any ? "\r\n]" : "[]");
     return !failed(p);
 }
 
 void pipe_fault(struct pipe *p, const struct fault *f, struct str request_id, struct buf *out) {
+    if (p->array) {
+        buf_addz(out, p->any ? ",\r\n" : "[");
+        p->client->write_fault(out, f, request_id);
+        buf_addc(out, ']');
+        return;
+    }
     p->client->write_stream_fault(p->writer, out, f, request_id);
 }
 

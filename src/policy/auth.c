@@ -4,11 +4,19 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "http/server.h"
 
 static struct str bearer(struct str v) {
     if (!str_startsi(v, "bearer "))
         return STR_NONE;
     return str_trim(str_skip(v, 7));
+}
+
+/* Older clients of Gemini put it into the URL; on its paths only, since URLs end up in others' logs. */
+static struct str query_key(const struct exchange *x) {
+    bool gemini = str_starts(x->path, "/v1beta/") ||
+                  (str_starts(x->path, "/v1/models/") && memchr(x->path.p, ':', x->path.n));
+    return gemini ? http_query(x->arena, x->query, "key") : STR_NONE;
 }
 
 /* The one place where programs put a key; the first that is there. */
@@ -22,7 +30,7 @@ static struct str credential(const struct exchange *x) {
         if (v.p)
             return v;
     }
-    return STR_NONE;
+    return query_key(x);
 }
 
 static const struct plane_gateway_key *find_key(const struct plane *p, struct str given) {

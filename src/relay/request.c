@@ -110,7 +110,7 @@ void request_start(struct gateway *g, struct exchange *x, const struct surface_r
         .route = route,
         .client = route->dialect,
         .request_id = request_id,
-        .ask = {.rest = rest, .query = x->query},
+        .ask = {.rest = rest, .query = x->query, .stream = strstr(route->path, ":stream") != NULL},
         .plan.model_entity = SHM_NONE,
         .usage = USAGE_NONE,
         .cost_nano = -1,

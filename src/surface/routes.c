@@ -1,14 +1,27 @@
 /* The table of endpoints, and how a path finds its row. */
 #include "surface/surface.h"
 
-#define CHAT  &dialect_openai_chat
-#define OPEN  0
-#define ANY   PERM_ANY
-#define ADMIN PERM_ADMIN
+#define CHAT   &dialect_openai_chat
+#define GEMINI &dialect_gemini
+#define OPEN   0
+#define ANY    PERM_ANY
+#define ADMIN  PERM_ADMIN
 
 const struct surface_route surface_routes[] = {
     {HTTP_POST, "/v1/chat/completions", SURFACE_NATIVE, PERM_COMPLETION, CHAT, "chat", NULL,
      "Chat completion, whole or streamed"},
+    {HTTP_POST, "/v1beta/models/*:generateContent", SURFACE_NATIVE, PERM_COMPLETION, GEMINI, "gemini", NULL,
+     "Gemini: an answer, whole"},
+    {HTTP_POST, "/v1beta/models/*:streamGenerateContent", SURFACE_NATIVE, PERM_COMPLETION, GEMINI, "gemini",
+     NULL, "Gemini: a stream, as events (alt=sse) or one JSON array"},
+    {HTTP_POST, "/v1beta/models/*:countTokens", SURFACE_NATIVE, PERM_COMPLETION, &dialect_gemini_count,
+     "gemini_count", NULL, "Gemini: how many tokens a request has"},
+    {HTTP_POST, "/v1/models/*:generateContent", SURFACE_NATIVE, PERM_COMPLETION, GEMINI, "gemini", NULL,
+     "Gemini: an answer, whole"},
+    {HTTP_POST, "/v1/models/*:streamGenerateContent", SURFACE_NATIVE, PERM_COMPLETION, GEMINI, "gemini", NULL,
+     "Gemini: a stream, as events (alt=sse) or one JSON array"},
+    {HTTP_POST, "/v1/models/*:countTokens", SURFACE_NATIVE, PERM_COMPLETION, &dialect_gemini_count,
+     "gemini_count", NULL, "Gemini: how many tokens a request has"},
     {HTTP_GET, "/v1/models", SURFACE_NATIVE, ANY, CHAT, NULL, surface_models, "Models this key may use"},
     {HTTP_GET, "/v1/models/*", SURFACE_NATIVE, ANY, CHAT, NULL, surface_model, "One model"},
     {HTTP_GET, "/health", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS, OPEN, CHAT, NULL, surface_health,

@@ -25,6 +25,11 @@ static const struct kind_endpoint bedrock_like[] = {
     {.dialect = "openai_chat", .models = "openai.*", .path = "/openai/v1/chat/completions"},
     {.dialect = NULL},
 };
+static const struct kind_endpoint gemini_like[] = {
+    {.dialect = "gemini"},
+    {.dialect = "gemini_count"},
+    {.dialect = NULL},
+};
 #define VERTEX "/v1/projects/{project}/locations/{location}"
 static const struct kind_endpoint vertex_like[] = {
     {.dialect = "anthropic",
@@ -32,6 +37,10 @@ static const struct kind_endpoint vertex_like[] = {
      .path = VERTEX "/publishers/anthropic/models/{model}:rawPredict",
      .stream_path = VERTEX "/publishers/anthropic/models/{model}:streamRawPredict",
      .quirks = QUIRK_VERTEX},
+    {.dialect = "gemini",
+     .models = "gemini-*",
+     .path = VERTEX "/publishers/google/models/{model}:generateContent",
+     .stream_path = VERTEX "/publishers/google/models/{model}:streamGenerateContent?alt=sse"},
     {.dialect = "openai_chat", .models = "*/*", .path = VERTEX "/endpoints/openapi/chat/completions"},
     {.dialect = NULL},
 };
@@ -99,6 +108,22 @@ static const struct provider_kind rows[] = {
         .infer = "claude-*",
         .price_vendor = "anthropic",
         .health_path = "/v1/models?limit=1",
+        .needs_key = true,
+    },
+    {
+        .name = "gemini",
+        .alias = "google",
+        .endpoints = gemini_like,
+        .base_url = "https://generativelanguage.googleapis.com/v1beta",
+        .version_path = "/v1beta",
+        .auth = AUTH_KIND_GOOG,
+        .fixed_headers = "",
+        .default_model = "gemini-2.5-flash",
+        .env_keys = "GEMINI_API_KEY,GOOGLE_API_KEY",
+        .env_url = "GEMINI_BASE_URL",
+        .infer = "gemini-*",
+        .price_vendor = "google",
+        .health_path = "/models",
         .needs_key = true,
     },
     {

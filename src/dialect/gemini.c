@@ -1,0 +1,30 @@
+/* Google's generateContent dialect. This file is its row; the work is in gemini_*.c. */
+#include "gemini.h"
+
+static const struct client_face client = {
+    .peek = gm_peek,
+    .read_request = gm_read_request,
+    .write_reply = gm_write_reply,
+    .write_fault = gm_write_fault,
+    .write_stream_fault = gm_write_stream_fault,
+    .writer_new = gm_writer_new,
+    .write_event = gm_write_event,
+    .stream_type = "text/event-stream",
+};
+
+static const struct provider_face provider = {
+    .stop_is_end = true, /* the end of the bytes is the end */
+    .path = "/models/{model}:generateContent",
+    .stream_path = "/models/{model}:streamGenerateContent?alt=sse",
+    .splice = gm_splice,
+    .write_request = gm_write_request,
+    .read_reply = gm_read_reply,
+    .tap_reply = gm_tap_reply,
+    .read_fault = gm_read_fault,
+    .reader_new = gm_reader_new,
+    .read_event = gm_read_event,
+    .reader_end = gm_reader_end,
+    .tap_event = gm_tap_event,
+};
+
+const struct dialect dialect_gemini = {"gemini", OP_CHAT, &client, &provider};
