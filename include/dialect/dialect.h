@@ -148,4 +148,5 @@ extern const struct dialect dialect_openai_chat;
 extern const struct dialect dialect_anthropic;
 extern const struct dialect dialect_gemini;
 extern const struct dialect dialect_gemini_count;
+extern const struct dialect dialect_anthropic_count;
 #endif

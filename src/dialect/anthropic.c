@@ -1,9 +1,23 @@
-/* The Anthropic Messages dialect, API version 2023-06-01. This file is its row; the work is in anthropic_*.c.
- */
+/* The Anthropic Messages dialect, API versions 2023-06-01 and later, and its count of tokens. This file is
+ * their rows; the work is in anthropic_*.c. */
 #include "anthropic.h"
+
+#include "answer.h"
+
+static const struct client_face client = {
+    .peek = an_peek,
+    .read_request = an_read_request,
+    .write_reply = an_write_reply,
+    .write_fault = an_write_fault,
+    .write_stream_fault = an_write_stream_fault,
+    .writer_new = an_writer_new,
+    .write_event = an_write_event,
+    .stream_type = "text/event-stream; charset=utf-8",
+};
 
 static const struct provider_face provider = {
     .path = "/v1/messages",
+    .splice = an_splice,
     .write_request = an_write_request,
     .read_reply = an_read_reply,
     .tap_reply = an_tap_reply,
@@ -14,4 +28,54 @@ static const struct provider_face provider = {
     .tap_event = an_tap_event,
 };
 
-const struct dialect dialect_anthropic = {"anthropic", OP_CHAT, NULL, &provider};
+const struct dialect dialect_anthropic = {"anthropic", OP_CHAT, &client, &provider};
+
+/* --- the count --- */
+
+static bool count_of(struct arena *a, struct str body, struct usage *u, struct fault *f) {
+    enum json_kind kind;
+    struct json_error err;
+    struct json_value v;
+    *u = USAGE_NONE;
+    u->known = json_scan(body, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT &&
+               json_member(body, "input_tokens", &v) && usage_count(v, &u->input);
+    if (u->known)
+        return true;
+    fault_set(f, a, FAULT_SERVER, "the provider's answer has no count of tokens");
+    f->from_provider = true;
+    return false;
+}
+
+static struct reply *read_count(struct arena *a, struct str body, unsigned quirks, struct fault *f) {
+    (void)quirks;
+    struct reply *r = arena_alloc(a, sizeof *r);
+    r->message = chat_message(chat_new(a), ROLE_ASSISTANT);
+    return count_of(a, body, &r->usage, f) ? r : NULL;
+}
+
+static bool tap_count(struct arena *a, struct str body, unsigned quirks, struct observed *o,
+                      struct fault *f) {
+    (void)quirks;
+    o->output = o->ended = true;
+    return count_of(a, body, &o->usage, f);
+}
+
+static const struct client_face count_client = {
+    .peek = an_count_peek,
+    .read_request = an_read_request,
+    .write_reply = an_write_count,
+    .write_fault = an_write_fault,
+    .write_stream_fault = an_write_stream_fault,
+    .stream_type = "application/json",
+};
+
+static const struct provider_face count_provider = {
+    .path = "/v1/messages/count_tokens",
+    .splice = an_splice,
+    .write_request = an_write_count_request,
+    .read_reply = read_count,
+    .tap_reply = tap_count,
+    .read_fault = an_read_fault,
+};
+
+const struct dialect dialect_anthropic_count = {"anthropic_count", OP_COUNT, &count_client, &count_provider};

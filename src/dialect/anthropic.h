@@ -3,7 +3,30 @@
 #define PENSTOCK_SRC_DIALECT_ANTHROPIC_H
 #include "dialect/dialect.h"
 
+/* anthropic_peek.c */
+bool an_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f);
+bool an_count_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f);
+bool an_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
+               struct fault *f);
+
+/* anthropic_read.c */
+bool an_read_request(struct arena *a, const struct ask *ask, struct chat **out, struct fault *f);
+
+/* anthropic_writer.c */
+void an_write_reply(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask);
+void an_write_count(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask);
+void an_write_fault(struct buf *out, const struct fault *f, struct str request_id);
+void an_write_stream_fault(struct stream_writer *w, struct buf *out, const struct fault *f,
+                           struct str request_id);
+struct stream_writer *an_writer_new(struct arena *a, const struct mint *m, const struct ask *ask);
+void an_write_event(struct stream_writer *w, const struct event_item *ev, struct buf *out);
+
+/* anthropic_blocks.c: a call's "input"; text that is no object goes in as {"_raw": text}, "" as {} */
+void an_write_input(struct jw *w, struct str text);
+
 /* anthropic_request.c */
+bool an_write_count_request(struct arena *a, const struct chat *c, const struct encode_opt *o,
+                            struct buf *out, struct buf *dropped, struct fault *f);
 bool an_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                       struct buf *dropped, struct fault *f);
 

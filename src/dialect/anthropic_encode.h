@@ -38,6 +38,7 @@ struct wr {
     size_t open_calls, open_message;
     const struct message *body; /* first message behind the leading system messages */
     size_t body_index;
+    bool count; /* only to be counted */
     bool budget, adaptive, no_thinking;
     uint64_t max_tokens, budget_tokens;
 };

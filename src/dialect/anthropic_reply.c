@@ -152,8 +152,11 @@ static void read_block(struct arena *a, struct chat *c, struct message *m, struc
         p = message_part(c, m, PART_THINKING);
         p->text = jo_str(o, "thinking");
         p->signature = jo_str(o, "signature");
+        p->origin = STR("anthropic");
     } else if (str_is(type, "redacted_thinking")) {
-        message_part(c, m, PART_THINKING_REDACTED)->data = jo_str(o, "data");
+        p = message_part(c, m, PART_THINKING_REDACTED);
+        p->data = jo_str(o, "data");
+        p->origin = STR("anthropic");
     } else if (str_is(type, "tool_use")) {
         p = message_part(c, m, PART_TOOL_CALL);
         p->id = jo_str(o, "id");

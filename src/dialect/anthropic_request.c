@@ -408,9 +408,29 @@ static bool write_extra(struct wr *r) {
     return true;
 }
 
-bool an_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
-                      struct buf *dropped, struct fault *f) {
-    struct wr r = {.e = {.a = a, .c = c, .o = o, .dropped = dropped, .f = f}};
+static void write_head(struct wr *r) {
+    if (r->e.o->quirks & QUIRK_VERTEX) /* the model is in the path */
+        jw_kz(&r->e.w, "anthropic_version", "vertex-2023-10-16");
+    else
+        jw_kstr(&r->e.w, "model", r->e.o->model);
+    if (r->count)
+        return;
+    jw_ku64(&r->e.w, "max_tokens", r->max_tokens);
+    if (r->e.c->stream)
+        jw_kbool(&r->e.w, "stream", true);
+}
+
+static bool write_rest(struct wr *r) {
+    write_sampling(r);
+    write_stop(r);
+    write_user(r);
+    write_passed(r);
+    return write_extra(r);
+}
+
+static bool write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, bool count,
+                          struct buf *out, struct buf *dropped, struct fault *f) {
+    struct wr r = {.e = {.a = a, .c = c, .o = o, .dropped = dropped, .f = f}, .count = count};
     *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
     r.max_tokens = c->max_tokens           ? c->max_tokens
                    : o->default_max_tokens ? o->default_max_tokens
@@ -419,20 +439,23 @@ bool an_write_request(struct arena *a, const struct chat *c, const struct encode
         return false;
     jw_init(&r.e.w, out);
     jw_obj(&r.e.w);
-    jw_kstr(&r.e.w, "model", o->model);
-    jw_ku64(&r.e.w, "max_tokens", r.max_tokens);
-    if (c->stream)
-        jw_kbool(&r.e.w, "stream", true);
+    write_head(&r);
     if (!an_write_system(&r) || !an_write_messages(&r) || !write_tools_and_choice(&r))
         return false;
     write_thinking_mode(&r);
     write_output_config(&r);
-    write_sampling(&r);
-    write_stop(&r);
-    write_user(&r);
-    write_passed(&r);
-    if (!write_extra(&r))
+    if (!count && !write_rest(&r))
         return false;
     jw_obj_end(&r.e.w);
     return true;
+}
+
+bool an_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
+                      struct buf *dropped, struct fault *f) {
+    return write_request(a, c, o, false, out, dropped, f);
+}
+
+bool an_write_count_request(struct arena *a, const struct chat *c, const struct encode_opt *o,
+                            struct buf *out, struct buf *dropped, struct fault *f) {
+    return write_request(a, c, o, true, out, dropped, f);
 }

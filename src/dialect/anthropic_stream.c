@@ -116,10 +116,12 @@ static void block_start(struct reader *r, const struct frame *f, uint64_t index)
     } else if (str_is(type, "thinking")) {
         open_part(r, index, (struct event_item){.part = PART_THINKING});
         event_text(&r->out, EV_THINK, member(r, f->block, "thinking"));
-        event_text(&r->out, EV_SIGNATURE, member(r, f->block, "signature"));
+        event_signature(&r->out, member(r, f->block, "signature"), STR("anthropic"));
     } else if (str_is(type, "redacted_thinking")) {
         open_part(r, index,
-                  (struct event_item){.part = PART_THINKING_REDACTED, .text = member(r, f->block, "data")});
+                  (struct event_item){.part = PART_THINKING_REDACTED,
+                                      .name = STR("anthropic"),
+                                      .text = member(r, f->block, "data")});
     } else if (str_is(type, "tool_use")) {
         open_part(r, index,
                   (struct event_item){.part = PART_TOOL_CALL,
@@ -144,7 +146,7 @@ static void block_delta(struct reader *r, const struct frame *f, uint64_t index)
             open_part(r, index, (struct event_item){.part = PART_THINKING});
         event_text(&r->out, EV_THINK, member(r, f->delta, "thinking"));
     } else if (str_is(type, "signature_delta") && ours && r->out.part == PART_THINKING) {
-        event_text(&r->out, EV_SIGNATURE, member(r, f->delta, "signature"));
+        event_signature(&r->out, member(r, f->delta, "signature"), STR("anthropic"));
     } else if (str_is(type, "input_json_delta") && ours && r->out.part == PART_TOOL_CALL) {
         struct str piece = member(r, f->delta, "partial_json");
         r->args_seen = r->args_seen || piece.n > 0;

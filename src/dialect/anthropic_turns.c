@@ -148,7 +148,9 @@ static bool place_part(struct wr *r, const struct message *m, const struct part 
         return place_result(r, p, i);
     if (!may_be_empty(p) && an_trim_end(p->text).n == 0)
         return true; /* Anthropic refuses text of white space only */
-    if (p->kind == PART_THINKING && p->signature.n == 0)
+    bool thinks = p->kind == PART_THINKING || p->kind == PART_THINKING_REDACTED;
+    if ((p->kind == PART_THINKING && p->signature.n == 0) ||
+        (thinks && p->origin.n > 0 && !str_is(p->origin, "anthropic")))
         return true; /* another model's: Anthropic takes only what it has signed */
     if (assistant && (!r->last || !r->last->assistant) && r->open_calls > 0)
         return unanswered(r);

@@ -6,6 +6,7 @@ static const struct dialect *const table[] = {
     &dialect_anthropic,
     &dialect_gemini,
     &dialect_gemini_count,
+    &dialect_anthropic_count,
 };
 
 const struct dialect *dialect_by_name(struct str name) {

@@ -1,11 +1,12 @@
 /* The table of endpoints, and how a path finds its row. */
 #include "surface/surface.h"
 
-#define CHAT   &dialect_openai_chat
-#define GEMINI &dialect_gemini
-#define OPEN   0
-#define ANY    PERM_ANY
-#define ADMIN  PERM_ADMIN
+#define CHAT     &dialect_openai_chat
+#define MESSAGES &dialect_anthropic
+#define GEMINI   &dialect_gemini
+#define OPEN     0
+#define ANY      PERM_ANY
+#define ADMIN    PERM_ADMIN
 
 const struct surface_route surface_routes[] = {
     {HTTP_POST, "/v1/chat/completions", SURFACE_NATIVE, PERM_COMPLETION, CHAT, "chat", NULL,
@@ -22,6 +23,10 @@ const struct surface_route surface_routes[] = {
      "Gemini: a stream, as events (alt=sse) or one JSON array"},
     {HTTP_POST, "/v1/models/*:countTokens", SURFACE_NATIVE, PERM_COMPLETION, &dialect_gemini_count,
      "gemini_count", NULL, "Gemini: how many tokens a request has"},
+    {HTTP_POST, "/v1/messages", SURFACE_NATIVE, PERM_COMPLETION, MESSAGES, "messages", NULL,
+     "Anthropic's Messages, whole or streamed"},
+    {HTTP_POST, "/v1/messages/count_tokens", SURFACE_NATIVE, PERM_COMPLETION, &dialect_anthropic_count,
+     "count_tokens", NULL, "Anthropic's count of a request's tokens"},
     {HTTP_GET, "/v1/models", SURFACE_NATIVE, ANY, CHAT, NULL, surface_models, "Models this key may use"},
     {HTTP_GET, "/v1/models/*", SURFACE_NATIVE, ANY, CHAT, NULL, surface_model, "One model"},
     {HTTP_GET, "/health", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS, OPEN, CHAT, NULL, surface_health,

@@ -11,6 +11,7 @@ static const struct kind_endpoint openai_like[] = {
 };
 static const struct kind_endpoint anthropic_like[] = {
     {.dialect = "anthropic"},
+    {.dialect = "anthropic_count"},
     {.dialect = NULL},
 };
 
@@ -102,6 +103,7 @@ static const struct provider_kind rows[] = {
         .version_path = "", /* the SDKs take the bare root; the dialect's path begins with /v1 */
         .auth = AUTH_KIND_X_API_KEY,
         .fixed_headers = "anthropic-version: 2023-06-01",
+        .pass_headers = "anthropic-beta,anthropic-version",
         .default_model = "claude-sonnet-4-5",
         .env_keys = "ANTHROPIC_API_KEY,CLAUDE_API_KEY",
         .env_url = "ANTHROPIC_BASE_URL",
