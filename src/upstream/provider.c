@@ -135,6 +135,7 @@ static const struct provider_kind rows[] = {
         .version_path = "",
         .auth = AUTH_KIND_API_KEY,
         .fixed_headers = "",
+        .quirks = QUIRK_MAX_COMPLETION_TOKENS,
         .default_model = "",
         .env_keys = "AZURE_OPENAI_API_KEY",
         .env_url = "AZURE_OPENAI_ENDPOINT",
