@@ -42,6 +42,9 @@ static const struct kind_endpoint vertex_like[] = {
      .models = "gemini-*",
      .path = VERTEX "/publishers/google/models/{model}:generateContent",
      .stream_path = VERTEX "/publishers/google/models/{model}:streamGenerateContent?alt=sse"},
+    {.dialect = "gemini_count",
+     .models = "gemini-*",
+     .path = VERTEX "/publishers/google/models/{model}:countTokens"},
     {.dialect = "openai_chat", .models = "*/*", .path = VERTEX "/endpoints/openapi/chat/completions"},
     {.dialect = NULL},
 };
@@ -168,7 +171,7 @@ static const struct provider_kind rows[] = {
         .version_path = "",
         .auth = AUTH_KIND_SERVICE_ACCOUNT,
         .fixed_headers = "",
-        .default_model = "google/gemini-2.5-flash",
+        .default_model = "gemini-2.5-flash",
         .env_keys = "",
         .env_url = "",
         .infer = "",

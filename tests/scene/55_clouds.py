@@ -345,11 +345,44 @@ def test_header_of_the_key():
 def test_vertex_claude():
     g = Google()
     gw = Gateway({"providers": [g.provider(location=None, retry={"max": 0})]}, workers=1)
-    for stream, verb in ((False, "rawPredict"), (True, "streamRawPredict")):
-        chat(gw, "vx/claude-sonnet-4-5@20250929", stream=stream)
-        sent = g.api.requests[-1]
-        assert sent.path == ("/v1/projects/of-file/locations/global/publishers/anthropic/models/"
-                             f"claude-sonnet-4-5%4020250929:{verb}"), sent.path
+    for path in ("/v1/chat/completions", "/v1/messages"):
+        for stream, verb in ((False, "rawPredict"), (True, "streamRawPredict")):
+            gw.post(path, {"model": "vx/claude-sonnet-4-5@20250929", "max_tokens": 9, "messages": MESSAGES, "stream": stream})
+            sent = g.api.requests[-1]
+            assert sent.path == ("/v1/projects/of-file/locations/global/publishers/anthropic/models/"
+                                 f"claude-sonnet-4-5%4020250929:{verb}"), sent.path
+            body = sent.json()
+            assert "model" not in body and body["anthropic_version"] == "vertex-2023-10-16", body
+            assert body["max_tokens"] == 9 and len(body["messages"]) == 1
+
+
+def test_vertex_gemini():
+    def answer(a):
+        reply = {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hello."}]}, "finishReason": "STOP"}],
+                 "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5},
+                 "modelVersion": "gemini-2.5-flash", "responseId": "r"}
+        if ":countTokens" in a.request.path:
+            a.whole(200, {"totalTokens": 3})
+        elif "alt=sse" in a.request.path:
+            a.sse()
+            a.event(reply)
+            a.end()
+        else:
+            a.whole(200, reply)
+    g = Google()
+    g.api.default = answer
+    gw = Gateway({"providers": [g.provider()]}, workers=1)
+    at = "/v1/projects/of-file/locations/us-east5/publishers/google/models/gemini-2.5-flash"
+    r = chat(gw, "vx/gemini-2.5-flash")
+    assert r.status == 200 and r.json()["choices"][0]["message"]["content"] == "Hello.", r
+    assert g.api.requests[-1].path == at + ":generateContent", g.api.requests[-1].path
+    assert g.api.requests[-1].headers["authorization"] == "Bearer ya29.1"
+    r = chat(gw, "vx/gemini-2.5-flash", stream=True)
+    assert r.events()[-1][1] == "[DONE]", r
+    assert g.api.requests[-1].path == at + ":streamGenerateContent?alt=sse"
+    r = gw.post("/v1beta/models/vx%2Fgemini-2.5-flash:countTokens", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]})
+    assert r.status == 200 and r.json()["totalTokens"] == 3, r
+    assert g.api.requests[-1].path == at + ":countTokens"
 
 
 scene.main()
