@@ -354,6 +354,12 @@ def test_vertex_claude():
             body = sent.json()
             assert "model" not in body and body["anthropic_version"] == "vertex-2023-10-16", body
             assert body["max_tokens"] == 9 and len(body["messages"]) == 1
+    g.api.next(lambda a: a.whole(200, {"input_tokens": 4}))
+    r = gw.post("/v1/messages/count_tokens", {"model": "vx/claude-sonnet-4-5", "messages": MESSAGES})
+    assert r.status == 200 and r.json()["input_tokens"] == 4, r
+    sent = g.api.requests[-1]
+    assert sent.path.endswith("/publishers/anthropic/models/count-tokens:rawPredict"), sent.path
+    assert sent.json()["model"] == "claude-sonnet-4-5"
 
 
 def test_vertex_gemini():
