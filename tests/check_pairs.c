@@ -404,7 +404,7 @@ static void request_to(struct recording *x, const struct dialect *to, const stru
             complain(x, to, "the request is no JSON", buf_str(&out));
     } else {
         count->refused++;
-        if (!chat && x->status < 400 && x->dialect->op != OP_EMBED)
+        if (!chat && f.cls != FAULT_UNSUPPORTED && x->status < 400 && x->dialect->op != OP_EMBED)
             complain(x, to, "the request is not read:", f.message);
         if (verbose)
             printf("    %s: %s -> %s refused: " STR_FMT "\n", x->name, x->dialect->name, to->name,

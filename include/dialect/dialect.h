@@ -146,6 +146,7 @@ const struct dialect *dialect_by_name(struct str name); /* NULL if unknown */
 
 extern const struct dialect dialect_openai_chat;
 extern const struct dialect dialect_anthropic;
+extern const struct dialect dialect_openai_responses;
 extern const struct dialect dialect_gemini;
 extern const struct dialect dialect_gemini_count;
 extern const struct dialect dialect_anthropic_count;

@@ -4,6 +4,7 @@
 static const struct dialect *const table[] = {
     &dialect_openai_chat,
     &dialect_anthropic,
+    &dialect_openai_responses,
     &dialect_gemini,
     &dialect_gemini_count,
     &dialect_anthropic_count,

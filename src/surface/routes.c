@@ -11,6 +11,8 @@
 const struct surface_route surface_routes[] = {
     {HTTP_POST, "/v1/chat/completions", SURFACE_NATIVE, PERM_COMPLETION, CHAT, "chat", NULL,
      "Chat completion, whole or streamed"},
+    {HTTP_POST, "/v1/responses", SURFACE_NATIVE, PERM_COMPLETION, &dialect_openai_responses, "responses",
+     NULL, "OpenAI Responses, whole or streamed"},
     {HTTP_POST, "/v1beta/models/*:generateContent", SURFACE_NATIVE, PERM_COMPLETION, GEMINI, "gemini", NULL,
      "Gemini: an answer, whole"},
     {HTTP_POST, "/v1beta/models/*:streamGenerateContent", SURFACE_NATIVE, PERM_COMPLETION, GEMINI, "gemini",

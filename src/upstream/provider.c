@@ -9,6 +9,11 @@ static const struct kind_endpoint openai_like[] = {
     {.dialect = "openai_chat"},
     {.dialect = NULL},
 };
+static const struct kind_endpoint openai_full[] = {
+    {.dialect = "openai_chat"},
+    {.dialect = "openai_responses"},
+    {.dialect = NULL},
+};
 static const struct kind_endpoint anthropic_like[] = {
     {.dialect = "anthropic"},
     {.dialect = "anthropic_count"},
@@ -55,7 +60,7 @@ static const struct kind_endpoint vertex_like[] = {
 static const struct provider_kind rows[] = {
     {
         .name = "openai",
-        .endpoints = openai_like,
+        .endpoints = openai_full,
         .base_url = "https://api.openai.com/v1",
         .version_path = "/v1",
         .auth = AUTH_KIND_BEARER,
@@ -86,7 +91,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "openrouter",
-        .endpoints = openai_like,
+        .endpoints = openai_full,
         .base_url = "https://openrouter.ai/api/v1",
         .version_path = "/api/v1",
         .auth = AUTH_KIND_BEARER,
