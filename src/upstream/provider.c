@@ -24,6 +24,7 @@ static const struct kind_endpoint azure_like[] = {
     /* a model is the name of a deployment */
     {.dialect = "openai_chat",
      .path = "/openai/deployments/{model}/chat/completions?api-version={api_version}"},
+    {.dialect = "openai_responses", .path = "/openai/v1/responses"}, /* it has no version in its query */
     {.dialect = NULL},
 };
 

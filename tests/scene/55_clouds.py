@@ -127,6 +127,10 @@ def test_azure():
     assert sent.headers["api-key"] == "az-key" and "authorization" not in sent.headers
     assert chat(gw, "az2/d").status == 200
     assert up.requests[1].path == "/openai/deployments/d/chat/completions?api-version=2025-04-01-preview"
+    up.next(lambda a: a.whole(200, {"id": "resp_1", "object": "response", "status": "completed", "model": "d", "output": [],
+                                    "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}}))
+    r = gw.post("/v1/responses", {"model": "az/d", "input": "Hi"})
+    assert up.requests[-1].path == "/openai/v1/responses" and up.requests[-1].json()["model"] == "d", r
     # more deployments than URLs are kept
     for i in range(40):
         assert chat(gw, f"az/d{i}").status == 200
