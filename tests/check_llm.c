@@ -304,6 +304,29 @@ START_TEST(a_fault_is_kept) {
 }
 END_TEST
 
+static void join_text(void *arg, const struct event_item *ev) {
+    if (ev->kind == EV_TEXT)
+        buf_adds(arg, ev->text);
+}
+
+/* A character cut between two events is whole again; a half that stays alone stays, and is replaced when
+ * written. */
+START_TEST(halves_of_a_character) {
+    struct buf b;
+    buf_init(&b, 0);
+    struct event_source s = {.fn = join_text, .arg = &b};
+    event_start(&s, STR(""), STR(""), 0);
+    event_open(&s, (struct event_item){.part = PART_TEXT});
+    event_text(&s, EV_TEXT, STR("a\xED\xA0\xBD"));
+    event_text(&s, EV_TEXT, STR("\xED\xB9\x82z\xED\xA0\xBD"));
+    event_text(&s, EV_TEXT, STR("y"));
+    event_text(&s, EV_TEXT, STR("\xED\xA0\xBD"));
+    event_close(&s);
+    ck_assert(str_eq(buf_str(&b), STR("a\xF0\x9F\x99\x82z\xED\xA0\xBDy\xED\xA0\xBD")));
+    buf_free(&b);
+}
+END_TEST
+
 START_TEST(calls_win) {
     ck_assert_int_eq(stop_effective(STOP_END, true), STOP_TOOLS);
     ck_assert_int_eq(stop_effective(STOP_TOOLS, false), STOP_TOOLS);
@@ -328,6 +351,7 @@ int main(void) {
     tcase_add_test(t, there_and_back);
     tcase_add_test(t, folding_is_bounded);
     tcase_add_test(t, a_fault_is_kept);
+    tcase_add_test(t, halves_of_a_character);
     tcase_add_test(t, calls_win);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

@@ -35,7 +35,8 @@ void json_each(struct str checked, json_member_fn *fn, void *arg);
 bool json_member(struct str checked, const char *key, struct json_value *out);
 bool json_path(struct str checked, struct json_value *out, ...) __attribute__((sentinel)); /* keys ..., NULL */
 
-/* A key or a string value as text, escapes undone (lone surrogate escapes become U+FFFD). */
+/* A key or a string value as text, escapes undone. A lone surrogate escape becomes three bytes that are no UTF-8 (WTF-8),
+ * so that two halves that came apart can be joined (llm/event.h); writers make U+FFFD of one that stays alone. */
 struct str json_text(struct arena *a, struct json_value v);  /* of JSON_STRING; no copy when it has no escape */
 bool json_key_is(struct str raw_key, const char *name);      /* escapes in the key are undone for the comparison */
 bool json_string_is(struct json_value v, const char *text);

@@ -54,6 +54,9 @@ struct event_source {
     bool started, open, done; /* done: by END or FAULT */
     enum part_kind part;      /* the open one, or the last */
     unsigned next_index;
+    char half[3];             /* of a character that a provider cut between two events (as UTF-16); see json_text() */
+    bool has_half;
+    enum event_kind half_kind;
 };
 void event_start(struct event_source *s, struct str id, struct str model, int64_t created); /* once; then nothing */
 void event_open(struct event_source *s, struct event_item ev); /* its part, id, name and text */

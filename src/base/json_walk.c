@@ -213,7 +213,7 @@ size_t json_unescape(char *to, struct str raw) {
         if (slash) {
             uint32_t c;
             p = json_take_escape(p, end, &c);
-            at += utf8_put(at, c);
+            at += c >= 0xD800 && c < 0xE000 ? utf8_put_half(at, c) : utf8_put(at, c);
         }
     }
     return (size_t)(at - to);

@@ -36,11 +36,12 @@ void json_escape(struct buf *out, struct str s) {
             }
         }
         buf_add(out, from, (size_t)(p - from));
+        size_t bad = utf8_half(p, (size_t)(end - p)) ? 3 : 1;
         if ((signed char)*p < 0)
             BUF_ADD(out, UTF8_REPLACEMENT);
         else
             escape_ascii(out, *p);
-        from = ++p;
+        from = p += bad;
     }
     buf_add(out, from, (size_t)(end - from));
 }

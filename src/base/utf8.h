@@ -30,6 +30,19 @@ static inline size_t utf8_length(const unsigned char *p, size_t n) {
     return (c == 0xF0 && p[1] < 0x90) || (c == 0xF4 && p[1] >= 0x90) ? 0 : 4;
 }
 
+/* Half of a UTF-16 pair, as three bytes (WTF-8): no UTF-8, but what an escape may stand for. */
+static inline bool utf8_half(const char *p, size_t n) {
+    return n >= 3 && (unsigned char)p[0] == 0xED && (unsigned char)p[1] >= 0xA0 &&
+           (unsigned char)p[1] < 0xC0 && utf8_more((unsigned char)p[2]);
+}
+
+static inline size_t utf8_put_half(char *to, uint32_t c) {
+    to[0] = (char)0xED;
+    to[1] = (char)(0x80 | (c >> 6 & 0x3F));
+    to[2] = (char)(0x80 | (c & 0x3F));
+    return 3;
+}
+
 /* Writes code point c (a surrogate becomes U+FFFD); returns its length, at most 4. */
 static inline size_t utf8_put(char *to, uint32_t c) {
     if (c < 0x80) {

@@ -1,6 +1,7 @@
 /* The table of dialects. A new wire format is a new file and a row here. */
 #include "dialect/dialect.h"
 
+/* clang-format off */
 static const struct dialect *const table[] = {
     &dialect_openai_chat,
     &dialect_anthropic,
@@ -9,6 +10,7 @@ static const struct dialect *const table[] = {
     &dialect_gemini_count,
     &dialect_anthropic_count,
 };
+/* clang-format on */
 
 const struct dialect *dialect_by_name(struct str name) {
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)

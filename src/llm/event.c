@@ -93,9 +93,49 @@ void event_open(struct event_source *s, struct event_item ev) {
     emit(s, ev);
 }
 
-void event_text(struct event_source *s, enum event_kind kind, struct str text) {
+static void emit_text(struct event_source *s, enum event_kind kind, struct str text) {
     if (text.n > 0)
         emit(s, (struct event_item){.kind = kind, .index = s->next_index - 1, .part = s->part, .text = text});
+}
+
+/* Programs that count in UTF-16 cut a text between the halves of a character: their clients join them again.
+ */
+static bool is_half(const char *p, unsigned char least, unsigned char most) {
+    return (unsigned char)p[0] == 0xED && (unsigned char)p[1] >= least && (unsigned char)p[1] <= most;
+}
+
+static uint32_t half_bits(const char *p) {
+    return ((uint32_t)(unsigned char)p[1] & 0x0F) << 6 | ((uint32_t)(unsigned char)p[2] & 0x3F);
+}
+
+/* The half that was held back, with the other one if text begins with it. What is left of the text. */
+static struct str join_halves(struct event_source *s, enum event_kind kind, struct str text) {
+    if (!s->has_half)
+        return text;
+    s->has_half = false;
+    if (text.n < 3 || !is_half(text.p, 0xB0, 0xBF)) {
+        emit_text(s, kind, str_make(s->half, 3));
+        return text;
+    }
+    uint32_t c = 0x10000 + (half_bits(s->half) << 10) + half_bits(text.p);
+    char whole[4] = {(char)(0xF0 | c >> 18), (char)(0x80 | (c >> 12 & 0x3F)), (char)(0x80 | (c >> 6 & 0x3F)),
+                     (char)(0x80 | (c & 0x3F))};
+    emit_text(s, kind, str_make(whole, 4));
+    return str_skip(text, 3);
+}
+
+void event_text(struct event_source *s, enum event_kind kind, struct str text) {
+    bool said = kind == EV_TEXT || kind == EV_ARGS || kind == EV_THINK;
+    if (said && text.n > 0) {
+        text = join_halves(s, kind, text);
+        if (text.n >= 3 && is_half(text.p + text.n - 3, 0xA0, 0xAF)) {
+            text.n -= 3;
+            memcpy(s->half, text.p + text.n, 3);
+            s->has_half = true;
+            s->half_kind = kind;
+        }
+    }
+    emit_text(s, kind, text);
 }
 
 static bool each_annotation(void *arg, struct str key, struct json_value v) {
@@ -121,6 +161,7 @@ void event_signature(struct event_source *s, struct str text, struct str origin)
 void event_close(struct event_source *s) {
     if (!s->open)
         return;
+    join_halves(s, s->half_kind, STR_NONE);
     s->open = false;
     emit(s, (struct event_item){.kind = EV_PART_CLOSE, .index = s->next_index - 1, .part = s->part});
 }
