@@ -150,4 +150,6 @@ extern const struct dialect dialect_openai_responses;
 extern const struct dialect dialect_gemini;
 extern const struct dialect dialect_gemini_count;
 extern const struct dialect dialect_anthropic_count;
+extern const struct dialect dialect_gemini_embed;
+extern const struct dialect dialect_gemini_batch_embed;
 #endif

@@ -3,12 +3,8 @@
 
 /* clang-format off */
 static const struct dialect *const table[] = {
-    &dialect_openai_chat,
-    &dialect_anthropic,
-    &dialect_openai_responses,
-    &dialect_gemini,
-    &dialect_gemini_count,
-    &dialect_anthropic_count,
+    &dialect_openai_chat,  &dialect_anthropic,       &dialect_openai_responses, &dialect_gemini,
+    &dialect_gemini_count, &dialect_anthropic_count, &dialect_gemini_embed,     &dialect_gemini_batch_embed,
 };
 /* clang-format on */
 

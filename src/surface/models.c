@@ -1,9 +1,8 @@
 /* GET /v1/models and /v1/models/{id}: what this key may name, in OpenAI's shape with the window and prices
  * besides. */
+#include "models.h"
 #include "http/server.h"
-#include "policy/price.h"
 #include "policy/route.h"
-#include "surface/surface.h"
 
 static void write_prices(struct jw *w, const struct price *p) {
     jw_key(w, "pricing");
@@ -22,13 +21,13 @@ static void write_prices(struct jw *w, const struct price *p) {
     jw_obj_end(w);
 }
 
-static const struct price *list_price(struct plane *p, const struct plane_provider *pr, struct str model) {
+const struct price *models_price(struct plane *p, const struct plane_provider *pr, struct str model) {
     return price_find(p->prices, str_of(pr->conf->kind->price_vendor), model);
 }
 
 static void write_model(struct plane *p, struct jw *w, struct str id, const struct conf_model *m,
                         const struct plane_provider *pr, struct str model) {
-    const struct price *list = list_price(p, pr, model);
+    const struct price *list = models_price(p, pr, model);
     struct price price;
     uint64_t window = m && m->context_window ? m->context_window : list ? list->context : 0;
     uint64_t most = m && m->max_output ? m->max_output : list ? list->max_output : 0;
@@ -48,11 +47,8 @@ static void write_model(struct plane *p, struct jw *w, struct str id, const stru
     jw_obj_end(w);
 }
 
-typedef bool each_fn(void *arg, struct str id, const struct conf_model *m, const struct plane_provider *pr,
-                     struct str model);
-
 /* The configured models; where there are none, what each provider's default would be. */
-static void each_model(struct plane *p, const struct caller *c, each_fn *fn, void *arg) {
+void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *arg) {
     for (size_t i = 0; i < p->nmodels; i++) {
         const struct plane_model *m = &p->models[i];
         if (m->ntargets && auth_model(c, str_of(m->conf->name)) &&
@@ -93,7 +89,7 @@ void surface_models(struct surface_call *c) {
     jw_kz(&s.w, "object", "list");
     jw_key(&s.w, "data");
     jw_arr(&s.w);
-    each_model(c->plane, &c->caller, write_each, &s);
+    models_each(c->plane, &c->caller, write_each, &s);
     jw_arr_end(&s.w);
     jw_obj_end(&s.w);
     surface_json(c, 200, buf_str(&b));
@@ -116,7 +112,7 @@ void surface_model(struct surface_call *c) {
     buf_init(&b, 0);
     jw_init(&s.w, &b);
     if (s.only.p)
-        each_model(c->plane, &c->caller, write_each, &s);
+        models_each(c->plane, &c->caller, write_each, &s);
     if (s.found || (s.only.n && write_loose(c, &s, &f))) {
         surface_json(c, 200, buf_str(&b));
     } else {

@@ -35,6 +35,8 @@ static const struct kind_endpoint bedrock_like[] = {
 static const struct kind_endpoint gemini_like[] = {
     {.dialect = "gemini"},
     {.dialect = "gemini_count"},
+    {.dialect = "gemini_batch_embed"}, /* what others are translated to */
+    {.dialect = "gemini_embed"},
     {.dialect = NULL},
 };
 #define VERTEX "/v1/projects/{project}/locations/{location}"
