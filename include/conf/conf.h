@@ -200,6 +200,10 @@ struct conf {
         bool only_deterministic, stream;
     } cache;
 
+    struct {
+        uint64_t ttl; /* 0: off */
+    } vault;
+
     const char *prices_file;
     struct {
         enum log_level level;

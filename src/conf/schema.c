@@ -432,6 +432,11 @@ static const struct option rows[] = {
      .help = "Only requests with temperature 0 or a seed."},
     {BOOL("cache.stream", conf, cache.stream), .def = "true", .help = "Serve streams from the cache too."},
 
+    SECTION("Vault", ""),
+    {DURATION("vault.ttl", conf, vault.ttl), .max = 30 * DAY, .def = "24h",
+     .help = "How long signatures and reasoning that a client's format has no place for are kept for its next "
+             "turn; 0: not at all."},
+
     SECTION("Prices", ""),
     {STRING(TYPE_PATH, "prices.file", conf, prices_file),
      .help = "A table in the format of LiteLLM's price map, over the built-in one."},

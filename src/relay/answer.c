@@ -3,6 +3,7 @@
  * fail over; from then on bytes go through as they come, and a slow client pauses the provider. */
 #include "base/clock.h"
 #include "base/die.h"
+#include "policy/vault.h"
 #include "request.h"
 #include "shm/stat.h"
 
@@ -18,8 +19,8 @@ enum {
 
 /* Those that somebody looks at later: here, in read_fault, or the client. */
 static bool of_interest(struct str name) {
-    static const char *const prefixes[] = {"content-type", "retry-after", "x-should-retry", "openai-",
-                                           "x-ratelimit-"};
+    static const char *const prefixes[] = {"content-type", "retry-after",  "x-should-retry", "openai-",
+                                           "x-ratelimit-", "x-request-id", "request-id",     "anthropic-"};
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
         if (str_starts(name, prefixes[i]))
             return true;
@@ -54,6 +55,12 @@ static struct pipe_opt *pipe_options(struct request *r) {
                            .mint = &r->mint,
                            .ask = &r->ask,
                            .max_frame = r->p->conf->max_response_body};
+    const struct dialect *d = r->now.endpoint->dialect;
+    if (d->op == OP_CHAT && vault_on(r->p) && !pipe_same(r->client, d, o->quirks)) {
+        r->now.turn = turn_new(r->a, d->name);
+        o->watch = turn_event;
+        o->watch_arg = r->now.turn;
+    }
     return o;
 }
 
@@ -189,6 +196,9 @@ static void store(struct request *r, struct str body, struct str type, bool is_s
 }
 
 static void succeed(struct request *r, uint64_t first_byte_ms) {
+    const struct message *turn = r->now.turn ? turn_message(r->now.turn) : NULL;
+    if (turn)
+        vault_keep(r->p, r->a, &r->caller, turn);
     account_attempt(r, NULL, first_byte_ms);
     attempt_done(r);
 }
@@ -279,14 +289,31 @@ static const char *const cache_words[] = {[LEDGER_CACHE_OFF] = "off",
                                           [LEDGER_CACHE_HIT] = "hit",
                                           [LEDGER_CACHE_BYPASS] = "bypass"};
 
-/* The provider's headers that programs look at go through under their names. */
-static size_t provider_headers(struct request *r, struct http_header *h, size_t max, bool rates) {
+/* Does the client know this header of the provider's? Of the same dialect's; x-ratelimit-* are ours where we
+ * have limits of our own, and so is retry-after of an error. */
+static bool goes_through(struct str name, bool same, bool rates, bool error) {
+    if (str_is(name, "retry-after"))
+        return !error;
+    if (str_is(name, "openai-processing-ms") || str_is(name, "openai-version") ||
+        str_is(name, "x-should-retry"))
+        return true;
+    if (str_starts(name, "x-ratelimit-"))
+        return rates;
+    return same && (str_is(name, "request-id") || str_is(name, "openai-organization") ||
+                    str_starts(name, "anthropic-ratelimit-") || str_is(name, "anthropic-organization-id"));
+}
+
+/* The provider's headers that programs look at go through under their names; its x-request-id, for which we
+ * have one of our own, under another. */
+static size_t provider_headers(struct request *r, struct http_header *h, size_t max, bool rates, bool error) {
+    bool same = r->now.endpoint && r->now.endpoint->dialect == r->client;
     size_t n = 0;
     for (size_t i = 0; i < r->now.nheaders && n < max; i++) {
-        struct str name = r->now.headers[i].name;
-        if (str_starts(name, "openai-processing-ms") || str_is(name, "openai-version") ||
-            (rates && str_starts(name, "x-ratelimit-")))
-            h[n++] = (struct http_header){name, r->now.headers[i].value};
+        struct str name = r->now.headers[i].name, value = r->now.headers[i].value;
+        if (str_is(name, "x-request-id"))
+            h[n++] = (struct http_header){STR("x-penstock-upstream-request-id"), value};
+        else if (goes_through(name, same, rates, error))
+            h[n++] = (struct http_header){name, value};
     }
     return n;
 }
@@ -341,7 +368,7 @@ size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
         put(h, &n, STR("x-penstock-dropped"), arena_dup(r->a, buf_str(&r->dropped)));
     size_t rates = admit_headers(r->p, &r->caller, r->a, h + n);
     n += rates;
-    return n + provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0);
+    return n + provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0, false);
 }
 
 static void reply_fault(struct request *r, struct buf *body) {
@@ -357,8 +384,10 @@ static void reply_fault(struct request *r, struct buf *body) {
         put(h, &n, STR("retry-after"), arena_u64(r->a, ((uint64_t)r->fault.retry_after_ms + 999) / 1000));
     if (r->status == 401)
         put(h, &n, STR("www-authenticate"), STR("Bearer"));
-    if (r->caller.key)
-        n += admit_headers(r->p, &r->caller, r->a, h + n);
+    size_t rates = r->caller.key ? admit_headers(r->p, &r->caller, r->a, h + n) : 0;
+    n += rates;
+    if (r->fault.from_provider)
+        n += provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0, true);
     r->client->client->write_fault(body, &r->fault, r->request_id);
     exchange_reply(r->x, r->status, h, n, buf_str(body));
 }

@@ -13,6 +13,7 @@
 #include "relay/gateway.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
+#include "turn.h"
 #include "upstream/call.h"
 
 enum { REQUEST_ID_BYTES = 4 + 32 + 1 }; /* one of our own */
@@ -64,6 +65,7 @@ struct attempt {
     bool sse;          /* the answer is an event stream */
     struct buf body;   /* of a whole answer or an error */
     struct pipe *pipe; /* of a stream */
+    struct turn *turn; /* what the vault keeps of a translated answer; NULL: nothing */
 };
 
 #define REQUEST_MAGIC 0x72657175u
@@ -91,6 +93,7 @@ struct request {
 
     struct attempt now;
     struct chat *chat;  /* canonical request, made once for all attempts */
+    bool restored;      /* the vault has put back into it what it has */
     struct buf out;     /* body for the provider; alive while a call is */
     struct buf dropped; /* names of what was left out, for the client */
     uint64_t waited_ms; /* for Retry-After */

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "policy/price.h"
+#include "policy/vault.h"
 #include "request.h"
 #include "shm/bucket.h"
 #include "shm/slot.h"
@@ -38,6 +39,7 @@ static void forget_answer(struct attempt *t) {
     if (t->pipe)
         pipe_free(t->pipe);
     t->pipe = NULL;
+    t->turn = NULL;
     t->headers = NULL;
     t->nheaders = 0;
     t->status = 0;
@@ -90,8 +92,12 @@ static bool encode(struct request *r, struct fault *f) {
     buf_clear(&r->out);
     buf_clear(&r->dropped);
     const struct dialect *d = r->now.endpoint->dialect;
-    return pipe_read(r->a, r->client, d, o.quirks, &r->ask, &r->chat, f) &&
-           pipe_request(r->a, r->client, d, &r->ask, &o, &r->chat, &r->out, &r->dropped, f);
+    if (!pipe_read(r->a, r->client, d, o.quirks, &r->ask, &r->chat, f))
+        return false;
+    if (r->chat && !r->restored)
+        vault_restore(r->p, &r->caller, r->chat);
+    r->restored = r->chat != NULL;
+    return pipe_request(r->a, r->client, d, &r->ask, &o, &r->chat, &r->out, &r->dropped, f);
 }
 
 /* Headers of the client that are meant for the provider. */

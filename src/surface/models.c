@@ -1,6 +1,9 @@
 /* GET /v1/models and /v1/models/{id}: what this key may name, in OpenAI's shape with the window and prices
- * besides. */
+ * besides; in Anthropic's for a client that says so with its version header. */
 #include "models.h"
+
+#include <time.h>
+
 #include "http/server.h"
 #include "policy/route.h"
 
@@ -25,12 +28,36 @@ const struct price *models_price(struct plane *p, const struct plane_provider *p
     return price_find(p->prices, str_of(pr->conf->kind->price_vendor), model);
 }
 
+void models_sizes(struct plane *p, const struct conf_model *m, const struct plane_provider *pr,
+                  struct str model, uint64_t *window, uint64_t *most) {
+    const struct price *list = models_price(p, pr, model);
+    *window = m && m->context_window ? m->context_window : list ? list->context : 0;
+    *most = m && m->max_output ? m->max_output : list ? list->max_output : 0;
+}
+
+/* RFC 3339 */
+static struct str time_text(int64_t wall_ms, char out[32]) {
+    time_t t = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    gmtime_r(&t, &tm);
+    return str_make(out, strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm));
+}
+
+static void write_anthropic(struct plane *p, struct jw *w, struct str id, const struct conf_model *m) {
+    char at[32];
+    jw_obj(w);
+    jw_kz(w, "type", "model");
+    jw_kstr(w, "id", id);
+    jw_kstr(w, "display_name", m && m->display_name && *m->display_name ? str_of(m->display_name) : id);
+    jw_kstr(w, "created_at", time_text(p->conf->loaded_ms, at));
+    jw_obj_end(w);
+}
+
 static void write_model(struct plane *p, struct jw *w, struct str id, const struct conf_model *m,
                         const struct plane_provider *pr, struct str model) {
-    const struct price *list = models_price(p, pr, model);
     struct price price;
-    uint64_t window = m && m->context_window ? m->context_window : list ? list->context : 0;
-    uint64_t most = m && m->max_output ? m->max_output : list ? list->max_output : 0;
+    uint64_t window, most;
+    models_sizes(p, m, pr, model, &window, &most);
     jw_obj(w);
     jw_kstr(w, "id", id);
     jw_kz(w, "object", "model");
@@ -42,12 +69,11 @@ static void write_model(struct plane *p, struct jw *w, struct str id, const stru
         jw_ku64(w, "context_window", window);
     if (most)
         jw_ku64(w, "max_output_tokens", most);
-    if (price_merge(list, m ? &m->prices : NULL, &price))
+    if (price_merge(models_price(p, pr, model), m ? &m->prices : NULL, &price))
         write_prices(w, &price);
     jw_obj_end(w);
 }
 
-/* The configured models; where there are none, what each provider's default would be. */
 void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *arg) {
     for (size_t i = 0; i < p->nmodels; i++) {
         const struct plane_model *m = &p->models[i];
@@ -67,30 +93,59 @@ struct writing {
     struct plane *p;
     struct jw w;
     struct str only; /* p NULL: all */
-    bool found;
+    bool anthropic, found;
+    struct str first, last;
 };
+
+static void write_one(struct writing *s, struct str id, const struct conf_model *m,
+                      const struct plane_provider *pr, struct str model) {
+    if (s->anthropic)
+        write_anthropic(s->p, &s->w, id, m);
+    else
+        write_model(s->p, &s->w, id, m, pr, model);
+    if (!s->found)
+        s->first = id;
+    s->last = id;
+    s->found = true;
+}
+
+static bool wants_anthropic(const struct surface_call *c) {
+    return exchange_header(c->x, "anthropic-version").p != NULL;
+}
+
+static void write_id(struct jw *w, const char *key, struct str id) {
+    if (id.p)
+        jw_kstr(w, key, id);
+    else
+        jw_knull(w, key);
+}
 
 static bool write_each(void *arg, struct str id, const struct conf_model *m, const struct plane_provider *pr,
                        struct str model) {
     struct writing *s = arg;
     if (s->only.p && !str_eq(s->only, id))
         return true;
-    s->found = true;
-    write_model(s->p, &s->w, id, m, pr, model);
+    write_one(s, id, m, pr, model);
     return !s->only.p;
 }
 
 void surface_models(struct surface_call *c) {
     struct buf b;
-    struct writing s = {.p = c->plane};
+    struct writing s = {.p = c->plane, .anthropic = wants_anthropic(c)};
     buf_init(&b, 0);
     jw_init(&s.w, &b);
     jw_obj(&s.w);
-    jw_kz(&s.w, "object", "list");
+    if (!s.anthropic)
+        jw_kz(&s.w, "object", "list");
     jw_key(&s.w, "data");
     jw_arr(&s.w);
     models_each(c->plane, &c->caller, write_each, &s);
     jw_arr_end(&s.w);
+    if (s.anthropic) {
+        jw_kbool(&s.w, "has_more", false);
+        write_id(&s.w, "first_id", s.first);
+        write_id(&s.w, "last_id", s.last);
+    }
     jw_obj_end(&s.w);
     surface_json(c, 200, buf_str(&b));
     buf_free(&b);
@@ -101,14 +156,15 @@ static bool write_loose(struct surface_call *c, struct writing *s, struct fault 
     struct plan plan;
     if (!auth_model(&c->caller, s->only) || !route_resolve(c->plane, c->x->arena, s->only, &plan, f))
         return false;
-    write_model(c->plane, &s->w, s->only, NULL, plan.list[0]->provider, plan.list[0]->model);
+    write_one(s, s->only, NULL, plan.list[0]->provider, plan.list[0]->model);
     return true;
 }
 
 void surface_model(struct surface_call *c) {
     struct buf b;
     struct fault f = {.cls = FAULT_NONE};
-    struct writing s = {.p = c->plane, .only = http_unescape(c->x->arena, c->rest)};
+    struct writing s = {
+        .p = c->plane, .only = http_unescape(c->x->arena, c->rest), .anthropic = wants_anthropic(c)};
     buf_init(&b, 0);
     jw_init(&s.w, &b);
     if (s.only.p)

@@ -1,13 +1,18 @@
-/* The models that a key may name, for the lists in each dialect's shape. Private to surface/. */
+/* The walk of the model lists, for every dialect's own shape. Private to surface/. */
 #ifndef PENSTOCK_SRC_SURFACE_MODELS_H
 #define PENSTOCK_SRC_SURFACE_MODELS_H
 #include "policy/price.h"
 #include "surface/surface.h"
 
-/* m: NULL where it is a provider's default that nobody configured. false: enough. */
+/* m: the configured model, or NULL; pr and model: its first target. */
 typedef bool model_fn(void *arg, struct str id, const struct conf_model *m, const struct plane_provider *pr,
                       struct str model);
+/* The configured models that this key may name; where there are none, what each provider's default would be.
+ * Goes on while fn returns true. */
 void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *arg);
-/* What the price table has of it; NULL: nothing. */
 const struct price *models_price(struct plane *p, const struct plane_provider *pr, struct str model);
+/* Tokens by the configuration, else by the price table; 0: unknown. */
+void models_sizes(struct plane *p, const struct conf_model *m, const struct plane_provider *pr,
+                  struct str model, uint64_t *window, uint64_t *most);
+
 #endif

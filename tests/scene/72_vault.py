@@ -1,0 +1,145 @@
+"""The vault: thinking and signatures that a client's dialect has no place for come back to the provider that wants
+them, from whatever worker, over a restart, for the key that got them and nobody else; and the provider's headers."""
+
+import json
+
+import scene
+
+SIGNATURE = "EqQBCkgIAhABGAI="
+THINKING = {"type": "thinking", "thinking": "The tool knows.", "signature": SIGNATURE}
+REDACTED = {"type": "redacted_thinking", "data": "EmwKAhgB"}
+CALL = {"type": "tool_use", "id": "toolu_01", "name": "f", "input": {"a": 1}}
+USAGE = {"input_tokens": 5, "output_tokens": 4}
+KEYS = {"keys": [{"id": "one", "key": {"value": "sk-one"}}, {"id": "two", "key": {"value": "sk-two"}}]}
+ONE, TWO = ({"authorization": f"Bearer sk-{n}"} for n in ("one", "two"))
+
+
+def demanding(a):
+    """Thinks and calls a tool first; then wants back what it thought, in front of the call."""
+    body = a.request.json()
+    turns = [m for m in body["messages"] if m["role"] == "assistant"]
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "usage": USAGE,
+               "stop_sequence": None}
+    if not turns:
+        blocks, stop = [THINKING, REDACTED, CALL], "tool_use"
+    elif turns[0]["content"][:2] == [THINKING, REDACTED] and turns[0]["content"][2]["type"] == "tool_use":
+        blocks, stop = [{"type": "text", "text": "Done."}], "end_turn"
+    else:
+        a.whole(400, {"type": "error", "error": {"type": "invalid_request_error",
+                                                 "message": "Expected `thinking`, but found `tool_use`"}},
+                {"request-id": "req_up", "anthropic-ratelimit-requests-remaining": "7", "x-should-retry": "false"})
+        return
+    if not body.get("stream"):
+        a.whole(200, {**message, "content": blocks, "stop_reason": stop},
+                {"x-request-id": "of-theirs", "retry-after": "3"})
+        return
+    a.sse()
+    ev = lambda name, **d: a.event({"type": name, **d}, name)
+    ev("message_start", message={**message, "content": [], "stop_reason": None})
+    for i, b in enumerate(blocks):
+        if b["type"] == "thinking":
+            ev("content_block_start", index=i, content_block={"type": "thinking", "thinking": "", "signature": ""})
+            for piece in ("The tool ", "knows."):
+                ev("content_block_delta", index=i, delta={"type": "thinking_delta", "thinking": piece})
+            ev("content_block_delta", index=i, delta={"type": "signature_delta", "signature": b["signature"]})
+        elif b["type"] == "tool_use":
+            ev("content_block_start", index=i, content_block={**b, "input": {}})
+            ev("content_block_delta", index=i, delta={"type": "input_json_delta", "partial_json": '{"a":1}'})
+        elif b["type"] == "text":
+            ev("content_block_start", index=i, content_block={"type": "text", "text": ""})
+            ev("content_block_delta", index=i, delta={"type": "text_delta", "text": b["text"]})
+        else:
+            ev("content_block_start", index=i, content_block=b)
+        ev("content_block_stop", index=i)
+    ev("message_delta", delta={"stop_reason": stop, "stop_sequence": None}, usage={"output_tokens": 4})
+    ev("message_stop")
+    a.end()
+
+
+def stage(workers=2, **more):
+    up = scene.Upstream(demanding)
+    return scene.Gateway({"providers": [up.provider("up", kind="anthropic")], "auth": KEYS, **more}, workers=workers)
+
+
+BODY = {"model": "up/claude-x", "reasoning_effort": "high",
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]}
+ASK = {"role": "user", "content": "go"}
+
+
+def first(gw, stream=False, key=ONE):
+    r = gw.post("/v1/chat/completions", {**BODY, "messages": [ASK], "stream": stream}, headers=key)
+    assert r.status == 200, r
+    assert "toolu_01" in r.text, r
+    return r
+
+
+def second(gw, stream=False, key=ONE):
+    """As an OpenAI client goes on: it knows of no thinking."""
+    turn = {"role": "assistant", "content": None, "tool_calls": [
+        {"id": "toolu_01", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}]}
+    result = {"role": "tool", "tool_call_id": "toolu_01", "content": "42"}
+    return gw.post("/v1/chat/completions", {**BODY, "messages": [ASK, turn, result], "stream": stream}, headers=key)
+
+
+def test_the_next_turn_has_its_thinking_again_on_every_worker():
+    for stream in (False, True):
+        gw = stage(workers=4)
+        first(gw, stream)
+        for i in range(12):
+            r = second(gw, stream)
+            assert r.status == 200 and "Done." in r.text, r
+        gw.stop()
+
+
+def test_it_lives_over_a_restart():
+    gw = stage()
+    first(gw)
+    gw.stop()
+    gw.start()
+    r = scene.wait_for(lambda: (lambda r: r if r.status == 200 else None)(second(gw)), "the vault to be open")
+    assert "Done." in r.text, r
+
+
+def test_it_belongs_to_the_key():
+    gw = stage()
+    first(gw)
+    r = second(gw, key=TWO)
+    assert r.status == 400 and "Expected `thinking`" in r.text, r
+    assert second(gw).status == 200
+
+
+def test_it_expires_and_can_be_off():
+    gw = stage(vault={"ttl": "100ms"})
+    first(gw)
+    scene.wait_for(lambda: second(gw).status == 400, "the entry to expire")
+    gw = stage(vault={"ttl": "0"})
+    first(gw)
+    assert second(gw).status == 400
+
+
+def test_headers_of_the_provider():
+    gw = stage()
+    r = first(gw)
+    assert r.headers["x-penstock-upstream-request-id"] == "of-theirs" != r.headers["x-request-id"]
+    assert r.headers["retry-after"] == "3"
+    r = second(gw, key=TWO)
+    assert r.status == 400 and r.headers["x-should-retry"] == "false", r.headers
+    assert "anthropic-ratelimit-requests-remaining" not in r.headers
+
+
+def test_models_in_the_shape_of_anthropic():
+    up = scene.Upstream(demanding)
+    gw = scene.Gateway({"providers": [up.provider("up", kind="anthropic")],
+                        "models": [{"name": n, "targets": [{"provider": "up", "model": n}]} for n in ("m1", "m2")]})
+    r = gw.get("/v1/models", headers={"anthropic-version": "2023-06-01"})
+    body = json.loads(r.body)
+    assert [(m["type"], m["id"], m["display_name"]) for m in body["data"]] == [("model", n, n) for n in ("m1", "m2")]
+    assert (body["has_more"], body["first_id"], body["last_id"]) == (False, "m1", "m2") and "object" not in body
+    assert body["data"][0]["created_at"].endswith("Z")
+    one = gw.get("/v1/models/m2", headers={"anthropic-version": "2023-06-01"}).json()
+    assert one["id"] == "m2" and one["type"] == "model"
+    assert gw.get("/v1/models").json()["object"] == "list"
+
+
+if __name__ == "__main__":
+    scene.main()
