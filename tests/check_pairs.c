@@ -57,6 +57,7 @@ static const struct {
     {"responses", NULL, "openai_responses"},
     {"responses/input_tokens", NULL, "openai_responses_count"},
     {"completions", NULL, "openai_completions"},
+    {"embeddings", "ollama", "ollama_embed"}, /* its own, older API */
     {"embeddings", NULL, "openai_embeddings"},
     {"messages", NULL, "anthropic"},
     {"messages/count_tokens", NULL, "anthropic_count"},

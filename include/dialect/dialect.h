@@ -45,6 +45,7 @@ enum quirk {
     QUIRK_REBUILD = 4, /* its own clients' requests too go through the canonical form: it refuses what others
                         * take, or answers in a shape that they do not read */
     QUIRK_VERTEX = 8,  /* Anthropic on Vertex: no model in the body, anthropic_version in it */
+    QUIRK_MISTRAL = 16,        /* knows fewer members and calls some otherwise; ids of calls have nine characters */
     QUIRK_FREE_1 = 0x100, /* from here on: of the OpenAI family, named in openai_chat.h */
 };
 
@@ -145,6 +146,8 @@ const struct dialect *dialect_at(size_t i);                 /* all of them from 
 const struct dialect *dialect_by_name(struct str name); /* NULL if unknown */
 
 extern const struct dialect dialect_openai_chat;
+extern const struct dialect dialect_openai_completions;
+extern const struct dialect dialect_openai_embeddings;
 extern const struct dialect dialect_anthropic;
 extern const struct dialect dialect_openai_responses;
 extern const struct dialect dialect_gemini;

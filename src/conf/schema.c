@@ -474,4 +474,4 @@ const char *const conf_later[] = {
     "models[].capabilities",
     NULL,
 };
-const char *const conf_later_kinds = "mistral cohere huggingface groq deepseek xai together ollama vllm";
+const char *const conf_later_kinds = "cohere";

@@ -3,8 +3,16 @@
 
 /* clang-format off */
 static const struct dialect *const table[] = {
-    &dialect_openai_chat,  &dialect_anthropic,       &dialect_openai_responses, &dialect_gemini,
-    &dialect_gemini_count, &dialect_anthropic_count, &dialect_gemini_embed,     &dialect_gemini_batch_embed,
+    &dialect_openai_chat,
+    &dialect_openai_responses,
+    &dialect_openai_completions,
+    &dialect_openai_embeddings,
+    &dialect_anthropic,
+    &dialect_anthropic_count,
+    &dialect_gemini,
+    &dialect_gemini_count,
+    &dialect_gemini_embed,
+    &dialect_gemini_batch_embed,
 };
 /* clang-format on */
 

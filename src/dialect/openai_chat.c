@@ -4,8 +4,8 @@
 
 #include "answer.h"
 
-static void read_fault(struct arena *a, int status, struct str body,
-                       struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
+void oc_read_fault(struct arena *a, int status, struct str body,
+                   struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
     struct said said;
     said_body(a, body, &said);
     said_fault(a, status, &said, f);
@@ -30,7 +30,7 @@ static const struct provider_face provider = {
     .write_request = oc_write_request,
     .read_reply = oc_read_reply,
     .tap_reply = oc_tap_reply,
-    .read_fault = read_fault,
+    .read_fault = oc_read_fault,
     .reader_new = oc_reader_new,
     .read_event = oc_read_event,
     .reader_end = oc_reader_end,

@@ -4,6 +4,8 @@
 #include "dialect/dialect.h"
 
 /* openai_chat_peek.c */
+void oc_read_fault(struct arena *a, int status, struct str body,
+                   struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f);
 bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
                struct fault *f);

@@ -1,5 +1,6 @@
 /* A conversation of another dialect as a chat request. Results of tools become messages of their own, right
  * behind the calls; pictures in them, which a tool message cannot hold, follow in a message of the user. */
+#include "base/hash.h"
 #include "encode.h"
 #include "openai_chat.h"
 
@@ -111,6 +112,25 @@ static void write_texts(struct wr *r, const struct part *p, enum part_kind kind)
     buf_free(&b);
 }
 
+static bool mistral(const struct wr *r) {
+    return r->e.o->quirks & QUIRK_MISTRAL;
+}
+
+/* Mistral wants nine letters and digits: another's id is made into some, always the same. */
+static struct str call_id(struct wr *r, struct str id) {
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    bool fits = id.n == 9;
+    for (size_t i = 0; i < id.n && fits; i++)
+        fits = id.p[i] && memchr(digits, id.p[i], sizeof digits - 1);
+    if (!mistral(r) || fits)
+        return id;
+    uint64_t h = hash64(id.p, id.n);
+    char *nine = arena_alloc(r->e.a, 10);
+    for (size_t i = 0; i < 9; i++, h /= 62)
+        nine[i] = digits[h % 62];
+    return str_make(nine, 9);
+}
+
 /* --- messages --- */
 
 static void open_message(struct wr *r, const char *role) {
@@ -125,7 +145,9 @@ static bool write_results(struct wr *r, const struct message *m) {
         if (p->is_error)
             encode_report(&r->e, STR("is_error")); /* its text says so to the model */
         open_message(r, "tool");
-        jw_kstr(&r->e.w, "tool_call_id", p->id);
+        jw_kstr(&r->e.w, "tool_call_id", call_id(r, p->id));
+        if (mistral(r) && p->name.n > 0)
+            jw_kstr(&r->e.w, "name", p->name);
         jw_key(&r->e.w, "content");
         write_texts(r, p->inner, PART_TEXT);
         jw_obj_end(&r->e.w);
@@ -178,7 +200,7 @@ static void write_calls(struct wr *r, const struct message *m) {
         if (p->kind != PART_TOOL_CALL)
             continue;
         jw_obj(&r->e.w);
-        jw_kstr(&r->e.w, "id", p->id);
+        jw_kstr(&r->e.w, "id", call_id(r, p->id));
         jw_kz(&r->e.w, "type", "function");
         jw_key(&r->e.w, "function");
         jw_obj(&r->e.w);
@@ -351,16 +373,31 @@ static void write_effort(struct wr *r) {
                                             : "high");
 }
 
+/* What of the limits Mistral does not know; the user is only for accounts, and told as left out. */
+static bool check_mistral(struct wr *r) {
+    const struct chat *c = r->e.c;
+    if (!mistral(r))
+        return true;
+    if (c->user.n > 0)
+        encode_report(&r->e, STR("user"));
+    if (c->logprobs && !encode_unsupported(&r->e, STR("logprobs"), NO_EQUIVALENT))
+        return false;
+    return !c->logit_bias || json_object_object_length(c->logit_bias) == 0 ||
+           encode_unsupported(&r->e, STR("logit_bias"), NO_EQUIVALENT);
+}
+
 static void write_limits(struct wr *r) {
     const struct chat *c = r->e.c;
     if (c->max_tokens)
         jw_ku64(&r->e.w,
                 r->e.o->quirks & QUIRK_MAX_COMPLETION_TOKENS ? "max_completion_tokens" : "max_tokens",
                 c->max_tokens);
-    if (c->n > 1)
+    if (c->n > 1 && !c->stream)
         jw_ku64(&r->e.w, "n", c->n);
     if (c->seed_set)
-        jw_kint(&r->e.w, "seed", c->seed);
+        jw_kint(&r->e.w, mistral(r) ? "random_seed" : "seed", c->seed);
+    if (mistral(r))
+        return;
     if (c->user.n > 0)
         jw_kstr(&r->e.w, "user", c->user);
     if (c->logprobs)
@@ -371,6 +408,12 @@ static void write_limits(struct wr *r) {
         jw_key(&r->e.w, "logit_bias");
         jw_tree(&r->e.w, c->logit_bias);
     }
+}
+
+/* Several answers are told apart in a whole answer only. */
+static bool check_n(struct wr *r) {
+    return r->e.c->n <= 1 || !r->e.c->stream ||
+           encode_unsupported(&r->e, STR("n"), "cannot be more than 1 in a stream that is translated");
 }
 
 static void write_stream(struct wr *r) {
@@ -385,6 +428,26 @@ static void write_stream(struct wr *r) {
     jw_obj_end(&r->e.w);
 }
 
+/* Members that do not change what is answered. */
+static bool is_hint(const char *key) {
+    static const char *const hints[] = {"store", "prompt_cache_key", "prompt_cache_retention",
+                                        "safety_identifier"};
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+        if (strcmp(key, hints[i]) == 0)
+            return true;
+    return false;
+}
+
+/* A client of the same family, whose request was only made anew for a quirk: Mistral's own members. */
+static bool akin(const struct wr *r, const char *key) {
+    static const char *const own[] = {"random_seed", "safe_prompt", "prompt_mode",
+                                      "guardrails",  "prediction",  "service_tier"};
+    for (size_t i = 0; mistral(r) && i < sizeof own / sizeof *own; i++)
+        if (strcmp(key, own[i]) == 0)
+            return true;
+    return false;
+}
+
 static bool write_extra(struct wr *r) {
     if (r->e.o->pass_unsupported)
         encode_number(&r->e, "top_k", &r->e.c->top_k);
@@ -393,7 +456,9 @@ static bool write_extra(struct wr *r) {
     if (!r->e.c->extra)
         return true;
     json_object_object_foreach(r->e.c->extra, key, v) {
-        if (r->e.o->pass_unsupported && !strchr(key, '[')) {
+        if (is_hint(key))
+            continue;
+        if ((r->e.o->pass_unsupported || akin(r, key)) && !strchr(key, '[')) {
             jw_keys(&r->e.w, str_of(key));
             jw_tree(&r->e.w, v);
         } else if (!encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT)) {
@@ -413,6 +478,8 @@ bool oc_write_request(struct arena *a, const struct chat *c, const struct encode
     if (!write_messages(&r) || !write_tools(&r))
         return false;
     write_stream(&r);
+    if (!check_n(&r) || !check_mistral(&r))
+        return false;
     write_limits(&r);
     encode_number(&r.e, "temperature", &c->temperature);
     encode_number(&r.e, "top_p", &c->top_p);

@@ -239,8 +239,14 @@ static void read_content(struct reader *r, struct json_object *content) {
         return;
     }
     size_t n = json_object_is_type(content, json_type_array) ? json_object_array_length(content) : 0;
-    for (size_t i = 0; i < n; i++)
-        read_text(r, PART_TEXT, jo_str(json_object_array_get_idx(content, i), "text"));
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *part = json_object_array_get_idx(content, i),
+                           *thinking = jo_arr(part, "thinking");
+        size_t m = thinking ? json_object_array_length(thinking) : 0; /* Mistral's */
+        for (size_t j = 0; j < m; j++)
+            read_text(r, PART_THINKING, jo_str(json_object_array_get_idx(thinking, j), "text"));
+        read_text(r, PART_TEXT, jo_str(part, "text"));
+    }
 }
 
 static void read_redacted(struct reader *r, struct str data) {
@@ -416,6 +422,23 @@ void oc_reader_end(struct stream_reader *sr) {
 
 /* --- whole --- */
 
+/* The further choices (n > 1), behind the first. */
+static void read_choices(struct arena *a, struct chat *c, struct reply *first, struct json_object *choices) {
+    size_t n = choices ? json_object_array_length(choices) : 0;
+    struct reply *last = first;
+    for (size_t i = 1; i < n; i++) {
+        struct json_object *choice = json_object_array_get_idx(choices, i);
+        struct str word = jo_str(choice, "finish_reason");
+        struct reply *r = last->next = arena_alloc(a, sizeof *r);
+        r->message = chat_message(c, ROLE_ASSISTANT);
+        r->usage = USAGE_NONE;
+        r->stop = oc_stop(word);
+        r->stop_native = word;
+        oc_read_message(a, c, r->message, jo_obj(choice, "message"));
+        last = r;
+    }
+}
+
 struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f) {
     struct observed o = {.usage = USAGE_NONE};
     struct json_error err;
@@ -435,5 +458,6 @@ struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, s
         reply->stop_native = jo_str(choice, "finish_reason");
     reply->stop = o.stop == STOP_UNSET ? STOP_END : o.stop;
     reply->usage = o.usage;
+    read_choices(a, c, reply, jo_arr(tree, "choices"));
     return reply;
 }

@@ -136,6 +136,12 @@ static bool read_part(struct rd *r, struct json_object *o, size_t j, new_part *m
     } else if (str_is(type, "file")) {
         p = make(r, where, PART_FILE);
         ok = read_file(r, p, o, j);
+    } else if (str_is(type, "thinking") && jo_arr(o, "thinking")) { /* Mistral's */
+        struct json_object *list = jo_arr(o, "thinking");
+        p = make(r, where, PART_THINKING);
+        for (size_t i = 0; i < json_object_array_length(list); i++)
+            p->text = arena_printf(r->a, STR_FMT STR_FMT, STR_ARG(p->text),
+                                   STR_ARG(jo_str(json_object_array_get_idx(list, i), "text")));
     } else if (str_is(type, "refusal")) {
         p = make(r, where, PART_REFUSAL);
         p->text = jo_str(o, "refusal");

@@ -176,10 +176,23 @@ static void write_id(struct buf *out, const struct mint *m) {
     buf_free(&id);
 }
 
+static void write_choice(struct buf *out, int64_t index, const struct reply *r) {
+    enum stop_reason stop = stop_effective(r->stop, find_part(r->message, PART_TOOL_CALL) != NULL);
+    struct jw w;
+    jw_init(&w, out);
+    jw_obj(&w);
+    jw_kint(&w, "index", index);
+    write_message(&w, r->message);
+    jw_knull(&w, "logprobs");
+    jw_kz(&w, "finish_reason", finish_word(stop));
+    if (tells_native(r->stop, r->stop_native))
+        jw_kstr(&w, "native_finish_reason", r->stop_native);
+    jw_obj_end(&w);
+}
+
 void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask) {
     (void)ask;
     struct jw w;
-    enum stop_reason stop = stop_effective(r->stop, find_part(r->message, PART_TOOL_CALL) != NULL);
     BUF_ADD(out, "{");
     write_id(out, m);
     BUF_ADD(out, ",\"object\":\"chat.completion\",\"created\":");
@@ -187,15 +200,12 @@ void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m
     BUF_ADD(out, ",\"model\":");
     json_quote(out, m->model);
     BUF_ADD(out, ",\"choices\":[");
-    jw_init(&w, out);
-    jw_obj(&w);
-    jw_kint(&w, "index", 0);
-    write_message(&w, r->message);
-    jw_knull(&w, "logprobs");
-    jw_kz(&w, "finish_reason", finish_word(stop));
-    if (tells_native(r->stop, r->stop_native))
-        jw_kstr(&w, "native_finish_reason", r->stop_native);
-    jw_obj_end(&w);
+    int64_t i = 0;
+    for (const struct reply *c = r; c; c = c->next) {
+        if (i > 0)
+            BUF_ADD(out, ",");
+        write_choice(out, i++, c);
+    }
     BUF_ADD(out, "]");
     if (has_usage(&r->usage)) {
         /* The writer puts members into an object of its own: its braces are taken off again. */
