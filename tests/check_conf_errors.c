@@ -71,7 +71,7 @@ static const struct refusal refusals[] = {
     {"providers: [{kind: opnai}]\n",
      "1:20: providers[0].kind: \"opnai\" is no kind of provider, did you mean openai?; "
      "allowed is openai, openrouter"},
-    {"providers: [{kind: cohere}]\n", "1:20: providers[0].kind: \"cohere\" is not supported by this version"},
+    {"providers: [{kind: coher}]\n", "1:20: providers[0].kind: \"coher\" is no kind of provider"},
     {"providers: [{kind: mock, name: a b}]\n", "1:32: providers[0].name: expected a name of 1 to 64"},
     {"providers: [{kind: mock}, {kind: mock, name: MOCK}]\n",
      "1:46: providers[1].name: the name MOCK is taken"},

@@ -474,4 +474,4 @@ const char *const conf_later[] = {
     "models[].capabilities",
     NULL,
 };
-const char *const conf_later_kinds = "cohere";
+const char *const conf_later_kinds = "";

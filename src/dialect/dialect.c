@@ -13,6 +13,7 @@ static const struct dialect *const table[] = {
     &dialect_gemini_count,
     &dialect_gemini_embed,
     &dialect_gemini_batch_embed,
+    &dialect_cohere,
 };
 /* clang-format on */
 

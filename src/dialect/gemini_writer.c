@@ -69,6 +69,17 @@ static void write_text_part(struct jw *w, struct str text, bool thought, struct 
     jw_obj_end(w);
 }
 
+/* Models break the lines of their arguments; a line end within an event's data would end it. In JSON it is
+ * only white space. */
+static void write_one_line(struct jw *w, struct str json) {
+    struct buf b;
+    buf_init(&b, 0);
+    for (size_t i = 0; i < json.n; i++)
+        buf_addc(&b, json.p[i] == '\n' || json.p[i] == '\r' ? ' ' : json.p[i]);
+    jw_raw(w, buf_str(&b));
+    buf_free(&b);
+}
+
 static void write_call_part(struct jw *w, struct str id, struct str name, struct str args,
                             struct str signature, struct str origin) {
     enum json_kind kind = JSON_NULL;
@@ -81,7 +92,7 @@ static void write_call_part(struct jw *w, struct str id, struct str name, struct
     jw_kstr(w, "name", name);
     jw_key(w, "args");
     if (json_scan(args, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT) {
-        jw_raw(w, args);
+        write_one_line(w, args);
     } else {
         jw_obj(w);
         if (str_trim(args).n > 0)

@@ -34,6 +34,11 @@ static const struct kind_endpoint anthropic_like[] = {
     {.dialect = NULL},
 };
 
+static const struct kind_endpoint cohere_like[] = {
+    {.dialect = "cohere"},
+    {.dialect = NULL},
+};
+
 static const struct kind_endpoint azure_like[] = {
     /* a model is the name of a deployment */
     {.dialect = "openai_chat",
@@ -331,6 +336,21 @@ static const struct provider_kind rows[] = {
         .price_vendor = "",
         .health_path = "/models",
         .whole_ids = true,
+    },
+    {
+        .name = "cohere",
+        .endpoints = cohere_like,
+        .base_url = "https://api.cohere.com",
+        .version_path = "",
+        .auth = AUTH_KIND_BEARER,
+        .fixed_headers = "",
+        .default_model = "command-a-03-2025",
+        .env_keys = "COHERE_API_KEY,CO_API_KEY",
+        .env_url = "COHERE_BASE_URL",
+        .infer = "command-*",
+        .price_vendor = "cohere",
+        .health_path = "/v1/models",
+        .needs_key = true,
     },
     {
         .name = "mock",

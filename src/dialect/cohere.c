@@ -1,0 +1,24 @@
+/* Cohere's v2 chat. This file is its row; the work is in cohere_*.c. */
+#include "cohere.h"
+
+#include "answer.h"
+
+static void read_fault(struct arena *a, int status, struct str body,
+                       struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
+    struct said said;
+    said_body(a, body, &said);
+    said_fault(a, status, &said, f);
+    retry_hints(header, arg, f);
+}
+
+static const struct provider_face provider = {
+    .path = "/v2/chat",
+    .write_request = co_write_request,
+    .read_reply = co_read_reply,
+    .read_fault = read_fault,
+    .reader_new = co_reader_new,
+    .read_event = co_read_event,
+    .reader_end = co_reader_end,
+};
+
+const struct dialect dialect_cohere = {"cohere", OP_CHAT, NULL, &provider};
