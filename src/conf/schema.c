@@ -434,8 +434,9 @@ static const struct option rows[] = {
 
     SECTION("Vault", ""),
     {DURATION("vault.ttl", conf, vault.ttl), .max = 30 * DAY, .def = "24h",
-     .help = "How long signatures and reasoning that a client's format has no place for are kept for its next "
-             "turn; 0: not at all."},
+     .help =
+         "How long signatures and reasoning that a client's format has no place for are kept for its next "
+         "turn; 0: not at all."},
 
     SECTION("Prices", ""),
     {STRING(TYPE_PATH, "prices.file", conf, prices_file),
