@@ -46,6 +46,7 @@ enum quirk {
                         * take, or answers in a shape that they do not read */
     QUIRK_VERTEX = 8,  /* Anthropic on Vertex: no model in the body, anthropic_version in it */
     QUIRK_MISTRAL = 16,        /* knows fewer members and calls some otherwise; ids of calls have nine characters */
+    QUIRK_REASONING = 32,      /* wants its reasoning_content back in a loop of tools */
     QUIRK_FREE_1 = 0x100, /* from here on: of the OpenAI family, named in openai_chat.h */
 };
 

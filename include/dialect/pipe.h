@@ -35,6 +35,9 @@ bool pipe_reply(struct arena *a, const struct dialect *client, const struct dial
                 struct observed *seen, struct fault *f);
 
 /* A stream. Bytes go in as they come, client bytes are appended to `out` (whole frames only). */
+/* The answer to a count of tokens (OP_COUNT) that nobody was asked for. */
+void pipe_count(struct arena *a, const struct dialect *client, uint64_t tokens, const struct pipe_opt *o, struct buf *out);
+
 struct pipe;
 struct pipe *pipe_new(struct arena *a, const struct dialect *client, const struct dialect *provider,
                       const struct pipe_opt *o);

@@ -23,6 +23,8 @@ struct usage {
     int64_t cost_nano;   /* in nano-dollars as the provider itself says (OpenRouter), or -1 */
 };
 #define USAGE_NONE ((struct usage){.cost_nano = -1})
+/* Known, and none. */
+#define NOTHING_USED ((struct usage){.known = true, .cost_nano = -1})
 /* Takes over what `more` knows: later reports of a stream are cumulative, a zero does not erase a number. */
 void usage_merge(struct usage *u, const struct usage *more);
 /* A count as a provider gives it. false: no number of tokens, or none that can be true - believed, it would shut the

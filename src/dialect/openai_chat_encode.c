@@ -227,6 +227,10 @@ static void write_assistant(struct wr *r, const struct message *m) {
         jw_key(&r->e.w, "refusal");
         write_texts(r, m->parts, PART_REFUSAL);
     }
+    if (calls && r->e.o->quirks & QUIRK_REASONING && count_kind(m->parts, PART_THINKING) > 0) {
+        jw_key(&r->e.w, "reasoning_content");
+        write_texts(r, m->parts, PART_THINKING);
+    }
     if (calls)
         write_calls(r, m);
     jw_obj_end(&r->e.w);

@@ -156,6 +156,14 @@ bool pipe_reply(struct arena *a, const struct dialect *client, const struct dial
     return true;
 }
 
+void pipe_count(struct arena *a, const struct dialect *client, uint64_t tokens, const struct pipe_opt *o,
+                struct buf *out) {
+    struct reply r = {.message = chat_message(chat_new(a), ROLE_ASSISTANT), .usage = USAGE_NONE};
+    r.usage.known = true;
+    r.usage.input = tokens;
+    client->client->write_reply(out, &r, o->mint, o->ask);
+}
+
 /* --- streams --- */
 
 static void fail(struct pipe *p, enum fault_class c, const char *why) {

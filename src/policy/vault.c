@@ -138,11 +138,21 @@ void vault_keep(struct plane *p, struct arena *a, const struct caller *c, const 
 
 /* --- putting back --- */
 
-/* What the client itself gave back is the truth: then only calls may lack something. */
-static bool has_state(const struct message *m) {
+/* What the client itself gave back of that origin is the truth: then only calls may lack something. */
+static bool has_state(const struct message *m, struct str origin) {
     for (const struct part *p = m->parts; p; p = p->next)
-        if (p->kind == PART_THINKING_REDACTED || (p->kind == PART_THINKING && p->signature.n > 0))
+        if ((p->kind == PART_THINKING_REDACTED || (p->kind == PART_THINKING && p->signature.n > 0)) &&
+            (p->origin.n == 0 || str_eq(p->origin, origin)))
             return true;
+    return false;
+}
+
+/* Does the entry hold thinking that the message lacks? */
+static bool brings_thinking(const struct message *m, struct str body) {
+    struct part item;
+    while (body.n > 0 && get_part(&body, &item))
+        if (is_thinking(&item))
+            return !has_state(m, item.origin);
     return false;
 }
 
@@ -199,10 +209,10 @@ static void sign(struct part *p, const struct part *from) {
 }
 
 static void merge(struct chat *chat, struct message *m, struct str body) {
-    bool thinks = !has_state(m);
     struct part item, *after = NULL;
     if (!well_formed(body))
         return;
+    bool thinks = brings_thinking(m, body);
     if (thinks)
         drop_bare_thinking(m);
     while (body.n > 0 && get_part(&body, &item)) {

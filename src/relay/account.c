@@ -76,7 +76,7 @@ static void estimate_usage(struct request *r) {
     if (r->usage.input == 0)
         r->usage.input = usage_estimate(r->ask.input_bytes);
     uint64_t bytes = seen ? seen->output_bytes : r->reply.n;
-    uint64_t out = usage_estimate(bytes);
+    uint64_t out = r->client->op == OP_EMBED ? 0 : usage_estimate(bytes);
     if (out > r->usage.output)
         r->usage.output = out;
 }

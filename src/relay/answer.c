@@ -221,7 +221,7 @@ static bool whole(struct request *r, struct fault *f) {
         fault_set(f, r->a, FAULT_SERVER, "The provider answered a request for a stream with something else.");
         return false;
     }
-    r->usage = seen.usage;
+    r->usage = r->client->op == OP_COUNT ? NOTHING_USED : seen.usage;
     r->reply_type = STR("application/json");
     store(r, r->reply, STR("application/json"), false);
     return true;
@@ -366,6 +366,8 @@ size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
         put(h, &n, STR("x-penstock-cost-usd"), nano_text(r->a, r->cost_nano));
     if (buf_len(&r->dropped) > 0)
         put(h, &n, STR("x-penstock-dropped"), arena_dup(r->a, buf_str(&r->dropped)));
+    if (r->estimated)
+        put(h, &n, STR("x-penstock-estimated"), STR("true"));
     size_t rates = admit_headers(r->p, &r->caller, r->a, h + n);
     n += rates;
     return n + provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0, false);

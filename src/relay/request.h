@@ -113,6 +113,7 @@ struct request {
     bool ended;       /* the stream is complete by its dialect */
     bool client_lost; /* a write found the client gone: on_gone will follow */
     bool gone;        /* the client left */
+    bool estimated;   /* the answer is our own count of tokens */
     int status;       /* what the client got */
 
     struct usage usage;

@@ -258,6 +258,7 @@ static const struct provider_kind rows[] = {
         .infer = "deepseek-*",
         .price_vendor = "deepseek",
         .health_path = "/models",
+        .quirks = QUIRK_REASONING,
         .needs_key = true,
     },
     {

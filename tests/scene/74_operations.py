@@ -1,0 +1,120 @@
+"""Other operations than chat: counts of tokens, embeddings, legacy completions, across dialects; and what of them is
+billed."""
+
+import base64
+import json
+import struct
+
+import scene
+
+CLAUDE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "stop_reason": "end_turn",
+          "content": [{"type": "text", "text": "Hello."}], "usage": {"input_tokens": 7, "output_tokens": 3}}
+
+
+def start(kind, **more):
+    up = scene.Upstream()
+    return up, scene.Gateway({"providers": [up.provider("up", kind=kind, retry={"max": 0})], "log": {"level": "info"}, **more},
+                             workers=2)
+
+
+def record(gw, r):
+    rid = r.headers["x-request-id"]
+    return scene.wait_for(lambda: [x for x in gw.log() if x.get("request_id") == rid and x.get("event") == "response"],
+                          "the record")[0]
+
+
+def test_a_count_by_the_providers_own_counter_costs_nothing():
+    up, gw = start("anthropic")
+    up.next(lambda a: a.whole(200, {"input_tokens": 4711}))
+    r = gw.post("/v1/messages/count_tokens", {"model": "up/claude-sonnet-4-5", "messages": [{"role": "user", "content": "Hi"}]})
+    assert r.status == 200 and r.json() == {"input_tokens": 4711}, r
+    assert "x-penstock-estimated" not in r.headers
+    assert up.requests[0].path == "/v1/messages/count_tokens"
+    row = record(gw, r)
+    assert row["input_tokens"] == 0 and row["output_tokens"] == 0 and not row.get("cost_usd"), row
+
+
+def test_a_count_where_there_is_no_counter_is_an_estimate_and_says_so():
+    up, gw = start("openai_compatible")
+    r = gw.post("/v1/messages/count_tokens", {"model": "up/m", "system": "x" * 4000, "messages": [{"role": "user", "content": "Hi"}]})
+    assert r.status == 200 and r.headers["x-penstock-estimated"] == "true", r
+    assert 1000 <= r.json()["input_tokens"] <= 1300, r
+    r = gw.post("/v1beta/models/up%2Fm:countTokens", {"contents": [{"role": "user", "parts": [{"text": "x" * 4000}]}]})
+    assert r.status == 200 and r.headers["x-penstock-estimated"] == "true" and r.json()["totalTokens"] >= 1000, r
+    assert not up.requests, "nobody is asked"
+
+
+def embeddings(numbers):
+    return {"object": "list", "model": "e", "usage": {"prompt_tokens": 5, "total_tokens": 5},
+            "data": [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(numbers)]}
+
+
+def test_embeddings_of_the_same_dialect_pass():
+    up, gw = start("openai_compatible")
+    answer = embeddings([[0.25, -1.5], [1e-7, 3.0]])
+    up.next(lambda a: a.whole(200, answer))
+    body = '{"model":"up/e",  "input":["a","b"], "unknown": 1.50}'
+    r = gw.post("/v1/embeddings", body, headers={"Content-Type": "application/json"})
+    assert r.status == 200 and r.json() == answer, r
+    assert up.requests[0].path == "/v1/embeddings"
+    assert up.requests[0].body == b'{"model":"e",  "input":["a","b"], "unknown": 1.50}', up.requests[0].body
+    assert record(gw, r)["input_tokens"] == 5
+
+
+def test_embeddings_through_gemini():
+    up, gw = start("gemini")
+    vectors = [[0.25, -1.5], [0.5, 3.0]]
+    for encoding in ("float", "base64"):
+        up.next(lambda a: a.whole(200, {"embeddings": [{"values": v} for v in vectors]}))
+        r = gw.post("/v1/embeddings", {"model": "up/gemini-embedding-001", "input": ["a", "b"], "encoding_format": encoding,
+                                       "dimensions": 2})
+        assert r.status == 200, r
+        got = [d["embedding"] for d in r.json()["data"]]
+        if encoding == "base64":
+            got = [list(struct.unpack("<2f", base64.b64decode(e))) for e in got]
+        assert got == vectors, got
+        assert up.requests[-1].path.endswith(":batchEmbedContents"), up.requests[-1].path
+        assert [q["content"]["parts"][0]["text"] for q in up.requests[-1].json()["requests"]] == ["a", "b"]
+
+
+def test_embeddings_need_their_own_permission_and_an_endpoint():
+    auth = {"mode": "keys", "keys": [{"id": "k", "key": {"value": "sk-chat-only"}, "permissions": ["completion"]}]}
+    up, gw = start("openai_compatible", auth=auth)
+    r = gw.post("/v1/embeddings", {"model": "up/e", "input": "a"}, headers={"Authorization": "Bearer sk-chat-only"})
+    assert r.status == 403, r
+    up, gw = start("anthropic")
+    r = gw.post("/v1/embeddings", {"model": "up/claude-x", "input": "a"})
+    assert 400 <= r.status < 500 and "error" in r.json(), r
+    assert not up.requests
+
+
+def test_a_completion_of_a_chat_model():
+    up, gw = start("anthropic")
+    up.next(lambda a: a.whole(200, CLAUDE))
+    r = gw.post("/v1/completions", {"model": "up/claude-sonnet-4-5", "prompt": "Say hello", "max_tokens": 5, "stop": ["x"]})
+    assert r.status == 200, r
+    o = r.json()
+    assert o["object"] == "text_completion" and o["choices"][0]["text"] == "Hello.", o
+    assert o["usage"] == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}, o
+    sent = up.requests[0].json()
+    assert sent["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Say hello"}]}], sent
+    for extra in ({"echo": True}, {"suffix": "y"}, {"best_of": 2}, {"prompt": ["a", "b"]}, {"prompt": [1, 2]}):
+        r = gw.post("/v1/completions", {"model": "up/claude-sonnet-4-5", "prompt": "p", **extra})
+        assert r.status == 400 and r.json()["error"]["param"] in extra, r
+    assert len(up.requests) == 1
+
+
+def test_wrong_types_are_named_in_the_clients_dialect():
+    _, gw = start("openai_compatible")
+    r = gw.post("/v1/messages", {"model": "up/m", "messages": [{"role": "user", "content": "Hi"}]})
+    assert r.status == 400 and r.json()["type"] == "error" and "max_tokens" in r.json()["error"]["message"], r
+    r = gw.post("/v1/responses", {"model": "up/m", "input": 5})
+    assert r.status == 400 and r.json()["error"]["param"] == "input", r
+    r = gw.post("/v1beta/models/up%2Fm:generateContent", {"contents": 5})
+    assert r.status == 400 and r.json()["error"]["status"] == "INVALID_ARGUMENT", r
+    r = gw.post("/v1/embeddings", {"model": "up/m", "input": {"a": 1}})
+    assert r.status == 400 and r.json()["error"]["param"] == "input", r
+
+
+if __name__ == "__main__":
+    scene.main()
