@@ -244,14 +244,14 @@ START_TEST(not_understood) {
 END_TEST
 
 START_TEST(not_used) {
-    setenv("GEMINI_API_KEY", "x", 1);
+    setenv("REDIS_URL", "x", 1);
     setenv("JWT_SECRET", "x", 1);
     setenv("PENSTOCK_LOG_LEVL", "x", 1);
     setenv("PENSTOCK_PORT_8080_TCP", "x", 1);
     setenv("OPENAI_COMPATIBLE_KEY", "x", 1);
     setenv("OPENAI_API_KEY", "", 1); /* as if it were not there */
     struct conf *c = env_ok();
-    ck_assert(warned(c, "environment: GEMINI_API_KEY: is not used by this version"));
+    ck_assert(warned(c, "environment: REDIS_URL: is not used by this version"));
     ck_assert(warned(c, "environment: JWT_SECRET: is not used by this version"));
     ck_assert(warned(c, "PENSTOCK_LOG_LEVL: is no option of penstock, did you mean PENSTOCK_LOG_LEVEL?"));
     ck_assert(warned(c, "OPENAI_COMPATIBLE_KEY: is not used: OPENAI_COMPATIBLE_URL is not set"));

@@ -1,4 +1,5 @@
 /* The canonical form: usage, the table of faults, the grammar of events, folding. */
+#include "base/eventstream.h"
 #include "llm/fold.h"
 
 #include <check.h>
@@ -327,6 +328,48 @@ START_TEST(halves_of_a_character) {
 }
 END_TEST
 
+static bool count_frame(void *arg, struct str name, struct str payload) {
+    (void)payload;
+    *(unsigned *)arg += str_is(name, "messageStop") ? 1 : 100;
+    return true;
+}
+
+/* A frame of AWS in one piece and byte by byte; with any bit turned it is refused. */
+START_TEST(frames_of_aws) {
+    char frame[128];
+    unsigned n = 0;
+    static const char head[] = "\x0b:event-type\x07\x00\x0bmessageStop\x0d:message-type\x07\x00\x05"
+                               "event";
+    size_t heads = sizeof head - 1, total = 16 + heads + 2;
+    memset(frame, 0, sizeof frame);
+    frame[3] = (char)total;
+    frame[7] = (char)heads;
+    for (int i = 0; i < 4; i++)
+        frame[8 + i] = (char)(crc32_of(frame, 8) >> (24 - 8 * i));
+    memcpy(frame + 12, head, heads);
+    memcpy(frame + 12 + heads, "{}", 2);
+    uint32_t crc = crc32_of(frame, total - 4);
+    for (int i = 0; i < 4; i++)
+        frame[total - 4 + (size_t)i] = (char)(crc >> (24 - 8 * i));
+    struct eventstream e;
+    eventstream_init(&e, 0);
+    ck_assert_int_eq(eventstream_push(&e, frame, total, count_frame, &n), 0);
+    for (size_t i = 0; i < total; i++)
+        ck_assert_int_eq(eventstream_push(&e, frame + i, 1, count_frame, &n), 0);
+    ck_assert_uint_eq(n, 2);
+    ck_assert(eventstream_between(&e));
+    for (size_t i = 0; i < total; i++) {
+        frame[i] ^= 4;
+        eventstream_free(&e);
+        eventstream_init(&e, 0);
+        ck_assert_int_eq(eventstream_push(&e, frame, total, count_frame, &n), -1);
+        frame[i] ^= 4;
+    }
+    ck_assert_uint_eq(n, 2);
+    eventstream_free(&e);
+}
+END_TEST
+
 START_TEST(calls_win) {
     ck_assert_int_eq(stop_effective(STOP_END, true), STOP_TOOLS);
     ck_assert_int_eq(stop_effective(STOP_TOOLS, false), STOP_TOOLS);
@@ -352,6 +395,7 @@ int main(void) {
     tcase_add_test(t, folding_is_bounded);
     tcase_add_test(t, a_fault_is_kept);
     tcase_add_test(t, halves_of_a_character);
+    tcase_add_test(t, frames_of_aws);
     tcase_add_test(t, calls_win);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

@@ -436,13 +436,8 @@ static bool used_by_a_kind(const struct provider_kinds *k, const char *name) {
 }
 
 static void look_for_unused(struct load *l) {
-    static const char *const names[] = {"GEMINI_API_KEY",      "GOOGLE_API_KEY",
-                                        "MISTRAL_API_KEY",     "COHERE_API_KEY",
-                                        "HUGGINGFACE_API_KEY", "HF_TOKEN",
-                                        "GEMINI_BASE_URL",     "MISTRAL_BASE_URL",
-                                        "COHERE_BASE_URL",     "HUGGINGFACE_BASE_URL",
-                                        "JWT_SECRET",          "REDIS_URL",
-                                        "CORS_ORIGINS",        "CACHE_SIMILARITY_THRESHOLD"};
+    static const char *const names[] = {"JWT_SECRET", "REDIS_URL", "CORS_ORIGINS",
+                                        "CACHE_SIMILARITY_THRESHOLD"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (env_value(l->env, names[i]) && !used_by_a_kind(l->kinds, names[i]))
             load_warn_env(l, names[i], "is not used by this version");

@@ -4,6 +4,7 @@
 #include "dialect/pipe.h"
 
 #include "base/die.h"
+#include "base/eventstream.h"
 #include "base/sse.h"
 #include "llm/fold.h"
 
@@ -23,6 +24,7 @@ struct pipe {
     bool finished; /* nothing is read any more */
     bool started;  /* an event of the dialect was seen */
     struct sse sse;
+    struct eventstream frames; /* of FRAMING_AWS in place of it */
     struct stream_reader *reader;
     struct stream_writer *writer;
     struct event_check check;
@@ -288,6 +290,20 @@ static bool on_frame(void *arg, const struct sse_event *ev) {
     return !failed(p);
 }
 
+static bool aws(const struct pipe *p) {
+    return p->provider->framing == FRAMING_AWS;
+}
+
+static bool on_aws(void *arg, struct str name, struct str payload) {
+    struct pipe *p = arg;
+    MAGIC_CHECK(p, PIPE_MAGIC);
+    if (p->seen.ended) /* behind the end: nobody's */
+        return true;
+    p->started = true;
+    p->provider->read_event(p->reader, name, payload);
+    return !failed(p);
+}
+
 static void at_arena_end(void *pipe) {
     pipe_free(pipe);
 }
@@ -308,6 +324,7 @@ struct pipe *pipe_new(struct arena *a, const struct dialect *client, const struc
     p->array = p->same && o->ask && o->ask->array;
     observed_init(&p->seen);
     sse_init(&p->sse, o->max_frame);
+    eventstream_init(&p->frames, o->max_frame);
     if (!p->same) {
         p->reader = p->provider->reader_new(a, o->quirks, on_event, p);
         p->writer = p->client->writer_new(a, o->mint, o->ask);
@@ -321,7 +338,9 @@ static bool after(struct pipe *p, int rc) {
     if (failed(p) || rc == -1)
         p->finished = true;
     if (rc == -1 && !failed(p))
-        fail(p, FAULT_SERVER, "the provider sent an event that is too large");
+        fail(p, FAULT_SERVER,
+             aws(p) ? "the provider sent a frame that is broken or too large"
+                    : "the provider sent an event that is too large");
     return rc != -1;
 }
 
@@ -329,7 +348,8 @@ bool pipe_push(struct pipe *p, const void *bytes, size_t n, struct buf *out) {
     if (p->finished)
         return true;
     p->out = out;
-    int rc = sse_push(&p->sse, bytes, n, on_frame, p);
+    int rc =
+        aws(p) ? eventstream_push(&p->frames, bytes, n, on_aws, p) : sse_push(&p->sse, bytes, n, on_frame, p);
     p->out = NULL;
     return after(p, rc);
 }
@@ -342,7 +362,7 @@ bool pipe_finish(struct pipe *p, struct buf *out) {
     if (!p->finished) {
         p->out = out;
         p->finishing = true;
-        int rc = sse_finish(&p->sse, on_frame, p);
+        int rc = aws(p) ? 0 : sse_finish(&p->sse, on_frame, p);
         if (!p->same && rc != -1 && !failed(p))
             p->provider->reader_end(p->reader);
         p->out = NULL;
@@ -378,4 +398,5 @@ void pipe_free(struct pipe *p) {
     MAGIC_CHECK(p, PIPE_MAGIC);
     p->finished = true;
     sse_free(&p->sse);
+    eventstream_free(&p->frames);
 }

@@ -53,6 +53,7 @@ static const struct kind_endpoint azure_like[] = {
 
 static const struct kind_endpoint bedrock_like[] = {
     {.dialect = "openai_chat", .models = "openai.*", .path = "/openai/v1/chat/completions"},
+    {.dialect = "bedrock"},
     {.dialect = NULL},
 };
 static const struct kind_endpoint gemini_like[] = {

@@ -4,8 +4,10 @@ provider's own dialect must get the very bytes.
 
 The recordings are no part of this project: see 90_recorded.py."""
 
+import base64
 import json
 import os
+import struct
 
 import replay
 import scene
@@ -205,6 +207,52 @@ def said_cohere(body, stream):
     return said
 
 
+def aws_frames(body):
+    at = 0
+    while at < len(body):
+        total, heads = struct.unpack(">II", body[at:at + 8])
+        head, rest, names = body[at + 12:at + 12 + heads], body[at + 12 + heads:at + total - 4], {}
+        while head:
+            n = head[0]
+            name, (size,) = head[1:1 + n].decode(), struct.unpack(">H", head[2 + n:4 + n])
+            names[name] = head[4 + n:4 + n + size].decode()
+            head = head[4 + n + size:]
+        yield names, json.loads(rest) if rest else {}
+        at += total
+
+
+def bedrock_counts(said, u):
+    said.input = u["inputTokens"] + (u.get("cacheReadInputTokens") or 0) + (u.get("cacheWriteInputTokens") or 0)
+    said.output = u["outputTokens"]
+
+
+def said_bedrock(body, stream):
+    said, call = Said(), None
+    if not stream:
+        o = json.loads(body)
+        for b in o["output"]["message"]["content"]:
+            said.text += b.get("text", "")
+            if "toolUse" in b:
+                said.call(b["toolUse"]["name"], b["toolUse"]["input"])
+        bedrock_counts(said, o["usage"])
+        return said
+    for names, o in aws_frames(body):
+        kind = names.get(":event-type")
+        said.error = said.error or names[":message-type"] != "event"
+        if kind == "contentBlockStart" and "toolUse" in o["start"]:
+            call = [o["start"]["toolUse"]["name"], ""]
+        elif kind == "contentBlockDelta":
+            said.text += o["delta"].get("text", "")
+            if call and "toolUse" in o["delta"]:
+                call[1] += o["delta"]["toolUse"].get("input", "")
+        elif kind == "contentBlockStop" and call:
+            said.call(*call)
+            call = None
+        elif kind == "metadata":
+            bedrock_counts(said, o["usage"])
+    return said
+
+
 # --- clients ---
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -229,6 +277,8 @@ PROVIDERS = [
     ("generateContent", "gemini", {"gemini": "gemini", "vertex": "gemini"}, said_gemini),
     ("streamGenerateContent", "gemini", {"gemini": "gemini", "vertex": "gemini"}, said_gemini),
     ("v2/chat", "cohere", {"cohere": "cohere"}, said_cohere),
+    ("converse", "bedrock", {"bedrock": "bedrock"}, said_bedrock),
+    ("converse-stream", "bedrock", {"bedrock": "bedrock"}, said_bedrock),
     ("responses", "openai_responses", {"openai": "openai"}, said_responses),
 ]
 
@@ -247,6 +297,8 @@ def exchanges():
             if not row or o["response"]["status"] != 200:
                 continue
             body = o["response"]["body"].encode()
+            if o["response"]["body_encoding"] == "base64":
+                body = base64.b64decode(body)
             if body.lstrip()[:1] == b"[":
                 continue  # Gemini's stream as an array, which is never asked for
             yield row, provider, o["name"], body, body.lstrip()[:1] != b"{"
@@ -256,8 +308,9 @@ def gateway(up):
     kinds = sorted({k for row in PROVIDERS for k in row[2].values()} | {"openai_compatible"})
     rows = []
     for kind in kinds:
+        more = {"region": "eu-central-1"} if kind == "bedrock" else {}
         rows.append(up.provider(kind, kind=kind, key=KEY, retry={"max": 0},
-                                breaker={"consecutive_failures": 100000, "min_requests": 100000}))
+                                breaker={"consecutive_failures": 100000, "min_requests": 100000}, **more))
     models = [{"name": f"m-{k}", "targets": [{"provider": k, "model": "m"}]} for k in kinds]
     return scene.Gateway({"providers": rows, "models": models, "log": {"level": "info"}}, workers=1)
 
@@ -289,7 +342,9 @@ def play(gw, up, exchange, client, make, said, wrong):
     if client == "openai_responses" and row[1] == "openai_chat":
         kind = "openai_compatible"  # others are asked in the client's own dialect
     what = f"{provider}/{name} for {client}"
-    type_ = "text/event-stream" if stream else "application/json"
+    type_ = "application/json"
+    if stream:
+        type_ = "application/vnd.amazon.eventstream" if kind == "bedrock" else "text/event-stream"
     path, asked = make(f"m-{kind}", stream)
     up.next(replay.player(200, {"Content-Type": type_}, body, replay.pieces(body, "cut", what), stream))
     r = gw.post(path, asked)
