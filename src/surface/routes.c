@@ -46,6 +46,8 @@ const struct surface_route surface_routes[] = {
     {HTTP_GET, "/v1beta/models/*", SURFACE_NATIVE, ANY, GEMINI, NULL, surface_gemini_model,
      "Gemini: one model"},
     {HTTP_GET, "/v1/models", SURFACE_NATIVE, ANY, CHAT, NULL, surface_models, "Models this key may use"},
+    {HTTP_GET, "/v1/capabilities", SURFACE_NATIVE, ANY, CHAT, NULL, surface_capabilities,
+     "What each model can be asked for"},
     {HTTP_GET, "/v1/models/*", SURFACE_NATIVE, ANY, CHAT, NULL, surface_model, "One model"},
     {HTTP_GET, "/health", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS, OPEN, CHAT, NULL, surface_health,
      "Can it serve"},

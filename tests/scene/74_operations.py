@@ -116,5 +116,26 @@ def test_wrong_types_are_named_in_the_clients_dialect():
     assert r.status == 400 and r.json()["error"]["param"] == "input", r
 
 
+def test_capabilities_are_what_the_encoders_say():
+    up = scene.Upstream()
+    gw = scene.Gateway({
+        "providers": [up.provider("o", kind="openai"), up.provider("a", kind="anthropic"), up.provider("g", kind="gemini"),
+                      up.provider("c", kind="cohere")],
+        "models": [{"name": n, "targets": [{"provider": n, "model": m}], "on_unsupported": "drop"}
+                   for n, m in (("o", "gpt-4o"), ("a", "claude-sonnet-4-5"), ("g", "gemini-2.5-flash"), ("c", "command-a"))]})
+    r = gw.get("/v1/capabilities")
+    assert r.status == 200, r
+    got = {m["id"]: m for m in r.json()["data"]}
+    assert set(got) == {"o", "a", "g", "c"}
+    assert all(v == "supported" for k, v in got["o"]["features"].items() if k not in ("top_k",)), got["o"]
+    assert got["a"]["features"]["tools"] == "supported" and got["a"]["features"]["n"] == "unsupported", got["a"]
+    assert got["a"]["features"]["seed"] == "dropped" and got["a"]["features"]["logit_bias"] == "unsupported"
+    assert got["g"]["features"]["audio"] == "supported" and got["g"]["features"]["json_schema"] == "supported", got["g"]
+    assert got["c"]["features"]["parallel_tool_calls"] == "unsupported", got["c"]
+    assert got["a"]["operations"] == {"chat": "supported", "embeddings": "unsupported", "count_tokens": "supported"}
+    assert got["o"]["operations"] == {"chat": "supported", "embeddings": "supported", "count_tokens": "estimated"}
+    assert not up.requests
+
+
 if __name__ == "__main__":
     scene.main()
