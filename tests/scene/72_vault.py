@@ -141,5 +141,58 @@ def test_models_in_the_shape_of_anthropic():
     assert gw.get("/v1/models").json()["object"] == "list"
 
 
+# --- the same with Gemini, whose signature is on the call ---
+
+GEMINI_CALL = {"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "c2lnbmF0dXJl"}
+
+
+def signed(a):
+    """Calls a tool, signed; then wants the signature back on the call."""
+    turns = [c for c in a.request.json()["contents"] if c.get("role") == "model"]
+    parts, reason = [{"text": "Done."}], "STOP"
+    if not turns:
+        parts = [GEMINI_CALL]
+    elif turns[0]["parts"][-1].get("thoughtSignature") != GEMINI_CALL["thoughtSignature"]:
+        a.whole(400, {"error": {"code": 400, "status": "INVALID_ARGUMENT",
+                                "message": "Function call is missing a thought_signature"}})
+        return
+    answer = {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": reason, "index": 0}],
+              "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 4, "totalTokenCount": 9},
+              "modelVersion": "gemini-3-pro", "responseId": "r1"}
+    if "streamGenerateContent" not in a.request.path:
+        a.whole(200, answer)
+        return
+    a.sse()
+    a.event(answer)
+    a.end()
+
+
+def test_a_signature_of_gemini_for_clients_that_have_no_place_for_it():
+    up = scene.Upstream(signed)
+    gw = scene.Gateway({"providers": [up.provider("up", kind="gemini", retry={"max": 0})]}, workers=2)
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    for n in range(4):
+        ask = {"model": "up/gemini-3-pro", "tools": tools, "messages": [{"role": "user", "content": f"Use it {n}"}]}
+        r = gw.post("/v1/chat/completions", ask)
+        assert r.status == 200, r
+        call = r.json()["choices"][0]["message"]["tool_calls"][0]
+        ask["messages"] += [{"role": "assistant", "content": None, "tool_calls": [
+            {"id": call["id"], "type": "function", "function": call["function"]}]},
+            {"role": "tool", "tool_call_id": call["id"], "content": "7"}]
+        r = gw.post("/v1/chat/completions", ask)
+        assert r.status == 200 and r.json()["choices"][0]["message"]["content"] == "Done.", r
+    # A client of Anthropic's dialect, streamed
+    ask = {"model": "up/gemini-3-pro", "max_tokens": 100, "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+           "messages": [{"role": "user", "content": "Use it"}]}
+    r = gw.post("/v1/messages", {**ask, "stream": True})
+    assert r.status == 200, r
+    block = next(json.loads(d)["content_block"] for _, d in scene.sse_events(r.body)
+                 if '"tool_use"' in d and "content_block_start" in d)
+    ask["messages"] += [{"role": "assistant", "content": [{**block, "input": {"a": 1}}]},
+                        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": block["id"], "content": "7"}]}]
+    r = gw.post("/v1/messages", ask)
+    assert r.status == 200 and r.json()["content"][0]["text"] == "Done.", r
+
+
 if __name__ == "__main__":
     scene.main()
