@@ -168,12 +168,12 @@ void reload_commit(struct master *m) {
     listen_commit(&m->listeners);
     listen_spread(&m->listeners, m->workers);
     int n = snprintf(text, sizeof text, "0%u", m->conf->generation);
+    stat_add(m->shm, STAT_RELOADS, 1); /* before anybody is told of it */
     answer_all(m, str_make(text, (size_t)n)); /* before those who asked are told to leave */
     dismiss_old(m);
     struct child *scribe = master_scribe(m);
     if (scribe)
         child_leave(scribe, SCRIBE_MS); /* its successor is forked when it has gone; the rings wait */
-    stat_add(m->shm, STAT_RELOADS, 1);
     conf_free(old);
     log_event(LVL_INFO, "reload", "generation %u serves", m->conf->generation);
     status(text, m);
