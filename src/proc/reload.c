@@ -168,7 +168,7 @@ void reload_commit(struct master *m) {
     listen_commit(&m->listeners);
     listen_spread(&m->listeners, m->workers);
     int n = snprintf(text, sizeof text, "0%u", m->conf->generation);
-    stat_add(m->shm, STAT_RELOADS, 1); /* before anybody is told of it */
+    stat_add(m->shm, STAT_RELOADS, 1);        /* before anybody is told of it */
     answer_all(m, str_make(text, (size_t)n)); /* before those who asked are told to leave */
     dismiss_old(m);
     struct child *scribe = master_scribe(m);
