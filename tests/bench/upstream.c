@@ -10,7 +10,6 @@
  * carries '@' and 16 hex digits, the time of sending (CLOCK_MONOTONIC, ns): streams.c reads it.
  *
  * usage: upstream [PORT]   listens at 127.0.0.1 and prints the port */
-#define _GNU_SOURCE /* memmem */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
