@@ -185,6 +185,23 @@ static void whole_to(struct recording *x, const struct dialect *to, const struct
     buf_free(&out);
 }
 
+/* Gemini tells no usage. */
+static void embeddings_again(struct recording *x, const struct dialect *to, const struct embed_reply *was,
+                             struct str body) {
+    struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
+    if (!is_json(body)) {
+        complain(x, to, "embeddings are no JSON", body);
+        return;
+    }
+    if (!to->provider || !to->provider->read_embed)
+        return;
+    struct embed_reply *is = to->provider->read_embed(x->a, arena_dup(x->a, body), 0, &f);
+    if (!is || is->n != was->n || is->list[0].n != was->list[0].n)
+        complain(x, to, "embeddings were lost:", f.message);
+    else if (was->usage.known && is->usage.known && was->usage.input != is->usage.input)
+        complain(x, to, "usage was lost", STR_NONE);
+}
+
 static void check_embedding(struct recording *x) {
     struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
     struct embed_reply *r = x->dialect->provider->read_embed(x->a, x->body, x->quirks, &f);
@@ -199,8 +216,7 @@ static void check_embedding(struct recording *x) {
             continue;
         buf_init(&out, 0);
         dialect_at(i)->client->write_embed(&out, r, &mint, &ask);
-        if (!is_json(buf_str(&out)))
-            complain(x, dialect_at(i), "embeddings are no JSON", STR_NONE);
+        embeddings_again(x, dialect_at(i), r, buf_str(&out));
         buf_free(&out);
         answers[number_of(x->dialect)][i].embedding++;
     }

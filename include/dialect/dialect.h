@@ -157,5 +157,6 @@ extern const struct dialect dialect_anthropic_count;
 extern const struct dialect dialect_gemini_embed;
 extern const struct dialect dialect_gemini_batch_embed;
 extern const struct dialect dialect_cohere;
+extern const struct dialect dialect_cohere_embed;
 extern const struct dialect dialect_bedrock;
 #endif

@@ -3,8 +3,8 @@
 
 #include "answer.h"
 
-static void read_fault(struct arena *a, int status, struct str body,
-                       struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
+void co_read_fault(struct arena *a, int status, struct str body,
+                   struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
     struct said said;
     said_body(a, body, &said);
     said_fault(a, status, &said, f);
@@ -15,7 +15,7 @@ static const struct provider_face provider = {
     .path = "/v2/chat",
     .write_request = co_write_request,
     .read_reply = co_read_reply,
-    .read_fault = read_fault,
+    .read_fault = co_read_fault,
     .reader_new = co_reader_new,
     .read_event = co_read_event,
     .reader_end = co_reader_end,

@@ -14,6 +14,7 @@ static const struct dialect *const table[] = {
     &dialect_gemini_embed,
     &dialect_gemini_batch_embed,
     &dialect_cohere,
+    &dialect_cohere_embed,
     &dialect_bedrock,
 };
 /* clang-format on */

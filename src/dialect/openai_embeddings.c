@@ -4,6 +4,7 @@
 #include "openai_chat.h"
 #include "peek.h"
 #include "splice.h"
+#include "vectors.h"
 
 #include "base/hash.h"
 #include <math.h>
@@ -11,8 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { F_MODEL, F_INPUT, F_FORMAT, F_DIMENSIONS, F_USER, F_ROUTING, FIELDS };
-enum { INPUTS_MAX = 65536, NUMBERS_MAX = 1 << 20 /* of one vector */ };
+enum { F_MODEL, F_INPUT, F_FORMAT, F_DIMENSIONS, F_USER, F_ROUTING, F_INPUT_TYPE, FIELDS };
+enum { INPUTS_MAX = 65536 };
 
 static const struct peek_field fields[FIELDS] = {
     [F_MODEL] = {"model", PEEK_KIND(STRING), "a string", true, false},
@@ -21,6 +22,18 @@ static const struct peek_field fields[FIELDS] = {
     [F_DIMENSIONS] = {"dimensions", PEEK_KIND(NUMBER), "an integer", false, false},
     [F_USER] = {"user", PEEK_KIND(STRING), "a string", false, false},
     [F_ROUTING] = {"routing", PEEK_KIND(OBJECT), "an object", false, false},
+    [F_INPUT_TYPE] = {"input_type", PEEK_KIND(STRING), "a string", false, false},
+};
+
+/* What the texts are for. OpenAI has no word for it; servers of its API that need one take "input_type". */
+static const struct {
+    const char *word;
+    enum embed_purpose purpose;
+} purposes[] = {
+    {"query", EMBED_QUERY},           {"search_query", EMBED_QUERY},
+    {"document", EMBED_DOCUMENT},     {"search_document", EMBED_DOCUMENT},
+    {"passage", EMBED_DOCUMENT},      {"classification", EMBED_CLASSIFICATION},
+    {"clustering", EMBED_CLUSTERING},
 };
 
 /* --- from clients --- */
@@ -78,6 +91,15 @@ static bool each_input(void *arg, struct str key, struct json_value v) {
     return !r->bad && r->e->ninputs < INPUTS_MAX;
 }
 
+static void read_purpose(struct embed *e, struct str body) {
+    struct json_value v;
+    if (!json_member(body, "input_type", &v) || v.kind != JSON_STRING)
+        return;
+    for (size_t i = 0; i < sizeof purposes / sizeof *purposes; i++)
+        if (json_string_is(v, purposes[i].word))
+            e->purpose = purposes[i].purpose;
+}
+
 static bool read_embed(struct arena *a, const struct ask *ask, struct embed **out, struct fault *f) {
     struct embed *e = arena_alloc(a, sizeof *e);
     struct reading r = {.a = a, .e = e, .end = &e->inputs};
@@ -89,6 +111,7 @@ static bool read_embed(struct arena *a, const struct ask *ask, struct embed **ou
         e->base64 = json_string_is(v, "base64");
     if (json_member(ask->body, "dimensions", &v))
         json_u64(v, &e->dimensions);
+    read_purpose(e, ask->body);
     json_member(ask->body, "input", &v);
     if (v.kind == JSON_STRING)
         add_input(&r, json_text(a, v), STR_NONE);
@@ -256,8 +279,6 @@ struct vectors {
     struct arena *a;
     struct embed_reply *r;
     size_t room;
-    float *numbers;
-    size_t n, max;
     bool bad;
 };
 
@@ -267,36 +288,14 @@ static bool count_one(void *arg, struct str key, struct json_value v) {
     return true;
 }
 
-static bool each_number(void *arg, struct str key, struct json_value v) {
-    struct vectors *s = arg;
-    double d;
-    (void)key;
-    if (!json_double(v, &d) || s->n == s->max)
-        return !(s->bad = true);
-    s->numbers[s->n++] = (float)d;
-    return true;
-}
-
-static bool read_numbers(struct vectors *s, struct json_value v) {
-    size_t n = 0;
-    json_each(v.raw, count_one, &n);
-    if (n > NUMBERS_MAX)
-        return false;
-    s->numbers = arena_array(s->a, n + 1, sizeof *s->numbers);
-    s->n = 0;
-    s->max = n;
-    json_each(v.raw, each_number, s);
-    return !s->bad;
-}
-
-static bool read_base64(struct vectors *s, struct json_value v) {
+static bool read_base64(struct arena *a, struct json_value v, struct embedding *e) {
     struct buf b;
-    buf_init(&b, (size_t)NUMBERS_MAX * sizeof(float));
-    bool ok = base64_decode(&b, json_text(s->a, v)) && buf_ok(&b) && buf_len(&b) % sizeof(float) == 0;
+    buf_init(&b, (size_t)VECTOR_MAX * sizeof(float));
+    bool ok = base64_decode(&b, json_text(a, v)) && buf_ok(&b) && buf_len(&b) % sizeof(float) == 0;
     if (ok) {
-        s->n = buf_len(&b) / sizeof(float);
-        s->numbers = arena_array(s->a, s->n + 1, sizeof *s->numbers);
-        memcpy(s->numbers, buf_at(&b), s->n * sizeof(float));
+        float *numbers = arena_array(a, buf_len(&b) / sizeof(float) + 1, sizeof *numbers);
+        memcpy(numbers, buf_at(&b), buf_len(&b));
+        *e = (struct embedding){numbers, buf_len(&b) / sizeof(float)};
     }
     buf_free(&b);
     return ok;
@@ -304,16 +303,17 @@ static bool read_base64(struct vectors *s, struct json_value v) {
 
 static bool each_embedding(void *arg, struct str key, struct json_value v) {
     struct vectors *s = arg;
-    struct json_value e;
+    struct embedding e = {NULL, 0};
+    struct json_value m;
     uint64_t index = s->r->n;
     (void)key;
-    bool ok = v.kind == JSON_OBJECT && json_member(v.raw, "embedding", &e) &&
-              (e.kind == JSON_ARRAY ? read_numbers(s, e) : e.kind == JSON_STRING && read_base64(s, e));
-    if (ok && json_member(v.raw, "index", &e))
-        json_u64(e, &index);
+    bool ok = v.kind == JSON_OBJECT && json_member(v.raw, "embedding", &m) &&
+              (m.kind == JSON_STRING ? read_base64(s->a, m, &e) : vector_read(s->a, m, &e));
+    if (ok && json_member(v.raw, "index", &m))
+        json_u64(m, &index);
     if (!ok || index >= s->room)
         return !(s->bad = true);
-    s->r->list[index] = (struct embedding){s->numbers, s->n};
+    s->r->list[index] = e;
     s->r->n++;
     return true;
 }

@@ -36,6 +36,7 @@ static const struct kind_endpoint anthropic_like[] = {
 
 static const struct kind_endpoint cohere_like[] = {
     {.dialect = "cohere"},
+    {.dialect = "cohere_embed"},
     {.dialect = NULL},
 };
 
@@ -349,7 +350,7 @@ static const struct provider_kind rows[] = {
         .default_model = "command-a-03-2025",
         .env_keys = "COHERE_API_KEY,CO_API_KEY",
         .env_url = "COHERE_BASE_URL",
-        .infer = "command-*",
+        .infer = "command-*,embed-*",
         .price_vendor = "cohere",
         .health_path = "/v1/models",
         .needs_key = true,

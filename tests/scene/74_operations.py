@@ -77,6 +77,22 @@ def test_embeddings_through_gemini():
         assert [q["content"]["parts"][0]["text"] for q in up.requests[-1].json()["requests"]] == ["a", "b"]
 
 
+def test_embeddings_through_cohere():
+    up, gw = start("cohere")
+    up.next(lambda a: a.whole(200, {"id": "1", "embeddings": {"float": [[0.25, -1.5]]}, "texts": ["a"],
+                                    "meta": {"billed_units": {"input_tokens": 3}}}))
+    r = gw.post("/v1/embeddings", {"model": "up/embed-v4.0", "input": "a", "dimensions": 256})
+    assert r.status == 200 and r.json()["data"][0]["embedding"] == [0.25, -1.5], r
+    assert r.json()["usage"] == {"prompt_tokens": 3, "total_tokens": 3}, r
+    assert up.requests[0].path == "/v2/embed", up.requests[0].path
+    assert up.requests[0].json() == {"model": "embed-v4.0", "texts": ["a"], "input_type": "search_document",
+                                     "embedding_types": ["float"], "output_dimension": 256}, up.requests[0].json()
+    up.next(lambda a: a.whole(200, {"id": "1", "embeddings": {"float": [[0.5]]}}))
+    r = gw.post("/v1beta/models/up%2Fembed-v4.0:embedContent", {"content": {"parts": [{"text": "a"}]}, "taskType": "RETRIEVAL_QUERY"})
+    assert r.status == 200 and r.json() == {"embedding": {"values": [0.5]}}, r
+    assert up.requests[1].json()["input_type"] == "search_query"
+
+
 def test_embeddings_need_their_own_permission_and_an_endpoint():
     auth = {"mode": "keys", "keys": [{"id": "k", "key": {"value": "sk-chat-only"}, "permissions": ["completion"]}]}
     up, gw = start("openai_compatible", auth=auth)
