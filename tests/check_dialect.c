@@ -3,8 +3,8 @@
  * compactly. Bytes are compared exactly, and every stream is also fed byte by byte and cut at random places.
  *   client, provider      dialects (openai_chat and openai_chat when not said)
  *   request, options      -> sent, dropped; or refused {class, status, param, message}
- *   reply                 -> answer, seen; or fault
- *   stream, options       -> received, seen, fault; last_words (pipe_fault after it)
+ *   reply                 -> answer, seen; or fault; watched: the events beside it
+ *   stream, options       -> received, seen, fault; watched; last_words (pipe_fault after it)
  *   status, body, headers -> fault, error (the client's body)
  *   read                  -> events: the provider's reader alone
  *   turn                  -> reprinted: read as a request, and written anew by the provider's face */
@@ -147,14 +147,68 @@ static void try_request(struct trial *t) {
     buf_free(&dropped);
 }
 
+struct listing {
+    struct event_check check;
+    struct buf out;
+    bool bad;
+};
+
+static void list_event(void *arg, const struct event_item *ev) {
+    static const char *const kinds[] = {"start",     "open",     "text",       "args",  "think",
+                                        "signature", "logprobs", "annotation", "close", "usage",
+                                        "stop",      "fault",    "end"};
+    static const char *const parts[] = {"text",   "image",    "audio",    "file",   "call",
+                                        "result", "thinking", "redacted", "refusal"};
+    struct listing *l = arg;
+    struct buf *b = &l->out;
+    l->bad = l->bad || !event_check(&l->check, ev);
+    buf_addz(b, kinds[ev->kind]);
+    if (ev->kind == EV_START)
+        buf_printf(b, " " STR_FMT " " STR_FMT, STR_ARG(ev->id), STR_ARG(ev->model));
+    if (ev->kind == EV_PART_OPEN)
+        buf_printf(b, " %u %s " STR_FMT " " STR_FMT, ev->index, parts[ev->part], STR_ARG(ev->id),
+                   STR_ARG(ev->name));
+    if (ev->kind == EV_USAGE)
+        buf_printf(b, " %llu %llu", (unsigned long long)ev->usage.input,
+                   (unsigned long long)ev->usage.output);
+    if (ev->kind == EV_STOP)
+        buf_printf(b, " %d", (int)ev->stop);
+    if (ev->kind == EV_FAULT)
+        buf_printf(b, " %s", fault_rule(ev->fault->cls)->name);
+    if (ev->text.n > 0)
+        buf_printf(b, " " STR_FMT, STR_ARG(ev->text));
+    buf_addc(b, '\n');
+}
+
+static void want_watched(struct trial *t, const struct pipe_opt *o, struct listing *l) {
+    if (!o->watch)
+        return;
+    ck_assert(!l->bad);
+    want_bytes(t, "watched", case_bytes(t, "watched"), buf_str(&l->out));
+    buf_free(&l->out);
+}
+
+static void watch(struct trial *t, struct pipe_opt *o, struct listing *l) {
+    *l = (struct listing){.bad = false};
+    if (!jo_get(t->o, "watched"))
+        return;
+    buf_init(&l->out, 0);
+    o->watch = list_event;
+    o->watch_arg = l;
+}
+
 static void try_reply(struct trial *t) {
     struct fault f;
     struct observed seen;
     struct buf scratch;
     struct str out = STR_NONE;
     buf_init(&scratch, 0);
-    bool ok = pipe_reply(t->a, t->client, t->provider, case_bytes(t, "reply"),
-                         &(struct pipe_opt){.mint = &mint, .ask = &t->ask}, &scratch, &out, &seen, &f);
+    struct pipe_opt po = {.mint = &mint, .ask = &t->ask};
+    struct listing l;
+    watch(t, &po, &l);
+    bool ok =
+        pipe_reply(t->a, t->client, t->provider, case_bytes(t, "reply"), &po, &scratch, &out, &seen, &f);
+    want_watched(t, &po, &l);
     ck_assert_int_eq(ok, !fault_is(&f));
     want_fault(t, "fault", &f);
     want_seen(t, &seen);
@@ -170,9 +224,12 @@ static void try_stream_once(struct trial *t, enum feed how, uint32_t seed, const
     struct pipe_opt po = {.hide_usage = jo_bool(o, "hide_usage", false), .mint = &mint, .ask = &ask};
     struct observed seen;
     struct buf out;
+    struct listing l;
     po.max_frame = (size_t)jo_int(o, "max_frame", 0);
     buf_init(&out, 0);
+    watch(t, &po, &l);
     bool ok = feed_stream(t->a, t->client, t->provider, case_bytes(t, "stream"), &po, how, seed, &out, &seen);
+    want_watched(t, &po, &l);
     want_fault(t, "fault", &seen.fault);
     ck_assert_int_eq(ok, !fault_is(&seen.fault));
     want_seen(t, &seen);
@@ -210,39 +267,6 @@ static void try_status(struct trial *t) {
     if (jo_get(t->o, "error"))
         want_bytes(t, "error", case_bytes(t, "error"), buf_str(&out));
     buf_free(&out);
-}
-
-struct listing {
-    struct event_check check;
-    struct buf out;
-    bool bad;
-};
-
-static void list_event(void *arg, const struct event_item *ev) {
-    static const char *const kinds[] = {"start",     "open",     "text",       "args",  "think",
-                                        "signature", "logprobs", "annotation", "close", "usage",
-                                        "stop",      "fault",    "end"};
-    static const char *const parts[] = {"text",   "image",    "audio",    "file",   "call",
-                                        "result", "thinking", "redacted", "refusal"};
-    struct listing *l = arg;
-    struct buf *b = &l->out;
-    l->bad = l->bad || !event_check(&l->check, ev);
-    buf_addz(b, kinds[ev->kind]);
-    if (ev->kind == EV_START)
-        buf_printf(b, " " STR_FMT " " STR_FMT, STR_ARG(ev->id), STR_ARG(ev->model));
-    if (ev->kind == EV_PART_OPEN)
-        buf_printf(b, " %u %s " STR_FMT " " STR_FMT, ev->index, parts[ev->part], STR_ARG(ev->id),
-                   STR_ARG(ev->name));
-    if (ev->kind == EV_USAGE)
-        buf_printf(b, " %llu %llu", (unsigned long long)ev->usage.input,
-                   (unsigned long long)ev->usage.output);
-    if (ev->kind == EV_STOP)
-        buf_printf(b, " %d", (int)ev->stop);
-    if (ev->kind == EV_FAULT)
-        buf_printf(b, " %s", fault_rule(ev->fault->cls)->name);
-    if (ev->text.n > 0)
-        buf_printf(b, " " STR_FMT, STR_ARG(ev->text));
-    buf_addc(b, '\n');
 }
 
 static void try_read(struct trial *t) {
@@ -283,6 +307,15 @@ static const struct dialect *dialect_of(struct json_object *o, const char *key) 
     return d;
 }
 
+/* "reasoning": the texts by their calls. */
+static struct str kept_reasoning(void *options, struct str call) {
+    struct json_object *all = jo_obj(options, "reasoning"), *text = NULL;
+    char key[64];
+    str_copy(key, sizeof key, call);
+    json_object_object_get_ex(all, key, &text);
+    return jo_text(text);
+}
+
 static void run_case(const char *file, struct json_object *o) {
     struct trial t = {.a = arena_new(0), .file = file, .o = o, .name = jo_str(o, "name")};
     struct json_object *opt = jo_obj(o, "options");
@@ -292,6 +325,8 @@ static void run_case(const char *file, struct json_object *o) {
     t.opt = (struct encode_opt){.model = jo_get(opt, "model") ? jo_str(opt, "model") : STR("upstream-model"),
                                 .quirks = (unsigned)jo_int(opt, "quirks", 0),
                                 .default_max_tokens = (uint64_t)jo_int(opt, "default_max_tokens", 0),
+                                .reasoning = jo_obj(opt, "reasoning") ? kept_reasoning : NULL,
+                                .reasoning_arg = opt,
                                 .drop_unsupported = jo_bool(opt, "drop", false),
                                 .pass_unsupported = jo_bool(opt, "pass", false)};
     static const struct {

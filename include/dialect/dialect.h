@@ -54,6 +54,10 @@ struct encode_opt {
     struct str model; /* the provider's name for it */
     unsigned quirks;
     uint64_t default_max_tokens; /* where the dialect demands one and the client gave none */
+    /* QUIRK_REASONING, same dialect: the reasoning that was given out with a tool call, or nothing. NULL: none
+     * is kept. */
+    struct str (*reasoning)(void *arg, struct str call);
+    void *reasoning_arg;
     bool drop_unsupported;       /* on_unsupported: drop (report in `dropped`) or pass; else refuse */
     bool pass_unsupported;
 };

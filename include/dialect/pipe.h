@@ -24,7 +24,8 @@ struct pipe_opt {
     const struct mint *mint;
     const struct ask *ask;
     size_t max_frame; /* 0: 16 MiB */
-    event_fn *watch;  /* sees the events of a translated answer, of a whole one too; NULL: nobody */
+    event_fn *watch;  /* sees the events of an answer, of a whole one too, also beside passing bytes, which are
+                       * read once more for it; NULL: nobody */
     void *watch_arg;
 };
 

@@ -7,6 +7,8 @@
 void oc_read_fault(struct arena *a, int status, struct str body,
                    struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f);
+
+/* openai_chat_splice.c */
 bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
                struct fault *f);
 

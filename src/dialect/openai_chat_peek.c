@@ -1,9 +1,7 @@
-/* The hot path of a chat request: one scan that checks what must be checked before a target is chosen, and
- * the splice that makes the provider's body out of the client's bytes. No tree is built and nothing is
- * printed anew, so unknown members, their order and big numbers stay as the client wrote them. */
+/* The hot path of a chat request: one scan that checks what must be checked before a target is chosen. No
+ * tree is built. */
 #include "base/json_walk.h"
 #include "openai_chat.h"
-#include "splice.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -321,54 +319,4 @@ bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f)
                       "Missing required parameter: 'messages'.");
     ask->max_tokens = p.max_completion_tokens ? p.max_completion_tokens : p.max_tokens;
     return true;
-}
-
-/* --- splicing --- */
-
-struct option_scan {
-    struct json_value usage;
-    size_t members;
-    bool found;
-};
-
-static bool option_find(void *arg, struct str key, struct json_value v) {
-    struct option_scan *o = arg;
-    o->members++;
-    if (json_key_is(key, "include_usage")) {
-        o->usage = v;
-        o->found = true;
-    }
-    return true;
-}
-
-static void edit_include_usage(struct splice *es, const struct ask *ask, size_t open) {
-    struct json_value so = ask->stream_options_span;
-    if (!so.raw.p) {
-        splice_put(es, open, 0, STR("\"stream_options\":{\"include_usage\":true},"));
-        return;
-    }
-    size_t at = (size_t)(so.raw.p - ask->body.p);
-    if (so.kind != JSON_OBJECT) {
-        splice_put(es, at, so.raw.n, STR("{\"include_usage\":true}"));
-        return;
-    }
-    struct option_scan o = {.members = 0};
-    json_each(so.raw, option_find, &o);
-    if (o.found)
-        splice_put(es, (size_t)(o.usage.raw.p - ask->body.p), o.usage.raw.n, STR("true"));
-    else if (o.members)
-        splice_put(es, at + 1, 0, STR("\"include_usage\":true,"));
-    else
-        splice_put(es, at + 1, 0, STR("\"include_usage\":true"));
-}
-
-bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
-               struct fault *f) {
-    struct splice es = {.body = ask->body};
-    splice_model(a, &es, ask, o->model);
-    if (ask->routing_span.raw.p)
-        splice_remove(&es, ask->routing_span.raw);
-    if (ask->stream && !ask->include_usage && !(o->quirks & QUIRK_NO_STREAM_OPTIONS))
-        edit_include_usage(&es, ask, splice_open(&es));
-    return splice_write(a, &es, out, f);
 }

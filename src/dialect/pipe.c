@@ -130,6 +130,15 @@ static bool embed_reply(struct arena *a, const struct dialect *client, const str
     return true;
 }
 
+/* What passes is read once more; what cannot be read shows nothing. */
+static void watch_reply(struct arena *a, const struct provider_face *provider, struct str body,
+                        const struct pipe_opt *o) {
+    struct fault ignored;
+    struct reply *r = o->watch ? provider->read_reply(a, body, o->quirks, &ignored) : NULL;
+    if (r)
+        fold_out(r, o->watch, o->watch_arg);
+}
+
 bool pipe_reply(struct arena *a, const struct dialect *client, const struct dialect *provider,
                 struct str body, const struct pipe_opt *o, struct buf *scratch, struct str *out,
                 struct observed *seen, struct fault *f) {
@@ -138,8 +147,10 @@ bool pipe_reply(struct arena *a, const struct dialect *client, const struct dial
     MUST(client->client && provider->provider);
     if (pipe_same(client, provider, o->quirks)) {
         *out = body;
-        if (provider->provider->tap_reply(a, body, o->quirks, seen, f))
+        if (provider->provider->tap_reply(a, body, o->quirks, seen, f)) {
+            watch_reply(a, provider->provider, body, o);
             return true;
+        }
         seen->fault = *f;
         return false;
     }
@@ -232,6 +243,13 @@ static void on_event(void *arg, const struct event_item *ev) {
         p->client->write_event(p->writer, ev, p->out);
 }
 
+/* Of a reader beside passing bytes: the tap has the say on the answer. */
+static void on_watched(void *arg, const struct event_item *ev) {
+    struct pipe *p = arg;
+    MAGIC_CHECK(p, PIPE_MAGIC);
+    p->watch(p->watch_arg, ev);
+}
+
 static bool ends_blank(struct str raw) {
     return str_ends(raw, "\n\n") || str_ends(raw, "\r\r") || str_ends(raw, "\n\r\n");
 }
@@ -263,6 +281,8 @@ static void forward(struct pipe *p, const struct sse_event *ev) {
     if (!ev->comment) {
         shown = p->provider->tap_event(p->a, ev->name, ev->data, p->quirks, p->hide_usage, &p->seen);
         p->started = p->started || ev->data.n > 0;
+        if (p->reader)
+            p->provider->read_event(p->reader, ev->name, ev->data);
     }
     if (!shown || failed(p))
         return;
@@ -328,6 +348,8 @@ struct pipe *pipe_new(struct arena *a, const struct dialect *client, const struc
     if (!p->same) {
         p->reader = p->provider->reader_new(a, o->quirks, on_event, p);
         p->writer = p->client->writer_new(a, o->mint, o->ask);
+    } else if (o->watch) {
+        p->reader = p->provider->reader_new(a, o->quirks, on_watched, p);
     }
     arena_cleanup(a, at_arena_end, p);
     return p;
@@ -363,7 +385,7 @@ bool pipe_finish(struct pipe *p, struct buf *out) {
         p->out = out;
         p->finishing = true;
         int rc = aws(p) ? 0 : sse_finish(&p->sse, on_frame, p);
-        if (!p->same && rc != -1 && !failed(p))
+        if (p->reader && rc != -1 && !failed(p))
             p->provider->reader_end(p->reader);
         p->out = NULL;
         after(p, rc);

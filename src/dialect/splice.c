@@ -3,6 +3,12 @@
 
 #include "base/json_walk.h"
 
+void splice_grow(struct arena *a, struct splice *s, size_t more) {
+    s->many = arena_array(a, SPLICE_MAX + more, sizeof *s->many);
+    memcpy(s->many, s->few, s->n * sizeof *s->many);
+    s->more = more;
+}
+
 size_t splice_open(const struct splice *s) {
     size_t open = 0;
     while (s->body.p[open] != '{')
@@ -11,15 +17,14 @@ size_t splice_open(const struct splice *s) {
 }
 
 void splice_put(struct splice *s, size_t at, size_t cut, struct str put) {
+    struct splice_edit *edit = s->many ? s->many : s->few;
     size_t i = s->n++;
-    if (i >= SPLICE_MAX)
+    if (i >= SPLICE_MAX + s->more)
         return;
     /* In order of place; at one place what is put in goes before what is cut. */
-    for (; i > 0 && (s->edit[i - 1].at > at || (s->edit[i - 1].at == at && cut == 0)); i--)
-        s->edit[i] = s->edit[i - 1];
-    s->edit[i].at = at;
-    s->edit[i].cut = cut;
-    s->edit[i].put = put;
+    for (; i > 0 && (edit[i - 1].at > at || (edit[i - 1].at == at && cut == 0)); i--)
+        edit[i] = edit[i - 1];
+    edit[i] = (struct splice_edit){at, cut, put};
 }
 
 void splice_value(struct splice *s, struct str value, struct str put) {
@@ -73,17 +78,18 @@ void splice_model(struct arena *a, struct splice *s, const struct ask *ask, stru
 }
 
 bool splice_write(struct arena *a, const struct splice *s, struct buf *out, struct fault *f) {
-    size_t more = 0, at = 0;
-    for (size_t i = 0; i < s->n && i < SPLICE_MAX; i++)
-        more += s->edit[i].put.n;
+    const struct splice_edit *edit = s->many ? s->many : s->few;
+    size_t more = 0, at = 0, room = SPLICE_MAX + s->more, n = s->n < room ? s->n : room;
+    for (size_t i = 0; i < n; i++)
+        more += edit[i].put.n;
     buf_room(out, s->body.n + more);
-    for (size_t i = 0; i < s->n && i < SPLICE_MAX; i++) {
-        buf_add(out, s->body.p + at, s->edit[i].at - at);
-        buf_adds(out, s->edit[i].put);
-        at = s->edit[i].at + s->edit[i].cut;
+    for (size_t i = 0; i < n; i++) {
+        buf_add(out, s->body.p + at, edit[i].at - at);
+        buf_adds(out, edit[i].put);
+        at = edit[i].at + edit[i].cut;
     }
     buf_add(out, s->body.p + at, s->body.n - at);
-    if (buf_ok(out) && s->n <= SPLICE_MAX)
+    if (buf_ok(out) && s->n <= room)
         return true;
     fault_set(f, a, FAULT_TOO_LARGE, "the request is too large");
     return false;

@@ -233,18 +233,23 @@ static void merge(struct chat *chat, struct message *m, struct str body) {
     }
 }
 
-static void look_up(struct plane *p, const struct caller *c, struct chat *chat, struct message *m,
-                    unsigned *left) {
+static bool find_entry(struct plane *p, struct arena *a, const struct caller *c, struct str call,
+                       struct str *body) {
     uint8_t key[INDEX_KEY];
     struct reply_head h;
+    vault_key(a, c, call, key);
+    return replies_find(a, p->shm, plane_cache(p), key, clock_wall_ms(), &h, body) &&
+           str_is(h.content_type, "vault");
+}
+
+static void look_up(struct plane *p, const struct caller *c, struct chat *chat, struct message *m,
+                    unsigned *left) {
     struct str body;
     for (struct part *x = m->parts; x && *left > 0; x = x->next) {
         if (x->kind != PART_TOOL_CALL || x->id.n == 0 || x->signature.n > 0)
             continue;
         --*left;
-        vault_key(chat->arena, c, x->id, key);
-        if (!replies_find(chat->arena, p->shm, plane_cache(p), key, clock_wall_ms(), &h, &body) ||
-            !str_is(h.content_type, "vault"))
+        if (!find_entry(p, chat->arena, c, x->id, &body))
             continue;
         merge(chat, m, body);
         return;
@@ -258,4 +263,19 @@ void vault_restore(struct plane *p, const struct caller *c, struct chat *chat) {
     for (struct message *m = chat->messages; m; m = m->next)
         if (m->role == ROLE_ASSISTANT)
             look_up(p, c, chat, m, &left);
+}
+
+struct str vault_reasoning(struct plane *p, struct arena *a, const struct caller *c, struct str call) {
+    struct str body, s;
+    struct part item;
+    struct buf text;
+    if (!vault_on(p) || !c->key || !find_entry(p, a, c, call, &body) || !well_formed(body))
+        return STR_NONE;
+    buf_init(&text, ENTRY_MAX);
+    while (body.n > 0 && get_part(&body, &item))
+        if (item.kind == PART_THINKING)
+            buf_adds(&text, item.text);
+    s = arena_dup(a, buf_str(&text));
+    buf_free(&text);
+    return s;
 }

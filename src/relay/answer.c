@@ -56,7 +56,8 @@ static struct pipe_opt *pipe_options(struct request *r) {
                            .ask = &r->ask,
                            .max_frame = r->p->conf->max_response_body};
     const struct dialect *d = r->now.endpoint->dialect;
-    if (d->op == OP_CHAT && vault_on(r->p) && !pipe_same(r->client, d, o->quirks)) {
+    bool forgets = !pipe_same(r->client, d, o->quirks) || o->quirks & QUIRK_REASONING;
+    if (d->op == OP_CHAT && vault_on(r->p) && forgets) {
         r->now.turn = turn_new(r->a, d->name);
         o->watch = turn_event;
         o->watch_arg = r->now.turn;

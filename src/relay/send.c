@@ -2,6 +2,7 @@
  * In order: another key of the same provider, the same target again after a pause, the next target of the
  * model, a fallback model. Nothing is tried again once the client has a byte of the answer. */
 #include "base/clock.h"
+#include "base/die.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "policy/price.h"
@@ -80,12 +81,20 @@ static const char *path_of(const struct request *r) {
                          r->now.target->model);
 }
 
+static struct str kept_reasoning(void *arg, struct str call) {
+    struct request *r = arg;
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    return vault_reasoning(r->p, r->a, &r->caller, call);
+}
+
 static bool encode(struct request *r, struct fault *f) {
     const struct target *t = r->now.target;
     struct encode_opt o = {
         .model = t->model,
         .quirks = attempt_quirks(&r->now),
         .default_max_tokens = default_max_tokens(r, t),
+        .reasoning = vault_on(r->p) ? kept_reasoning : NULL,
+        .reasoning_arg = r,
         .drop_unsupported = r->plan.on_unsupported == UNSUPPORTED_DROP,
         .pass_unsupported = r->plan.on_unsupported == UNSUPPORTED_PASS,
     };

@@ -194,5 +194,69 @@ def test_a_signature_of_gemini_for_clients_that_have_no_place_for_it():
     assert r.status == 200 and r.json()["content"][0]["text"] == "Done.", r
 
 
+# --- the same with providers of the client's own dialect, who want the text of their reasoning ---
+
+def reasoned(a):
+    """DeepSeek's way (a member) and Mistral's (a part of the content), by the name of the model."""
+    body = a.request.json()
+    mistral = body["model"].startswith("magistral")
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "I \"think\""}]}]
+    turns = [m for m in body["messages"] if m["role"] == "assistant"]
+    call = {"id": "abcdefgh1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    message, finish = {"role": "assistant", "content": "Done."}, "stop"
+    if not turns:
+        message = {"role": "assistant", "content": parts if mistral else "", "tool_calls": [call]}
+        if not mistral:
+            message["reasoning_content"] = "I \"think\""
+        finish = "tool_calls"
+    elif any((m["content"] != parts) if mistral else (m.get("reasoning_content") != "I \"think\"") for m in turns):
+        a.whole(400, {"error": {"message": "The reasoning_content must be passed back", "type": "invalid_request_error"}})
+        return
+    usage = {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
+    base = {"id": "x", "created": 1, "model": body["model"]}
+    if not body.get("stream"):
+        a.whole(200, {**base, "object": "chat.completion", "usage": usage,
+                      "choices": [{"index": 0, "message": message, "finish_reason": finish}]})
+        return
+    a.sse()
+    chunk = lambda delta, why=None, **k: a.event({**base, "object": "chat.completion.chunk", **k, "choices": [
+        {"index": 0, "delta": delta, "finish_reason": why}]})
+    for k, v in message.items():
+        if k == "reasoning_content":
+            chunk({k: v[:3]})
+            chunk({k: v[3:]})
+        elif k == "tool_calls":
+            chunk({k: [{"index": 0, **v[0]}]})
+        else:
+            chunk({k: v})
+    chunk({}, finish, usage=usage)
+    a.event("[DONE]")
+    a.end()
+
+
+def test_reasoning_for_a_client_of_the_same_dialect_that_left_it_out():
+    up = scene.Upstream(reasoned)
+    gw = scene.Gateway({"providers": [up.provider("seek", kind="deepseek", retry={"max": 0}),
+                                      up.provider("tral", kind="mistral", retry={"max": 0})], "auth": KEYS}, workers=3)
+    for model in ("seek/deepseek-chat", "tral/magistral-small"):
+        for stream in (False, True):
+            ask = {"model": model, "tools": BODY["tools"], "messages": [ASK], "stream": stream}
+            r = gw.post("/v1/chat/completions", ask, headers=ONE)
+            assert r.status == 200 and "abcdefgh1" in r.text and "I \\\"" in r.text, r
+            call = {"id": "abcdefgh1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+            turn = {"role": "assistant", "content": None, "tool_calls": [call]}
+            ask["messages"] = [ASK, turn, {"role": "tool", "tool_call_id": "abcdefgh1", "content": "42"}]
+            for _ in range(6):
+                r = gw.post("/v1/chat/completions", ask, headers=ONE)
+                assert r.status == 200 and "Done." in r.text, r
+            r = gw.post("/v1/chat/completions", ask, headers=TWO)
+            assert r.status == 400 and "passed back" in r.text, r
+            # What it gives back itself is what is sent.
+            if model.startswith("seek"):
+                ask["messages"][1] = {**turn, "reasoning_content": "something else"}
+                r = gw.post("/v1/chat/completions", ask, headers=ONE)
+                assert r.status == 400 and "passed back" in r.text, r
+
+
 if __name__ == "__main__":
     scene.main()
