@@ -155,6 +155,7 @@ extern const struct dialect dialect_openai_completions;
 extern const struct dialect dialect_openai_embeddings;
 extern const struct dialect dialect_anthropic;
 extern const struct dialect dialect_openai_responses;
+extern const struct dialect dialect_openai_responses_count;
 extern const struct dialect dialect_gemini;
 extern const struct dialect dialect_gemini_count;
 extern const struct dialect dialect_anthropic_count;

@@ -5,6 +5,7 @@
 static const struct dialect *const table[] = {
     &dialect_openai_chat,
     &dialect_openai_responses,
+    &dialect_openai_responses_count,
     &dialect_openai_completions,
     &dialect_openai_embeddings,
     &dialect_anthropic,

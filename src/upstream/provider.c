@@ -19,6 +19,14 @@ static const struct kind_endpoint openai_full[] = {
     {.dialect = "openai_embeddings"},
     {.dialect = NULL},
 };
+static const struct kind_endpoint openai_own[] = {
+    {.dialect = "openai_chat"},
+    {.dialect = "openai_responses"},
+    {.dialect = "openai_completions"},
+    {.dialect = "openai_embeddings"},
+    {.dialect = "openai_responses_count"},
+    {.dialect = NULL},
+};
 static const struct kind_endpoint openai_chat_only[] = {
     {.dialect = "openai_chat"},
     {.dialect = NULL},
@@ -88,7 +96,7 @@ static const struct kind_endpoint vertex_like[] = {
 static const struct provider_kind rows[] = {
     {
         .name = "openai",
-        .endpoints = openai_full,
+        .endpoints = openai_own,
         .base_url = "https://api.openai.com/v1",
         .version_path = "/v1",
         .auth = AUTH_KIND_BEARER,

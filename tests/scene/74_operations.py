@@ -44,6 +44,28 @@ def test_a_count_where_there_is_no_counter_is_an_estimate_and_says_so():
     assert not up.requests, "nobody is asked"
 
 
+def test_the_count_of_responses():
+    ask = {"model": "up/gpt-4.1-mini", "input": [{"role": "user", "content": "The quick brown fox."}], "text": {"verbosity": "low"}}
+    up, gw = start("openai")
+    up.next(lambda a: a.whole(200, {"object": "response.input_tokens", "input_tokens": 18}))
+    r = gw.post("/v1/responses/input_tokens", ask)
+    assert r.status == 200 and r.json() == {"object": "response.input_tokens", "input_tokens": 18}, r
+    assert up.requests[0].path == "/v1/responses/input_tokens" and up.requests[0].json() == {**ask, "model": "gpt-4.1-mini"}
+    assert record(gw, r)["input_tokens"] == 0
+    up.next(lambda a: a.whole(200, {"object": "response.input_tokens", "input_tokens": 19}))
+    r = gw.post("/v1/messages/count_tokens", {"model": "up/gpt-4.1-mini", "system": "s", "messages": [{"role": "user", "content": "Hi"}]})
+    assert r.status == 200 and r.json() == {"input_tokens": 19}, r
+    assert set(up.requests[1].json()) == {"model", "instructions", "input"}, up.requests[1].json()
+    up, gw = start("anthropic")
+    up.next(lambda a: a.whole(200, {"input_tokens": 20}))
+    r = gw.post("/v1/responses/input_tokens", {**ask, "model": "up/claude-sonnet-4-5"})
+    assert r.status == 200 and r.json()["input_tokens"] == 20 and up.requests[0].path == "/v1/messages/count_tokens", r
+    up, gw = start("openai_compatible")
+    r = gw.post("/v1/responses/input_tokens", {**ask, "input": "x" * 4000, "model": "up/m"})
+    assert r.status == 200 and r.headers["x-penstock-estimated"] == "true" and r.json()["input_tokens"] >= 1000, r
+    assert not up.requests
+
+
 def embeddings(numbers):
     return {"object": "list", "model": "e", "usage": {"prompt_tokens": 5, "total_tokens": 5},
             "data": [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(numbers)]}
@@ -149,7 +171,7 @@ def test_capabilities_are_what_the_encoders_say():
     assert got["g"]["features"]["audio"] == "supported" and got["g"]["features"]["json_schema"] == "supported", got["g"]
     assert got["c"]["features"]["parallel_tool_calls"] == "unsupported", got["c"]
     assert got["a"]["operations"] == {"chat": "supported", "embeddings": "unsupported", "count_tokens": "supported"}
-    assert got["o"]["operations"] == {"chat": "supported", "embeddings": "supported", "count_tokens": "estimated"}
+    assert got["o"]["operations"] == {"chat": "supported", "embeddings": "supported", "count_tokens": "supported"}
     assert not up.requests
 
 
