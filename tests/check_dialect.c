@@ -203,7 +203,7 @@ static void try_reply(struct trial *t) {
     struct buf scratch;
     struct str out = STR_NONE;
     buf_init(&scratch, 0);
-    struct pipe_opt po = {.mint = &mint, .ask = &t->ask};
+    struct pipe_opt po = {.quirks = t->opt.quirks, .mint = &mint, .ask = &t->ask};
     struct listing l;
     watch(t, &po, &l);
     bool ok =
@@ -221,7 +221,8 @@ static void try_stream_once(struct trial *t, enum feed how, uint32_t seed, const
     struct json_object *o = jo_obj(t->o, "options");
     struct ask ask = {.include_usage = jo_bool(o, "include_usage", false),
                       .array = jo_bool(o, "array", false)};
-    struct pipe_opt po = {.hide_usage = jo_bool(o, "hide_usage", false), .mint = &mint, .ask = &ask};
+    struct pipe_opt po = {
+        .quirks = t->opt.quirks, .hide_usage = jo_bool(o, "hide_usage", false), .mint = &mint, .ask = &ask};
     struct observed seen;
     struct buf out;
     struct listing l;

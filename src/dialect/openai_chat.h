@@ -3,6 +3,9 @@
 #define PENSTOCK_SRC_DIALECT_OPENAI_CHAT_H
 #include "dialect/dialect.h"
 
+#define OC_NAME       "openai_chat"
+#define OC_FOR_GOOGLE "gemini" /* the origin of extra_content.google.thought_signature, in calls */
+
 /* openai_chat_peek.c */
 void oc_read_fault(struct arena *a, int status, struct str body,
                    struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
@@ -28,16 +31,18 @@ void oc_usage(struct str checked, struct usage *u); /* a "usage" object's bytes 
 enum stop_reason oc_stop(struct str finish_reason);
 
 /* openai_chat_reader.c */
+struct str oc_call_signature(struct json_object *call);
 struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f);
 struct stream_reader *oc_reader_new(struct arena *a, unsigned quirks, event_fn *fn, void *arg);
 void oc_read_event(struct stream_reader *r, struct str name, struct str data);
 void oc_reader_end(struct stream_reader *r);
 
-/* openai_chat_writer.c */
+/* openai_chat_reply.c */
 void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask);
 void oc_write_fault(struct buf *out, const struct fault *f, struct str request_id);
 void oc_write_stream_fault(struct stream_writer *w, struct buf *out, const struct fault *f,
                            struct str request_id);
+/* openai_chat_writer.c */
 struct stream_writer *oc_writer_new(struct arena *a, const struct mint *m, const struct ask *ask);
 void oc_write_event(struct stream_writer *w, const struct event_item *ev, struct buf *out);
 #endif

@@ -184,6 +184,20 @@ static bool write_user(struct oc_wr *r, const struct message *m) {
     return true;
 }
 
+/* Gemini's, behind Google's own endpoint of this dialect; others know no such member. */
+static void write_call_signature(struct oc_wr *r, const struct part *p) {
+    if (p->signature.n == 0 || !str_is(p->origin, OC_FOR_GOOGLE) ||
+        str_find(r->e.o->model, STR("gemini")) < 0)
+        return;
+    jw_key(&r->e.w, "extra_content");
+    jw_obj(&r->e.w);
+    jw_key(&r->e.w, "google");
+    jw_obj(&r->e.w);
+    jw_kstr(&r->e.w, "thought_signature", p->signature);
+    jw_obj_end(&r->e.w);
+    jw_obj_end(&r->e.w);
+}
+
 static void write_calls(struct oc_wr *r, const struct message *m) {
     jw_key(&r->e.w, "tool_calls");
     jw_arr(&r->e.w);
@@ -193,6 +207,7 @@ static void write_calls(struct oc_wr *r, const struct message *m) {
         jw_obj(&r->e.w);
         jw_kstr(&r->e.w, "id", call_id(r, p->id));
         jw_kz(&r->e.w, "type", "function");
+        write_call_signature(r, p);
         jw_key(&r->e.w, "function");
         jw_obj(&r->e.w);
         jw_kstr(&r->e.w, "name", p->name);

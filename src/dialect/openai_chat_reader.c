@@ -16,7 +16,8 @@ struct slot {
     bool has_index;
     uint64_t id_hash;    /* 0: it came without an id */
     struct str id, name; /* until it is opened */
-    struct buf waiting;  /* arguments before it is opened */
+    struct str signature;
+    struct buf waiting; /* arguments before it is opened */
     bool opened, closed;
     /* How far its arguments are a whole JSON value. */
     unsigned depth;
@@ -98,6 +99,7 @@ static void open_call(struct reader *r, struct slot *s) {
     event_close(&r->out);
     event_open(&r->out, (struct event_item){.part = PART_TOOL_CALL, .id = id, .name = s->name});
     s->opened = true;
+    event_signature(&r->out, s->signature, STR(OC_FOR_GOOGLE));
     event_text(&r->out, EV_ARGS, buf_str(&s->waiting));
     r->waiting -= buf_len(&s->waiting);
     buf_free(&s->waiting);
@@ -179,6 +181,20 @@ static struct str arguments_of(struct reader *r, struct json_object *v, struct b
     return buf_str(scratch);
 }
 
+struct str oc_call_signature(struct json_object *call) {
+    struct str s = jo_str(jo_obj(jo_obj(call, "extra_content"), "google"), "thought_signature");
+    return str_is(s, "skip_thought_signature_validator") ? STR_NONE : s;
+}
+
+static void give_signature(struct reader *r, struct slot *s, struct str signature) {
+    if (signature.n == 0 || s->closed)
+        return;
+    if (s->opened)
+        event_signature(&r->out, signature, STR(OC_FOR_GOOGLE));
+    else
+        s->signature = arena_dup(r->a, signature);
+}
+
 static void read_call(struct reader *r, struct json_object *o, struct json_object *fn) {
     struct json_object *index = jo_get(o, "index");
     bool has_index = json_object_is_type(index, json_type_int);
@@ -197,6 +213,7 @@ static void read_call(struct reader *r, struct json_object *o, struct json_objec
         s->name = arena_dup(r->a, name);
     if (r->out.open && r->out.part != PART_TOOL_CALL)
         event_close(&r->out);
+    give_signature(r, s, oc_call_signature(o));
     buf_init(&scratch, WAITING_MAX);
     struct str args = arguments_of(r, jo_get(fn, "arguments"), &scratch);
     if (r->current < r->nslots && s == r->slots[r->current] && !s->opened && s->name.n > 0)
@@ -253,7 +270,8 @@ static void read_redacted(struct reader *r, struct str data) {
     if (data.n == 0)
         return;
     event_close(&r->out);
-    event_open(&r->out, (struct event_item){.part = PART_THINKING_REDACTED, .text = data});
+    event_open(&r->out,
+               (struct event_item){.part = PART_THINKING_REDACTED, .text = data, .name = STR(OC_NAME)});
     event_close(&r->out);
 }
 
@@ -265,7 +283,7 @@ static void read_signature(struct reader *r, struct str signature) {
         event_close(&r->out);
         event_open(&r->out, (struct event_item){.part = PART_THINKING});
     }
-    event_text(&r->out, EV_SIGNATURE, signature);
+    event_signature(&r->out, signature, STR(OC_NAME));
     event_close(&r->out);
 }
 

@@ -5,6 +5,7 @@
 #include "openai_chat.h"
 
 #include "answer.h"
+#include "opaque.h"
 
 #include <json-c/linkhash.h>
 #include <stddef.h>
@@ -173,15 +174,32 @@ static bool read_content(struct rd *r, struct json_object *content, new_part *ma
 
 /* --- what an assistant said before --- */
 
+/* Whose a state is: what we gave out is marked. What is not is of an unknown origin in a request. */
+static struct str unwrap(struct rd *r, struct str state, struct str *origin) {
+    struct str s = opaque_unwrap(r->a, state, OC_NAME, origin);
+    if (state.n == 0 || (!r->lenient && str_is(*origin, OC_NAME)))
+        *origin = STR_NONE;
+    return s;
+}
+
 static void thinking(struct rd *r, struct message *m, struct str text, struct str signature) {
     struct part *p = message_part(r->c, m, PART_THINKING);
     p->text = text;
-    p->signature = signature;
+    p->signature = unwrap(r, signature, &p->origin);
 }
 
 static void redacted(struct rd *r, struct message *m, struct str data) {
-    if (data.n > 0)
-        message_part(r->c, m, PART_THINKING_REDACTED)->data = data;
+    if (data.n == 0)
+        return;
+    struct part *p = message_part(r->c, m, PART_THINKING_REDACTED);
+    p->data = unwrap(r, data, &p->origin);
+}
+
+/* As Google's own endpoint of this dialect has it. */
+static void read_call_signature(struct rd *r, struct part *p, struct json_object *o) {
+    struct str s = oc_call_signature(o);
+    if (s.n > 0)
+        p->signature = opaque_unwrap(r->a, s, OC_FOR_GOOGLE, &p->origin);
 }
 
 /* OpenRouter's reasoning_details: reasoning.text with a signature, reasoning.encrypted. Only Anthropic's are
@@ -243,6 +261,7 @@ static bool read_call(struct rd *r, struct message *m, struct json_object *o, si
     struct str where = arena_printf(r->a, "messages[%zu].tool_calls[%zu]", r->i, k);
     struct part *p = message_part(r->c, m, PART_TOOL_CALL);
     p->id = jo_str(o, "id");
+    read_call_signature(r, p, o);
     if (fn) {
         p->name = jo_str(fn, "name");
         p->text = arguments_of(r, jo_get(fn, "arguments"));

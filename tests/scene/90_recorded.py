@@ -4,6 +4,7 @@ bytes, whole and in pieces, and the client, the upstream and the ledger must see
 The recordings are no part of this project: PENSTOCK_SHARED names the folder that has wire/recorded (by default
 "shared" beside the source directory); without it all is skipped."""
 
+import base64
 import json
 import os
 import re
@@ -334,6 +335,11 @@ def check_messages_request(what, body, model, asked):
     assert [t["name"] for t in body.get("tools", [])] == [t["function"]["name"] for t in asked.get("tools", [])], what
 
 
+def marked(state):
+    """As another dialect's clients are given a state of Anthropic's."""
+    return base64.b64encode(f"penstock:anthropic:{state}".encode()).decode()
+
+
 def check_chat(what, chat, message, usage_asked):
     assert chat.text == message.text, (what, chat.text, message.text)
     tools = message.of("tool_use")
@@ -344,8 +350,8 @@ def check_chat(what, chat, message, usage_asked):
     if not tools and message.stop not in ("end_turn", "stop_sequence", "max_tokens", "tool_use"):
         assert chat.native == message.stop, (what, chat.native)
     assert chat.thinking == "".join(b["thinking"] for b in message.of("thinking")), what
-    want = [{"type": b["type"], **({"data": b["data"]} if "data" in b else
-                                   {"thinking": b["thinking"], "signature": b["signature"]})}
+    want = [{"type": b["type"], **({"data": marked(b["data"])} if "data" in b else
+                                   {"thinking": b["thinking"], "signature": marked(b["signature"])})}
             for b in message.blocks if b["type"] == "redacted_thinking" or (b["type"] == "thinking" and b.get("signature"))]
     assert chat.blocks == want, (what, chat.blocks, want)
     if not usage_asked:
