@@ -106,6 +106,18 @@ static const struct {
     {"groq", "openai/gpt-oss-120b", 150000000},
     {"cerebras", "gpt-oss-120b", 350000000},
     {"aws", "amazon.nova-pro-v1:0", 800000000}, /* its own ':' is part of the id */
+    /* as clouds write them */
+    {"aws", "us.anthropic.claude-haiku-4-5-20251001-v1:0", 1000000000},
+    {"aws", "anthropic.claude-sonnet-4-5-20250929-v1:0", 3000000000},
+    {"aws", "eu.amazon.nova-pro-v1:0", 800000000},
+    {"aws", "us.meta.llama3-1-8b-instruct-v1:0", -1},
+    {"aws", "moon.amazon.nova-pro-v1:0", -1},
+    {"aws", "us.", -1},
+    {"aws", "us.anthropic.", -1},
+    {"google", "claude-haiku-4-5@20251001", 1000000000},
+    {"google", "@20251001", -1},
+    {"cohere", "command-a-03-2025", 2500000000},
+    {"cohere", "command-a-3-2025", -1},
     /* dots of an id's own */
     {"openai", "gpt-4.1", 2000000000},
     {"openrouter", "openai/gpt-4.1-mini", 400000000},

@@ -19,8 +19,11 @@ struct usage {
     uint64_t cache_write_1h; /* in cache_write */
     uint64_t output;
     uint64_t reasoning;      /* in output */
-    uint64_t audio_in, audio_out;
-    int64_t cost_nano;   /* in nano-dollars as the provider itself says (OpenRouter), or -1 */
+    uint64_t audio_in;       /* in input; what came from the cache is left out where the provider tells */
+    uint64_t audio_out;      /* in output */
+    bool billed;             /* the provider charges for other numbers than went through the model (Cohere): these */
+    uint64_t billed_input, billed_output;
+    int64_t cost_nano;   /* in nano-dollars as the provider itself says (OpenRouter, xAI, Perplexity), or -1 */
 };
 #define USAGE_NONE ((struct usage){.cost_nano = -1})
 /* Known, and none. */

@@ -16,10 +16,15 @@ struct price_table;
 struct price_table *price_table_new(const char *file, char err[256]);
 void price_table_free(struct price_table *t);
 /* By vendor ("openai"; may be empty) and model id: exact, else without a vendor prefix ("openai/"), a
- * ":suffix", a date or "-latest" at its end. NULL if unknown. */
+ * ":suffix", a date or "-latest" at its end, and without what clouds put around it: "us.anthropic." and "-v1:0"
+ * (Bedrock), "@20251001" (Vertex). NULL if unknown. */
 const struct price *price_find(const struct price_table *t, struct str vendor, struct str model);
 /* A model's own prices laid over p (either may be NULL). false when nothing is known. */
 bool price_merge(const struct price *p, const struct conf_prices *own, struct price *out);
-/* Exact, 128-bit inside, rounded half up to the nano-dollar. -1 without a price. */
+/* Exact, 128-bit inside, rounded half up to the nano-dollar. -1 without a price. Parts never cost more often than
+ * their whole was used: what a provider counts in two of them is paid once. */
 int64_t price_cost(const struct price *p, const struct usage *u);
+/* What an answer costs: as the provider itself says, else by its model's price (own may be NULL). -1: unknown. */
+int64_t price_bill(const struct price_table *t, struct str vendor, struct str model, const struct conf_prices *own,
+                   const struct usage *u);
 #endif

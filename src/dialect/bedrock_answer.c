@@ -31,11 +31,25 @@ static uint64_t number(struct str checked, const char *key) {
     return n;
 }
 
+/* {"ttl": "1h", "inputTokens": n}, of what was written. */
+static bool cache_detail(void *arg, struct str key, struct json_value v) {
+    struct json_value ttl;
+    (void)key;
+    if (v.kind == JSON_OBJECT && json_member(v.raw, "ttl", &ttl) && json_string_is(ttl, "1h"))
+        *(uint64_t *)arg += number(v.raw, "inputTokens");
+    return true;
+}
+
 /* Input excludes what was cached. */
 static struct usage usage_of(struct str checked) {
     struct usage u = USAGE_NONE;
+    struct json_value v;
     u.cache_read = number(checked, "cacheReadInputTokens");
     u.cache_write = number(checked, "cacheWriteInputTokens");
+    if (json_member(checked, "cacheDetails", &v) && v.kind == JSON_ARRAY)
+        json_each(v.raw, cache_detail, &u.cache_write_1h);
+    if (u.cache_write_1h > u.cache_write)
+        u.cache_write_1h = u.cache_write;
     u.input = number(checked, "inputTokens") + u.cache_read + u.cache_write;
     u.output = number(checked, "outputTokens");
     u.known = u.input > 0 || u.output > 0;

@@ -35,6 +35,10 @@ struct usage co_usage(struct str checked) {
     }
     if (json_member(checked, "cached_tokens", &v))
         usage_count(v, &u.cache_read);
+    if (json_path(checked, &v, "billed_units", "input_tokens", NULL))
+        u.billed = usage_count(v, &u.billed_input);
+    if (json_path(checked, &v, "billed_units", "output_tokens", NULL))
+        u.billed = usage_count(v, &u.billed_output) || u.billed;
     return u;
 }
 

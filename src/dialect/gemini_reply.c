@@ -10,17 +10,23 @@ enum { CHOICES_MAX = 64 };
 /* --- usage --- */
 
 struct counts {
-    uint64_t prompt, tools, candidates, thoughts, cached, audio_in, audio_out;
-    bool any, candidate_details;
+    uint64_t prompt, tools, candidates, thoughts, cached, audio_in, audio_cached, audio_out;
+    uint64_t *audio; /* of the details in hand */
+    bool any;
 };
+
+static bool is_audio(struct json_value modality) {
+    uint64_t n;
+    return json_string_is(modality, "AUDIO") || (json_u64(modality, &n) && n == 4); /* Vertex, at times */
+}
 
 static bool audio_detail(void *arg, struct str key, struct json_value v) {
     struct counts *c = arg;
     struct json_value modality, count;
     (void)key;
-    if (v.kind == JSON_OBJECT && json_member(v.raw, "modality", &modality) &&
-        json_string_is(modality, "AUDIO") && json_member(v.raw, "tokenCount", &count))
-        usage_count(count, c->candidate_details ? &c->audio_out : &c->audio_in);
+    if (v.kind == JSON_OBJECT && json_member(v.raw, "modality", &modality) && is_audio(modality) &&
+        json_member(v.raw, "tokenCount", &count))
+        usage_count(count, c->audio);
     return true;
 }
 
@@ -37,8 +43,11 @@ static bool usage_member(void *arg, struct str key, struct json_value v) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (json_key_is(key, rows[i].name) && usage_count(v, rows[i].into))
             c->any = true;
-    c->candidate_details = json_key_is(key, "candidatesTokensDetails");
-    if (v.kind == JSON_ARRAY && (c->candidate_details || json_key_is(key, "promptTokensDetails")))
+    c->audio = json_key_is(key, "promptTokensDetails")       ? &c->audio_in
+               : json_key_is(key, "cacheTokensDetails")      ? &c->audio_cached
+               : json_key_is(key, "candidatesTokensDetails") ? &c->audio_out
+                                                             : NULL;
+    if (v.kind == JSON_ARRAY && c->audio)
         json_each(v.raw, audio_detail, c);
     return true;
 }
@@ -52,7 +61,7 @@ struct usage gm_usage(struct str checked) {
     u.output = c.candidates + c.thoughts;
     u.reasoning = c.thoughts;
     u.cache_read = c.cached < u.input ? c.cached : u.input;
-    u.audio_in = c.audio_in;
+    u.audio_in = c.audio_in > c.audio_cached ? c.audio_in - c.audio_cached : 0;
     u.audio_out = c.audio_out;
     return u;
 }

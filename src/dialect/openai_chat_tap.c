@@ -45,6 +45,11 @@ struct counts {
     struct usage *u;
     uint64_t total, hit, miss;
     bool untrue; /* a count that is none: then the others are not believed either */
+    bool has_output;
+    bool byok; /* OpenRouter: its own cost leaves out what the provider takes from the client's account there
+                */
+    int64_t upstream_nano;
+    uint64_t ticks; /* xAI: 10^-10 dollars */
 };
 
 static bool detail_member(void *arg, struct str key, struct json_value v) {
@@ -89,8 +94,9 @@ static uint64_t *count_of(struct counts *c, struct str key) {
         return &c->u->output;
     if (json_key_is(key, "total_tokens"))
         return &c->total;
-    if (json_key_is(key, "prompt_cache_hit_tokens") || json_key_is(key, "cached_tokens"))
-        return &c->hit; /* DeepSeek, Moonshot */
+    if (json_key_is(key, "prompt_cache_hit_tokens") || json_key_is(key, "cached_tokens") ||
+        json_key_is(key, "num_cached_tokens"))
+        return &c->hit; /* DeepSeek, Moonshot, Mistral */
     if (json_key_is(key, "reasoning_tokens"))
         return &c->miss; /* some put it beside the totals */
     return NULL;
@@ -104,21 +110,65 @@ static void usage_number(struct counts *c, struct str key, struct json_value v) 
         c->untrue = true;
     else if (into == &c->u->input || into == &c->u->output)
         c->u->known = true;
+    c->has_output = c->has_output || into == &c->u->output;
+}
+
+static bool cost_detail_member(void *arg, struct str key, struct json_value v) {
+    struct counts *c = arg;
+    if (json_key_is(key, "upstream_inference_cost") && v.kind == JSON_NUMBER)
+        decimal_nano(v.raw, &c->upstream_nano);
+    return true;
+}
+
+static bool is_input_detail(struct str key) {
+    return json_key_is(key, "prompt_tokens_details") || json_key_is(key, "input_tokens_details") ||
+           json_key_is(key, "prompt_token_details"); /* Mistral, Writer */
 }
 
 static bool usage_member(void *arg, struct str key, struct json_value v) {
     struct counts *c = arg;
     if (json_key_is(key, "cost"))
         take_cost(c->u, v);
+    else if (json_key_is(key, "is_byok"))
+        c->byok = json_true(v);
+    else if (json_key_is(key, "cost_details") && v.kind == JSON_OBJECT)
+        json_each(v.raw, cost_detail_member, c);
+    else if (json_key_is(key, "cost_in_usd_ticks"))
+        json_u64(v, &c->ticks);
     else if (v.kind == JSON_NUMBER)
         usage_number(c, key, v);
-    else if (v.kind == JSON_OBJECT &&
-             (json_key_is(key, "prompt_tokens_details") || json_key_is(key, "input_tokens_details")))
+    else if (v.kind == JSON_OBJECT && is_input_detail(key))
         json_each(v.raw, detail_member, c);
     else if (v.kind == JSON_OBJECT &&
              (json_key_is(key, "completion_tokens_details") || json_key_is(key, "output_tokens_details")))
         json_each(v.raw, output_detail_member, c);
     return true;
+}
+
+/* What stands beside the two counts is seen in the total only. */
+static void settle_total(struct counts *c) {
+    struct usage *u = c->u;
+    uint64_t sum = u->input + u->output, more = c->total > sum ? c->total - sum : 0;
+    if (more == 0)
+        return;
+    if (more == u->audio_in) { /* Mistral */
+        u->input += more;
+    } else if (more == u->reasoning) { /* xAI */
+        u->output += more;
+    } else if (c->has_output && u->reasoning == 0 && u->audio_in == 0) { /* Gemini's own imitation */
+        u->output += more;
+        u->reasoning = more;
+    }
+}
+
+static void settle_cost(struct counts *c) {
+    enum { TICKS_A_NANO = 10 };
+    int64_t *cost = &c->u->cost_nano;
+    if (c->byok && c->upstream_nano > 0 && *cost >= 0 &&
+        __builtin_add_overflow(*cost, c->upstream_nano, cost))
+        *cost = INT64_MAX;
+    if (*cost < 0 && c->ticks > 0) /* 0 where another sells it (Azure) */
+        *cost = (int64_t)(c->ticks / TICKS_A_NANO + (c->ticks % TICKS_A_NANO >= TICKS_A_NANO / 2));
 }
 
 void oc_usage(struct str checked, struct usage *u) {
@@ -129,11 +179,12 @@ void oc_usage(struct str checked, struct usage *u) {
         u->cache_read = c.hit;
     if (u->reasoning == 0)
         u->reasoning = c.miss;
-    /* xAI counts reasoning beside the completion, and only the total shows it. */
-    if (u->reasoning > 0 && c.total == u->input + u->output + u->reasoning)
-        u->output += u->reasoning;
-    if (u->cache_read > u->input)
-        u->cache_read = u->input;
+    settle_total(&c);
+    if (u->cache_read > u->input) /* xAI on Azure: then it stands beside the input */
+        u->input += u->cache_read;
+    if (u->reasoning > u->output)
+        u->reasoning = u->output;
+    settle_cost(&c);
     if (c.untrue)
         *u = (struct usage){.cost_nano = u->cost_nano};
 }

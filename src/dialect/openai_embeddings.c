@@ -259,7 +259,8 @@ static bool check(struct arena *a, struct str body, struct json_value *data, str
 static struct usage usage_of(struct str body) {
     struct usage u = USAGE_NONE;
     struct json_value v;
-    u.known = json_path(body, &v, "usage", "prompt_tokens", NULL) && usage_count(v, &u.input);
+    if (json_member(body, "usage", &v) && v.kind == JSON_OBJECT)
+        oc_usage(v.raw, &u);
     return u;
 }
 

@@ -26,6 +26,11 @@ void usage_merge(struct usage *u, const struct usage *more) {
     take(&u->reasoning, more->reasoning);
     take(&u->audio_in, more->audio_in);
     take(&u->audio_out, more->audio_out);
+    if (more->billed) {
+        u->billed = true;
+        u->billed_input = more->billed_input;
+        u->billed_output = more->billed_output;
+    }
     if (more->cost_nano >= 0)
         u->cost_nano = more->cost_nano;
     u->known = u->known || more->known;

@@ -277,7 +277,7 @@ static bool digits(const char *p, size_t n) {
     return true;
 }
 
-/* "-2024-11-20", "-20241120", "-1106", "-latest" at the end. */
+/* "-2024-11-20", "-20241120", "-03-2025" (Cohere), "-1106", "-latest" at the end. */
 static struct str undated(struct str m) {
     if (str_ends(m, "-latest"))
         return str_make(m.p, m.n - 7);
@@ -286,6 +286,9 @@ static struct str undated(struct str m) {
         return str_make(m.p, m.n - 11);
     if (m.n > 9 && m.p[m.n - 9] == '-' && digits(m.p + m.n - 8, 8))
         return str_make(m.p, m.n - 9);
+    if (m.n > 8 && m.p[m.n - 8] == '-' && digits(m.p + m.n - 7, 2) && m.p[m.n - 5] == '-' &&
+        digits(m.p + m.n - 4, 4))
+        return str_make(m.p, m.n - 8);
     if (m.n > 5 && m.p[m.n - 5] == '-' && digits(m.p + m.n - 4, 4))
         return str_make(m.p, m.n - 5);
     return m;
@@ -307,8 +310,47 @@ static const struct price *dashed(const struct price_table *t, struct str model)
     return without_date(t, STR_NONE, str_make(m, model.n));
 }
 
+/* What stands behind the first of that character; false where there is none. */
+static bool behind(struct str m, char c, struct str *front, struct str *rest) {
+    const char *at = m.n ? memchr(m.p, c, m.n) : NULL;
+    if (!at)
+        return false;
+    *front = str_make(m.p, (size_t)(at - m.p));
+    *rest = str_skip(m, front->n + 1);
+    return true;
+}
+
+static bool is_region(struct str s) {
+    static const char *const regions[] = {"us", "eu", "apac", "global", "jp", "au", "ca", "us-gov"};
+    for (size_t i = 0; i < sizeof(regions) / sizeof(*regions); i++)
+        if (str_is(s, regions[i]))
+            return true;
+    return false;
+}
+
+/* "us.anthropic.claude-haiku-4-5-20251001-v1:0", "us.amazon.nova-pro-v1:0", "claude-haiku-4-5@20251001". */
+static const struct price *of_cloud(const struct price_table *t, struct str vendor, struct str model) {
+    struct str front, rest;
+    const struct price *p = NULL;
+    if (behind(model, '.', &front, &rest) && is_region(front)) {
+        model = rest;
+        p = without_date(t, vendor, model);
+    }
+    if (!p && behind(model, '.', &front, &rest) && str_is(front, "anthropic")) {
+        vendor = front;
+        model = rest;
+    }
+    if (!p && (behind(model, ':', &front, &rest) || behind(model, '@', &front, &rest)))
+        model = front;
+    if (str_ends(model, "-v1") || str_ends(model, "-v2"))
+        model.n -= 3;
+    return p ? p : without_date(t, vendor, model);
+}
+
 const struct price *price_find(const struct price_table *t, struct str vendor, struct str model) {
     const struct price *p = without_date(t, vendor, model);
+    if (!p)
+        p = of_cloud(t, vendor, model);
     const char *cut = model.n ? memchr(model.p, ':', model.n) : NULL;
     if (!p && cut) {
         model.n = (size_t)(cut - model.p);
@@ -357,28 +399,44 @@ static int64_t known(int64_t first, int64_t second) {
     return first >= 0 ? first : second >= 0 ? second : 0;
 }
 
-static uint64_t less(uint64_t whole, uint64_t part) {
-    return part < whole ? whole - part : 0;
+/* A part out of what is left of its whole. */
+static uint64_t out_of(uint64_t *left, uint64_t part) {
+    uint64_t n = part < *left ? part : *left;
+    *left -= n;
+    return n;
+}
+
+static int64_t rounded(__int128 sum) {
+    sum = (sum + 500000) / 1000000;
+    return sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
 }
 
 int64_t price_cost(const struct price *p, const struct usage *u) {
     if (p->input < 0 && p->output < 0)
         return -1;
-    bool tier = p->tier_start && u->input > p->tier_start;
+    uint64_t plain = u->billed ? u->billed_input : u->input;
+    uint64_t text = u->billed ? u->billed_output : u->output;
+    bool tier = p->tier_start && plain > p->tier_start;
     int64_t in = tier && p->tier_input >= 0 ? p->tier_input : known(p->input, -1);
     int64_t out = tier && p->tier_output >= 0 ? p->tier_output : known(p->output, -1);
     int64_t cached = tier && p->tier_cached_input >= 0 ? p->tier_cached_input : known(p->cached_input, in);
     int64_t write = tier && p->tier_cache_write >= 0 ? p->tier_cache_write : known(p->cache_write, in);
-    uint64_t plain = less(less(less(u->input, u->cache_read), u->cache_write), u->audio_in);
-    uint64_t text = less(less(u->output, p->reasoning >= 0 ? u->reasoning : 0), u->audio_out);
-    uint64_t write_5m = less(u->cache_write, u->cache_write_1h);
-    __int128 sum = (__int128)plain * in + (__int128)u->cache_read * cached + (__int128)write_5m * write;
-    sum += (__int128)u->cache_write_1h *
-           (p->cache_write >= 0 ? 2 * in : write); /* an hour costs twice the input */
-    sum += (__int128)u->audio_in * known(p->audio_in, in) + (__int128)u->audio_out * known(p->audio_out, out);
-    sum += (__int128)text * out;
-    if (p->reasoning >= 0)
-        sum += (__int128)u->reasoning * p->reasoning;
-    sum = (sum + 500000) / 1000000;
-    return sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
+    if (u->billed) /* of what is not known: there are no parts of it */
+        return rounded((__int128)plain * in + (__int128)text * out);
+    uint64_t read = out_of(&plain, u->cache_read), write_5m = out_of(&plain, u->cache_write);
+    uint64_t write_1h = out_of(&write_5m, u->cache_write_1h), audio_in = out_of(&plain, u->audio_in);
+    uint64_t reasoning = p->reasoning >= 0 ? out_of(&text, u->reasoning) : 0;
+    uint64_t audio_out = out_of(&text, u->audio_out);
+    __int128 sum = (__int128)plain * in + (__int128)read * cached + (__int128)write_5m * write;
+    sum += (__int128)write_1h * (p->cache_write >= 0 ? 2 * in : write); /* an hour costs twice the input */
+    sum += (__int128)audio_in * known(p->audio_in, in) + (__int128)audio_out * known(p->audio_out, out);
+    return rounded(sum + (__int128)text * out + (__int128)reasoning * known(p->reasoning, 0));
+}
+
+int64_t price_bill(const struct price_table *t, struct str vendor, struct str model,
+                   const struct conf_prices *own, const struct usage *u) {
+    struct price price;
+    if (u->cost_nano >= 0)
+        return u->cost_nano;
+    return price_merge(price_find(t, vendor, model), own, &price) ? price_cost(&price, u) : -1;
 }

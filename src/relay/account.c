@@ -85,14 +85,11 @@ static int64_t cost_of(struct request *r) {
     const struct usage *u = &r->usage;
     if (r->cache == LEDGER_CACHE_HIT || (u->input == 0 && u->output == 0))
         return 0;
-    if (u->cost_nano >= 0)
-        return u->cost_nano;
     const struct target *t = r->now.target;
-    struct price price;
-    if (!t || !price_merge(price_find(r->p->prices, str_of(t->provider->conf->kind->price_vendor), t->model),
-                           t->conf ? &t->conf->prices : NULL, &price))
-        return -1;
-    return price_cost(&price, u);
+    if (!t)
+        return u->cost_nano;
+    return price_bill(r->p->prices, str_of(t->provider->conf->kind->price_vendor), t->model,
+                      t->conf ? &t->conf->prices : NULL, u);
 }
 
 static void count(struct request *r, uint32_t entity, bool requests) {
