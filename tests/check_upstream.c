@@ -446,6 +446,7 @@ START_TEST(variables) {
         {"azure", "", "", "/{model}/c?api-version={api_version}", "a b?c", "/a%20b%3Fc/c?api-version=v"},
         {"vertex", "eu", "https://aiplatform.eu.rep.googleapis.com", "/l/{location}", "m", "/l/eu"},
         {"azure", "", "", "/{unknown}/{", "m", "//{"},
+        {"azure", "", "", "/d/{model}{rest}?a=b", "m/n", "/d/m%2Fn/images/edits?a=b"},
     };
     struct arena *a = arena_new(0);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -456,7 +457,8 @@ START_TEST(variables) {
                                   .project = "my:p",
                                   .api_version = "v"};
         ck_assert_str_eq(provider_base(a, &p).p, rows[i].base);
-        ck_assert_str_eq(provider_path(a, &p, rows[i].path, str_of(rows[i].model)), rows[i].want);
+        ck_assert_str_eq(provider_path(a, &p, rows[i].path, str_of(rows[i].model), STR("/images/edits")),
+                         rows[i].want);
     }
     arena_free(a);
 }

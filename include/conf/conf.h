@@ -168,7 +168,7 @@ struct conf {
 
     struct conf_rates limits; /* of the whole gateway */
     uint64_t max_connections; /* per worker */
-    uint64_t max_request_body, max_response_body, header_timeout, body_rate, idle_timeout;
+    uint64_t max_request_body, max_upload, max_response_body, header_timeout, body_rate, idle_timeout;
 
     struct conf_provider *providers;
     size_t nproviders;

@@ -13,6 +13,7 @@ enum operation {
     OP_CHAT,  /* struct chat in, struct reply or events out */
     OP_COUNT, /* struct chat in, a reply of which only usage.input counts */
     OP_EMBED, /* struct embed in, struct embed_reply out */
+    OP_PASS,  /* bytes in, bytes out, between the same dialects only; bodies need not be JSON */
 };
 
 /* What the steps must know of any request before they choose a target; read in one scan of the body. */
@@ -107,8 +108,8 @@ enum framing { FRAMING_SSE, FRAMING_AWS /* application/vnd.amazon.eventstream */
 
 struct provider_face {
     bool stop_is_end; /* a stream with a stop reason is complete even without the dialect's last event */
-    /* Behind the base URL: "/chat/completions"; {model} stands for the model's name, percent-encoded. A
-     * provider kind's endpoint may say another. */
+    /* Behind the base URL: "/chat/completions"; {model} stands for the model's name, percent-encoded, {rest} for
+     * what the client's path has behind its version. A provider kind's endpoint may say another. */
     const char *path;
     const char *stream_path; /* NULL: the same */
     enum framing framing;    /* of its streams */
@@ -124,7 +125,7 @@ struct provider_face {
                         struct buf *dropped, struct fault *f);
     struct embed_reply *(*read_embed)(struct arena *a, struct str body, unsigned quirks, struct fault *f);
     /* Same dialect: usage, stop and error of a whole reply in one scan, no tree. false and *f when it is no
-     * reply. */
+     * reply. OP_PASS: the usage that the last bytes of an answer tell. */
     bool (*tap_reply)(struct arena *a, struct str body, unsigned quirks, struct observed *o, struct fault *f);
     /* An answer with an error status. headers: value of a response header by lower-case name, or STR_NONE. */
     void (*read_fault)(struct arena *a, int status, struct str body,
@@ -164,4 +165,12 @@ extern const struct dialect dialect_gemini_batch_embed;
 extern const struct dialect dialect_cohere;
 extern const struct dialect dialect_cohere_embed;
 extern const struct dialect dialect_bedrock;
+/* passthrough.c */
+extern const struct dialect dialect_moderations;
+extern const struct dialect dialect_images;
+extern const struct dialect dialect_audio;
+extern const struct dialect dialect_rerank;
+extern const struct dialect dialect_files;
+extern const struct dialect dialect_batches;
+extern const struct dialect dialect_stored_responses;
 #endif

@@ -53,6 +53,10 @@ struct str exchange_header(const struct exchange *x, const char *name); /* first
  * Sends 100 Continue if it was expected. Without this call a body that comes is drained (a little) or the
  * connection is closed after the answer: bytes of a refused request are never kept. */
 void exchange_read_body(struct exchange *x, size_t max, void (*done)(struct exchange *x, int status));
+/* The same in pieces as they come, none of which is kept; x->body stays empty. piece: 0, or the status with which done
+ * is called in place of the rest. */
+void exchange_take_body(struct exchange *x, uint64_t max, int (*piece)(struct exchange *x, struct str bytes),
+                        void (*done)(struct exchange *x, int status));
 
 /* A whole answer. content-length, date and connection are added here; never pass them. A HEAD request gets the
  * headers only. Slices need to live during the call only. */

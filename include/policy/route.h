@@ -18,6 +18,10 @@ struct plan {
 };
 /* configuration.md, "Which target a model id means". false: MODEL_NOT_FOUND. */
 bool route_resolve(struct plane *p, struct arena *a, struct str model, struct plan *plan, struct fault *f);
+/* A request that goes through untouched (OP_PASS): to the provider that is named, else where its model leads, else (also
+ * without a model) to the first provider that understands `d`, the default one before the others. */
+bool route_pass(struct plane *p, struct arena *a, struct str provider, struct str model, const struct dialect *d,
+                struct plan *plan, struct fault *f);
 /* Orders the model's own targets by its strategy. Once, after resolve. */
 void route_order(struct plane *p, struct plan *plan);
 /* The next target whose breaker would let it pass, and that `after`, the fault of the one before (FAULT_NONE at

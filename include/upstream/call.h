@@ -47,6 +47,14 @@ struct call_sink {
 
 #define CALL_BODY_COPIED ((size_t)32 << 10) /* libcurl copies what is shorter than 64 KiB before it sends (its lib/http.c) */
 
+/* A body that is read when it is sent, and perhaps once more from the beginning. */
+struct call_source {
+    /* n bytes from `at` on, all of them; false: they cannot be had (the call ends with CALL_RESET). */
+    bool (*read)(void *arg, uint64_t at, void *to, size_t n);
+    void *arg;
+    uint64_t n; /* of all */
+};
+
 struct upstream; /* one configured provider: connections, TLS, proxy, URL prefix. Made per worker after the fork */
 struct call_spec {
     struct upstream *upstream;
@@ -56,7 +64,10 @@ struct call_spec {
     size_t nheaders;
     struct str body;            /* must live until done or cancel, or if it is not longer than CALL_BODY_COPIED until
                                  * head is called; empty and get: a GET */
+    const struct call_source *source; /* in place of body; lives as long */
     bool get, stream;           /* stream: Accept: text/event-stream, identity coding */
+    const char *method;         /* NULL: GET or POST; static */
+    bool rare;                  /* the path is hardly asked for again: nothing is kept for it */
     uint64_t total_ms;          /* 0: the provider's; the smaller of both counts */
     uint64_t first_byte_ms;     /* 0: the provider's */
     struct str mock;            /* the client's x-penstock-mock header, for the mock */

@@ -371,6 +371,10 @@ static const struct option rows[] = {
      .help = "Connections of clients at the same time, of each worker."},
     {SIZE("limits.max_request_body", conf, max_request_body), .min = KIB, .max = GIB, .def = "32MiB",
      .help = "The largest request."},
+    {SIZE("limits.max_upload", conf, max_upload), .min = KIB, .max = 1024 * GIB, .def = "512MiB",
+     .help =
+         "The largest body that passes through (files, audio, images). One of more than 64 KiB waits in a "
+         "file in state_dir until it is whole."},
     {SIZE("limits.max_response_body", conf, max_response_body), .min = KIB, .max = GIB, .def = "64MiB",
      .help = "The largest answer that is not a stream, and the largest event of a stream."},
     {DURATION("limits.header_timeout", conf, header_timeout), .min = 1, .max = HOUR, .def = "10s",

@@ -17,6 +17,13 @@ static const struct dialect *const table[] = {
     &dialect_cohere,
     &dialect_cohere_embed,
     &dialect_bedrock,
+    &dialect_moderations,
+    &dialect_images,
+    &dialect_audio,
+    &dialect_rerank,
+    &dialect_files,
+    &dialect_batches,
+    &dialect_stored_responses,
 };
 /* clang-format on */
 

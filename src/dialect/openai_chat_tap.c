@@ -122,7 +122,8 @@ static bool cost_detail_member(void *arg, struct str key, struct json_value v) {
 
 static bool is_input_detail(struct str key) {
     return json_key_is(key, "prompt_tokens_details") || json_key_is(key, "input_tokens_details") ||
-           json_key_is(key, "prompt_token_details"); /* Mistral, Writer */
+           json_key_is(key, "input_token_details") || /* OpenAI's transcriptions */
+           json_key_is(key, "prompt_token_details");  /* Mistral, Writer */
 }
 
 static bool usage_member(void *arg, struct str key, struct json_value v) {

@@ -72,9 +72,10 @@ struct xchg {
     uint64_t in_bytes;     /* of the body on the wire since body_from_ms, for its rate */
     uint64_t body_from_ms; /* when the owner began to wait, or the body was last in time */
     uint64_t body_tick_ms; /* when its rate is looked at next */
-    size_t body_max;
-    struct buf body;
+    uint64_t body_n, body_max;
+    struct buf body; /* unless it goes out in pieces */
     struct chunks chunks;
+    int (*body_piece)(struct exchange *x, struct str bytes);
     void (*body_done)(struct exchange *x, int status);
 };
 

@@ -96,20 +96,33 @@ static void took(struct xchg *x, size_t n) {
     x->conn->window = str_skip(x->conn->window, n);
 }
 
+/* 0, or the status that the body ends with. */
+static int body_add(struct xchg *x, struct str bytes) {
+    if (bytes.n > x->body_max - x->body_n)
+        return 413;
+    x->body_n += bytes.n;
+    if (x->body_piece)
+        return bytes.n ? x->body_piece(&x->x, bytes) : 0;
+    buf_adds(&x->body, bytes);
+    return 0;
+}
+
 static bool body_step_length(struct xchg *x) {
     struct str w = x->conn->window;
-    size_t n = x->in_left < w.n ? (size_t)x->in_left : w.n;
-    if (n && !x->body.p) { /* what is declared is believed up to a point */
+    w.n = x->in_left < w.n ? (size_t)x->in_left : w.n;
+    if (w.n && !x->body.p && !x->body_piece) { /* what is declared is believed up to a point */
         size_t more = x->in_left < SCRATCH_SIZE ? (size_t)x->in_left : SCRATCH_SIZE;
-        MUST(buf_room(&x->body, more > n ? more : n) !=
-             NULL); /* in_left <= its max, see exchange_read_body */
+        MUST(buf_room(&x->body, more > w.n ? more : w.n) != NULL); /* in_left <= its max, see start_body */
     }
-    buf_add(&x->body, w.p, n);
-    took(x, n);
-    x->in_left -= n;
-    if (x->in_left)
+    int status = body_add(x, w);
+    took(x, w.n);
+    x->in_left -= w.n;
+    if (status)
+        xchg_body_fail(x, status);
+    else if (x->in_left)
         return false;
-    body_end(x, BODY_DONE, 0);
+    else
+        body_end(x, BODY_DONE, 0);
     return true;
 }
 
@@ -118,16 +131,14 @@ static bool body_step_chunked(struct xchg *x) {
         struct str data;
         size_t used;
         enum parse r = chunks_feed(&x->chunks, x->conn->window.p, x->conn->window.n, &used, &data);
-        bool fits = data.n <= x->body_max - buf_len(&x->body);
-        if (data.n && fits) /* before took(): the window moves on */
-            buf_adds(&x->body, data);
+        int status = body_add(x, data); /* before took(): the window moves on */
         took(x, used);
-        if (r == PARSE_DONE)
-            body_end(x, BODY_DONE, 0);
-        else if (r == PARSE_BAD)
+        if (r == PARSE_BAD)
             xchg_body_fail(x, 400);
-        else if (!fits)
-            xchg_body_fail(x, 413);
+        else if (status)
+            xchg_body_fail(x, status);
+        else if (r == PARSE_DONE)
+            body_end(x, BODY_DONE, 0);
         else if (data.n)
             continue;
         else
@@ -167,8 +178,7 @@ static void send_continue(struct xchg *x) {
     x->expects_continue = false;
 }
 
-void exchange_read_body(struct exchange *e, size_t max, void (*done)(struct exchange *x, int status)) {
-    struct xchg *x = xchg_of(e);
+static void start_body(struct xchg *x, uint64_t max, void (*done)(struct exchange *x, int status)) {
     struct conn *c = x->conn;
     MUST(x->body_state == BODY_UNREAD && done);
     if (x->over)
@@ -177,8 +187,6 @@ void exchange_read_body(struct exchange *e, size_t max, void (*done)(struct exch
     x->body_done = done;
     x->body_from_ms = loop_ms(c->server->loop);
     x->body_tick_ms = x->body_from_ms + BODY_TICK_MS;
-    if (max > BUF_MAX_DEFAULT)
-        max = BUF_MAX_DEFAULT;
     x->body_max = max;
     buf_init(&x->body, 0);
     if (c->state == CONN_DEAD)
@@ -190,6 +198,16 @@ void exchange_read_body(struct exchange *e, size_t max, void (*done)(struct exch
     send_continue(x);
     if (!c->pumping) /* else the pump goes on with it when its owner returns */
         conn_pump(c, STR_NONE);
+}
+
+void exchange_read_body(struct exchange *e, size_t max, void (*done)(struct exchange *x, int status)) {
+    start_body(xchg_of(e), max < BUF_MAX_DEFAULT ? max : BUF_MAX_DEFAULT, done);
+}
+
+void exchange_take_body(struct exchange *e, uint64_t max, int (*piece)(struct exchange *x, struct str bytes),
+                        void (*done)(struct exchange *x, int status)) {
+    xchg_of(e)->body_piece = piece;
+    start_body(xchg_of(e), max, done);
 }
 
 /* --- the answer's head --- */

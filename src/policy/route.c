@@ -162,6 +162,60 @@ bool route_resolve(struct plane *p, struct arena *a, struct str model, struct pl
     return plan->n > 0 || not_found(a, model, plan, f);
 }
 
+/* --- what passes untouched --- */
+
+static struct plane_provider *who_knows(struct plane *p, const struct dialect *d) {
+    struct plane_provider *pr = default_provider(p);
+    if (pr && plane_endpoint(pr, d, STR_NONE))
+        return pr;
+    for (size_t i = 0; i < p->nproviders; i++)
+        if (p->providers[i].upstream && plane_endpoint(&p->providers[i], d, STR_NONE))
+            return &p->providers[i];
+    return NULL;
+}
+
+/* `model` at this provider: one that the configuration names, or as it is. */
+static void add_at(struct plane *p, struct arena *a, struct plan *plan, struct plane_provider *pr,
+                   struct str model) {
+    struct plane_model *m = model.n ? plane_model(p, model) : NULL;
+    struct plane_provider *named;
+    struct str own;
+    for (size_t i = 0; m && i < m->ntargets; i++)
+        if (m->targets[i].provider == pr)
+            add(plan, &m->targets[i]);
+    if (plan->n)
+        plan->model_entity = m->entity;
+    else
+        add_loose(p, a, plan, pr, split(p, model, &named, &own) && named == pr ? own : model);
+}
+
+/* A file or a batch is at one provider, and another's default model is of another trade: no fallbacks but
+ * those that a configured model has. */
+bool route_pass(struct plane *p, struct arena *a, struct str provider, struct str model,
+                const struct dialect *d, struct plan *plan, struct fault *f) {
+    bool resolved = !provider.n && model.n && route_resolve(p, a, model, plan, f);
+    if (resolved && (plan->model || plane_endpoint(plan->list[0]->provider, d, plan->list[0]->model))) {
+        plan->fallbacks_added = plan->fallbacks_added || !plan->model;
+        return true;
+    }
+    *plan = (struct plan){.asked = model, .model_entity = SHM_NONE, .fallbacks_added = true};
+    struct plane_provider *pr = provider.n ? plane_provider(p, provider) : who_knows(p, d);
+    if (!pr && provider.n) {
+        fault_set(f, a, FAULT_BAD_REQUEST,
+                  "The header x-penstock-provider names no provider of this gateway.");
+        f->param = STR("x-penstock-provider");
+        return false;
+    }
+    if (!pr) {
+        fault_set(f, a, FAULT_UNSUPPORTED, "No provider of this gateway has an endpoint for such requests.");
+        return false;
+    }
+    *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
+    add_at(p, a, plan, pr, model);
+    plan->own = plan->n;
+    return true;
+}
+
 /* --- the order of the own targets --- */
 
 static void rotate(struct target **list, size_t n, size_t by) {

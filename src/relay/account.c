@@ -70,7 +70,7 @@ void account_attempt(struct request *r, const struct fault *f, uint64_t first_by
 static void estimate_usage(struct request *r) {
     const struct observed *seen = r->now.pipe ? pipe_seen(r->now.pipe) : NULL;
     bool used = (seen && seen->output) || (!fault_is(&r->fault) && r->row.attempts > 0);
-    if (r->usage.known || r->cache == LEDGER_CACHE_HIT || !used)
+    if (r->usage.known || r->cache == LEDGER_CACHE_HIT || !used || r->pass)
         return;
     r->usage.known = r->usage.estimated = true;
     if (r->usage.input == 0)
@@ -111,7 +111,10 @@ static void count(struct request *r, uint32_t entity, bool requests) {
 }
 
 enum verdict step_settle(struct request *r) {
-    r->status = r->gone ? 499 : fault_is(&r->fault) && !r->committed ? fault_status(&r->fault) : 200;
+    r->status = r->gone                                ? 499
+                : fault_is(&r->fault) && !r->committed ? fault_status(&r->fault)
+                : r->pass                              ? r->now.status
+                                                       : 200;
     estimate_usage(r);
     r->cost_nano = cost_of(r);
     uint64_t tokens = r->cache == LEDGER_CACHE_HIT ? 0 : usage_total(&r->usage);

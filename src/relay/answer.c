@@ -19,7 +19,7 @@ enum {
 
 /* Those that somebody looks at later: here, in read_fault, or the client. */
 static bool of_interest(struct str name) {
-    static const char *const prefixes[] = {"content-type", "retry-after",  "x-should-retry", "openai-",
+    static const char *const prefixes[] = {"content-",     "retry-after",  "x-should-retry", "openai-",
                                            "x-ratelimit-", "x-request-id", "request-id",     "anthropic-"};
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
         if (str_starts(name, prefixes[i]))
@@ -70,15 +70,26 @@ static void pipe_start(struct request *r) {
     r->now.pipe = pipe_new(r->a, r->client, r->now.endpoint->dialect, o);
 }
 
+bool answer_is_good(const struct request *r) {
+    return r->now.status >= 200 && r->now.status < 300;
+}
+
+struct str answer_header(struct request *r, const char *name) {
+    return kept_header(&r->now, name);
+}
+
+void answer_begins(struct request *r, int status, const struct call_header *h, size_t n) {
+    r->now.status = status;
+    keep_headers(r, h, n);
+    buf_init(&r->now.body, answer_is_good(r) ? r->p->conf->max_response_body : ERROR_BODY_MAX);
+}
+
 static enum flow on_head(void *arg, int status, const struct call_header *h, size_t n) {
     struct request *r = arg;
     MAGIC_CHECK(r, REQUEST_MAGIC);
-    r->now.status = status;
-    keep_headers(r, h, n);
-    bool ok = status >= 200 && status < 300;
+    answer_begins(r, status, h, n);
     bool json = str_startsi(kept_header(&r->now, "content-type"), "application/json");
-    r->now.sse = ok && r->ask.stream && !json;
-    buf_init(&r->now.body, ok ? r->p->conf->max_response_body : ERROR_BODY_MAX);
+    r->now.sse = answer_is_good(r) && r->ask.stream && !json;
     if (r->now.sse)
         pipe_start(r);
     return FLOW_OK;
@@ -86,9 +97,9 @@ static enum flow on_head(void *arg, int status, const struct call_header *h, siz
 
 /* --- the bytes --- */
 
-static enum flow collect(struct request *r, const char *p, size_t n) {
+enum flow answer_collect(struct request *r, const char *p, size_t n) {
     size_t room = r->now.body.max - buf_len(&r->now.body);
-    if (r->now.status >= 200 && r->now.status < 300) {
+    if (answer_is_good(r)) {
         buf_add(&r->now.body, p, n);
         return buf_ok(&r->now.body) ? FLOW_OK : FLOW_STOP;
     }
@@ -118,20 +129,25 @@ static void commit(struct request *r) {
         buf_free(&r->out);
 }
 
-static enum flow write_held(struct request *r) {
-    if (buf_len(&r->held_bytes) == 0)
-        return FLOW_OK;
-    capture(r);
-    enum flow fl = exchange_write(r->x, buf_at(&r->held_bytes), buf_len(&r->held_bytes));
-    if (r->held_bytes.cap > KEEP_BUFFER)
-        buf_free(&r->held_bytes);
-    else
-        buf_clear(&r->held_bytes);
+enum flow answer_write(struct request *r, const char *p, size_t n) {
+    enum flow fl = exchange_write(r->x, p, n);
     if (fl == FLOW_FULL)
         r->full = true;
     if (fl == FLOW_STOP)
         r->client_lost = true;
     return fl == FLOW_STOP ? FLOW_STOP : FLOW_OK;
+}
+
+static enum flow write_held(struct request *r) {
+    if (buf_len(&r->held_bytes) == 0)
+        return FLOW_OK;
+    capture(r);
+    enum flow fl = answer_write(r, buf_at(&r->held_bytes), buf_len(&r->held_bytes));
+    if (r->held_bytes.cap > KEEP_BUFFER)
+        buf_free(&r->held_bytes);
+    else
+        buf_clear(&r->held_bytes);
+    return fl;
 }
 
 static enum flow stream(struct request *r, const char *p, size_t n) {
@@ -159,7 +175,7 @@ static enum flow stream(struct request *r, const char *p, size_t n) {
 static enum flow on_data(void *arg, const char *p, size_t n) {
     struct request *r = arg;
     MAGIC_CHECK(r, REQUEST_MAGIC);
-    return r->now.sse ? stream(r, p, n) : collect(r, p, n);
+    return r->now.sse ? stream(r, p, n) : answer_collect(r, p, n);
 }
 
 void answer_drained(struct request *r) {
@@ -196,7 +212,7 @@ static void store(struct request *r, struct str body, struct str type, bool is_s
     cache_store(r->p, &r->ticket, &h, body);
 }
 
-static void succeed(struct request *r, uint64_t first_byte_ms) {
+void answer_succeeded(struct request *r, uint64_t first_byte_ms) {
     const struct message *turn = r->now.turn ? turn_message(r->now.turn) : NULL;
     if (turn)
         vault_keep(r->p, r->a, &r->caller, turn);
@@ -204,7 +220,7 @@ static void succeed(struct request *r, uint64_t first_byte_ms) {
     attempt_done(r);
 }
 
-static void fail(struct request *r, struct fault *f) {
+void answer_failed(struct request *r, struct fault *f) {
     f->from_provider = true;
     r->ended = false;
     if (!r->committed)
@@ -228,6 +244,15 @@ static bool whole(struct request *r, struct fault *f) {
     return true;
 }
 
+bool answer_arrived(struct request *r, const struct call_result *res, struct fault *f) {
+    if (res->error != CALL_OK)
+        fault_of_call(r, res, f);
+    else if (!answer_is_good(r))
+        r->now.endpoint->dialect->provider->read_fault(r->a, r->now.status, buf_str(&r->now.body),
+                                                       kept_header, &r->now, f);
+    return !fault_is(f);
+}
+
 /* The bytes are over: a stream that has not come to its end by its dialect is a broken one. */
 static void stream_over(struct request *r, struct fault *f) {
     if (pipe_finish(r->now.pipe, &r->held_bytes))
@@ -248,21 +273,16 @@ static void on_done(void *arg, const struct call_result *res) {
         f = seen->fault;
     else if (seen && r->ended)
         stream_over(r, &f);
-    else if (res->error != CALL_OK)
-        fault_of_call(r, res, &f);
-    else if (r->now.status < 200 || r->now.status >= 300)
-        r->now.endpoint->dialect->provider->read_fault(r->a, r->now.status, buf_str(&r->now.body),
-                                                       kept_header, &r->now, &f);
-    else if (seen)
+    else if (answer_arrived(r, res, &f) && seen)
         stream_over(r, &f);
-    else
+    else if (!fault_is(&f))
         whole(r, &f);
     if (!fault_is(&f)) {
         r->ended = true;
-        succeed(r, res->first_byte_ms);
+        answer_succeeded(r, res->first_byte_ms);
         return;
     }
-    fail(r, &f);
+    answer_failed(r, &f);
 }
 
 /* The first output did not come in time, or the provider keeps its connection open behind the end. */
@@ -273,12 +293,12 @@ void answer_timed_out(struct request *r) {
     if (r->ended)
         stream_over(r, &f);
     if (r->ended && !fault_is(&f)) {
-        succeed(r, (clock_ns() - r->now.started_ns) / 1000000);
+        answer_succeeded(r, (clock_ns() - r->now.started_ns) / 1000000);
         return;
     }
     if (!fault_is(&f))
         fault_set(&f, r->a, FAULT_TIMEOUT, "%s", call_error_text(CALL_TIMEOUT_FIRST_BYTE));
-    fail(r, &f);
+    answer_failed(r, &f);
 }
 
 const struct call_sink answer_sink = {on_head, on_data, on_done};
@@ -295,6 +315,8 @@ static const char *const cache_words[] = {[LEDGER_CACHE_OFF] = "off",
 static bool goes_through(struct str name, bool same, bool rates, bool error) {
     if (str_is(name, "retry-after"))
         return !error;
+    if (str_is(name, "content-disposition") || str_is(name, "content-range"))
+        return same && !error;
     if (str_is(name, "openai-processing-ms") || str_is(name, "openai-version") ||
         str_is(name, "x-should-retry"))
         return true;
@@ -447,6 +469,8 @@ enum verdict step_finish(struct request *r) {
     if (r->gone) {
         if (r->now.pipe)
             pipe_free(r->now.pipe);
+    } else if (r->pass && (r->committed || !fault_is(&r->fault))) {
+        pass_finish(r, &tail);
     } else if (r->committed || (r->ask.stream && !fault_is(&r->fault))) {
         finish_stream(r, &tail);
     } else if (fault_is(&r->fault)) {

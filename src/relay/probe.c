@@ -86,7 +86,7 @@ static void probe_init(struct plane *p, struct plane_provider *pr, struct probe 
     *b = (struct probe){.magic = PROBE_MAGIC,
                         .plane = p,
                         .provider = pr,
-                        .path = provider_path(p->arena, pr->conf, path_of(pr->conf), STR_NONE)};
+                        .path = provider_path(p->arena, pr->conf, path_of(pr->conf), STR_NONE, STR_NONE)};
     timer_init(&b->timer, p->loop, ask, b);
     again(b);
 }

@@ -5,6 +5,7 @@
 #define PENSTOCK_RELAY_REQUEST_H
 #include "dialect/pipe.h"
 #include "outbox.h"
+#include "pass.h"
 #include "policy/admit.h"
 #include "policy/cache.h"
 #include "policy/plane.h"
@@ -92,6 +93,7 @@ struct request {
     struct mint mint;
 
     struct attempt now;
+    struct pass *pass;  /* the client's dialect is OP_PASS; else NULL */
     struct chat *chat;  /* canonical request, made once for all attempts */
     bool restored;      /* the vault has put back into it what it has */
     struct buf out;     /* body for the provider; alive while a call is */
@@ -138,6 +140,7 @@ enum verdict step_decode(struct request *r);
 enum verdict step_admit(struct request *r);
 enum verdict step_lookup(struct request *r);
 enum verdict step_route(struct request *r);
+void steps_body_read(struct exchange *x, int status); /* done of exchange_read_body, then STEP_DECODE */
 /* send.c: attempts. Each that is opened is closed by exactly one of failed, done, drop. */
 enum verdict step_send(struct request *r);
 void attempt_failed(struct request *r,
@@ -152,6 +155,24 @@ void answer_drained(struct request *r);
 enum verdict step_finish(struct request *r);
 size_t answer_headers(struct request *r, struct http_header *h, bool whole);
 enum { ANSWER_HEADERS = 40 };
+/* The same for pass.c, which has a sink of its own: */
+void answer_begins(struct request *r, int status, const struct call_header *h, size_t n);
+bool answer_is_good(const struct request *r); /* its status */
+struct str answer_header(struct request *r, const char *name);
+enum flow answer_collect(struct request *r, const char *p, size_t n); /* of a body that is kept whole */
+enum flow answer_write(struct request *r, const char *p, size_t n);   /* to the client, who may be slow */
+/* The call is over; false and *f: it has failed. */
+bool answer_arrived(struct request *r, const struct call_result *res, struct fault *f);
+void answer_succeeded(struct request *r, uint64_t first_byte_ms);
+void answer_failed(struct request *r, struct fault *f);
+/* pass.c: the same steps for what goes through untouched */
+struct pass *pass_new(struct request *r);
+enum verdict pass_read(struct request *r);
+bool pass_peek(struct request *r); /* what is asked; false and r->fault */
+bool pass_encode(struct request *r, const struct encode_opt *o, struct fault *f);
+void pass_spec(const struct request *r, struct call_spec *s);
+extern const struct call_sink pass_sink;
+void pass_finish(struct request *r, struct buf *last);
 /* account.c */
 enum verdict step_settle(struct request *r);
 enum verdict step_log(struct request *r);

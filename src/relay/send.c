@@ -21,6 +21,7 @@ enum {
     REST_403_MS = 60000,       /* the only key, refused for a reason that may pass */
     MAX_TOKENS_UNKNOWN = 4096, /* where a dialect demands a number and nobody knows one */
     MAX_TOKENS_MOST = 32000,
+    HEADERS_MAX = 16, /* of the client's that go through */
 };
 
 static uint64_t elapsed_ms(const struct request *r) {
@@ -77,8 +78,12 @@ static const char *path_of(const struct request *r) {
     const struct provider_face *face = e->dialect->provider;
     const char *path = e->row->path ? e->row->path : face->path;
     const char *stream = e->row->stream_path || e->row->path ? e->row->stream_path : face->stream_path;
-    return provider_path(r->a, r->now.target->provider->conf, r->ask.stream && stream ? stream : path,
-                         r->now.target->model);
+    path = provider_path(r->a, r->now.target->provider->conf, r->ask.stream && stream ? stream : path,
+                         r->now.target->model, r->pass ? r->pass->rest : STR_NONE);
+    if (r->pass && r->x->query.n)
+        path =
+            arena_printf(r->a, "%s%c" STR_FMT, path, strchr(path, '?') ? '&' : '?', STR_ARG(r->x->query)).p;
+    return path;
 }
 
 static struct str kept_reasoning(void *arg, struct str call) {
@@ -100,6 +105,8 @@ static bool encode(struct request *r, struct fault *f) {
     };
     buf_clear(&r->out);
     buf_clear(&r->dropped);
+    if (r->pass)
+        return pass_encode(r, &o, f);
     const struct dialect *d = r->now.endpoint->dialect;
     if (!pipe_read(r->a, r->client, d, o.quirks, &r->ask, &r->chat, f))
         return false;
@@ -110,8 +117,8 @@ static bool encode(struct request *r, struct fault *f) {
 }
 
 /* Headers of the client that are meant for the provider. */
-static size_t pass_headers(struct request *r, struct call_header *h, size_t max) {
-    struct str rest = str_of(r->now.target->provider->conf->kind->pass_headers), name;
+static size_t pass_headers(struct request *r, const char *names, struct call_header *h, size_t max) {
+    struct str rest = str_of(names), name;
     size_t n = 0;
     while (n < max && str_next(&rest, ',', &name)) {
         struct str v = exchange_header(r->x, arena_dupz(r->a, name));
@@ -121,21 +128,30 @@ static size_t pass_headers(struct request *r, struct call_header *h, size_t max)
     return n;
 }
 
+static size_t headers_of(struct request *r, struct call_header *h, size_t max) {
+    size_t n = pass_headers(r, r->now.target->provider->conf->kind->pass_headers, h, max);
+    if (r->pass)
+        n += pass_headers(r, "content-type,accept,range,openai-beta,idempotency-key", h + n, max - n);
+    return n;
+}
+
 static void start_call(struct request *r) {
     struct plane_provider *pr = r->now.target->provider;
-    struct call_header h[4];
+    struct call_header h[HEADERS_MAX];
     struct call_spec spec = {
         .upstream = pr->upstream,
         .path = path_of(r),
         .key = r->now.key ? r->now.key->conf : NULL,
         .headers = h,
-        .nheaders = pass_headers(r, h, 4),
+        .nheaders = headers_of(r, h, HEADERS_MAX),
         .body = buf_str(&r->out),
         .stream = r->ask.stream,
         .total_ms = time_left_ms(r),
         .mock = exchange_header(r->x, "x-penstock-mock"),
     };
-    r->now.call = call_start(r->g->env.multi, &spec, &answer_sink, r);
+    if (r->pass)
+        pass_spec(r, &spec);
+    r->now.call = call_start(r->g->env.multi, &spec, r->pass ? &pass_sink : &answer_sink, r);
     if (r->ask.stream) /* comments and empty chunks are bytes, but not an answer */
         timer_set(&r->timer, pr->conf->first_byte);
 }
@@ -366,7 +382,7 @@ void attempt_failed(struct request *r, const struct fault *f) {
     timer_clear(&r->timer);
     account_attempt(r, f, 0);
     uint64_t used = 0;
-    if (r->committed) {
+    if (r->committed && r->now.pipe) {
         const struct observed *seen = pipe_seen(r->now.pipe);
         r->usage = seen->usage;
         used = seen->usage.known ? usage_total(&seen->usage) : r->estimate;

@@ -1,5 +1,7 @@
 /* The steps before anything is sent: who asks, what is asked, whether it may be, whether it is known already.
  */
+#include <inttypes.h>
+
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -15,15 +17,18 @@ enum verdict step_auth(struct request *r) {
 
 /* --- the body --- */
 
-static void body_read(struct exchange *x, int status) {
+void steps_body_read(struct exchange *x, int status) {
     struct request *r = x->owner;
+    uint64_t max = r->pass && !r->pass->json ? r->p->conf->max_upload : r->p->conf->max_request_body;
     switch (status) {
     case 0:
         break;
     case 413:
         fault_set(&r->fault, r->a, FAULT_TOO_LARGE,
-                  "The request body is larger than the %zu bytes this gateway takes.",
-                  (size_t)r->p->conf->max_request_body);
+                  "The request body is larger than the %" PRIu64 " bytes this gateway takes.", max);
+        break;
+    case 503:
+        fault_set(&r->fault, r->a, FAULT_OVERLOADED, "The gateway has no room for the request body.");
         break;
     case 408:
         fault_set(&r->fault, r->a, FAULT_TIMEOUT, "The request body came too slowly.");
@@ -37,7 +42,9 @@ static void body_read(struct exchange *x, int status) {
 }
 
 enum verdict step_read(struct request *r) {
-    exchange_read_body(r->x, r->p->conf->max_request_body, body_read);
+    if (r->pass)
+        return pass_read(r);
+    exchange_read_body(r->x, r->p->conf->max_request_body, steps_body_read);
     return WAIT;
 }
 
@@ -57,10 +64,19 @@ static bool take_hints(struct request *r) {
     return false;
 }
 
+static bool peek(struct request *r) {
+    return r->pass ? pass_peek(r) : r->client->client->peek(r->a, r->x->body, &r->ask, &r->fault);
+}
+
+static bool resolve(struct request *r) {
+    if (!r->pass)
+        return route_resolve(r->p, r->a, r->ask.model, &r->plan, &r->fault);
+    struct str provider = exchange_header(r->x, "x-penstock-provider");
+    return route_pass(r->p, r->a, provider, r->ask.model, r->client, &r->plan, &r->fault);
+}
+
 enum verdict step_decode(struct request *r) {
-    if (!r->client->client->peek(r->a, r->x->body, &r->ask, &r->fault))
-        return SETTLE;
-    if (!take_hints(r) || !route_resolve(r->p, r->a, r->ask.model, &r->plan, &r->fault))
+    if (!peek(r) || !take_hints(r) || !resolve(r))
         return SETTLE;
     if (!auth_model(&r->caller, r->plan.asked)) {
         fault_set(&r->fault, r->a, FAULT_PERMISSION, "This API key may not use the model it asked for.");
@@ -71,7 +87,8 @@ enum verdict step_decode(struct request *r) {
 }
 
 enum verdict step_admit(struct request *r) {
-    r->estimate = admit_estimate(r->p, &r->ask, r->plan.model_entity);
+    r->estimate =
+        r->pass ? usage_estimate(r->ask.input_bytes) : admit_estimate(r->p, &r->ask, r->plan.model_entity);
     if (admit_caller(r->p, &r->caller, r->estimate, &r->held, r->a, &r->fault))
         return NEXT;
     stat_add(r->p->shm, STAT_RATE_LIMITED, 1);
@@ -96,6 +113,8 @@ static enum verdict answer_from_cache(struct request *r, const struct reply_head
 enum verdict step_lookup(struct request *r) {
     struct reply_head h;
     struct str body;
+    if (r->pass)
+        return NEXT;
     cache_ticket(r->p, r->a, r->x, &r->caller, r->client, &r->ask, &r->plan, &r->ticket);
     if (!r->p->conf->cache.enabled)
         return NEXT;

@@ -101,10 +101,10 @@ void wire_free(struct wire *w) {
     mem_free(w);
 }
 
-static void set_url(struct wire *w, const char *path) {
-    CURLU *url = upstream_url(w->upstream, path);
+static void set_url(struct wire *w, const struct call_spec *s) {
+    CURLU *url = s->rare ? NULL : upstream_url(w->upstream, s->path);
     if (!url)
-        url = w->own_url = url_parse(w->upstream->base, path);
+        url = w->own_url = url_parse(w->upstream->base, s->path);
     if (url && url != w->url_set)
         curl_easy_setopt(w->easy, CURLOPT_CURLU, url);
     w->url_set = url;
@@ -128,18 +128,26 @@ static void set_headers(struct wire *w, const struct call_spec *s) {
 static void set_body(struct wire *w, const struct call_spec *s) {
     CURL *e = w->easy;
     w->body = s->body;
+    w->source = s->source ? *s->source : (struct call_source){.n = s->body.n};
     w->sent = 0;
     if (s->get) {
         curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
         return;
     }
-    bool copied = s->body.n < COPIED_BODY;
+    bool copied = !s->source && s->body.n < COPIED_BODY;
     curl_easy_setopt(e, CURLOPT_POSTFIELDS, copied ? (s->body.n ? s->body.p : "") : NULL);
-    curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)s->body.n);
+    curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)w->source.n);
     size_t upload = copied ? UPLOAD_SMALL : UPLOAD_LARGE;
     if (upload != w->upload_set)
         curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, (long)upload);
     w->upload_set = upload;
+}
+
+/* Behind set_body(): what libcurl makes of a body's options is the method otherwise. */
+static void set_method(struct wire *w, const struct call_spec *s) {
+    if (s->method != w->method)
+        curl_easy_setopt(w->easy, CURLOPT_CUSTOMREQUEST, s->method);
+    w->method = s->method;
 }
 
 struct call *upstream_call(struct multi *m, const struct call_spec *s) {
@@ -159,9 +167,10 @@ struct call *upstream_call(struct multi *m, const struct call_spec *s) {
     w->head_bytes = 0;
     w->head_done = w->peeked = w->reading_unread = false;
     w->error[0] = '\0';
-    set_url(w, s->path);
+    set_url(w, s);
     set_headers(w, s);
     set_body(w, s);
+    set_method(w, s);
     return &w->c;
 }
 
@@ -218,6 +227,7 @@ static void wire_release(struct call *c) {
         w->own_url = NULL;
     }
     w->body = STR_NONE;
+    w->source = (struct call_source){.n = 0};
     buf_free(&w->unread);
     if (u->nidle[w->stream] == MAX_IDLE) {
         wire_free(w);

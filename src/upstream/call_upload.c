@@ -28,12 +28,16 @@ static bool answer_waits(struct wire *w) {
 
 size_t wire_on_upload(char *to, size_t size, size_t count, void *arg) {
     struct wire *w = arg;
-    size_t n = size * count, left = w->body.n - w->sent;
+    size_t n = size * count;
+    uint64_t left = w->source.n - w->sent;
     if (w->c.doomed)
         return CURL_READFUNC_ABORT;
     if (n > left)
-        n = left;
-    memcpy(to, w->body.p + w->sent, n);
+        n = (size_t)left;
+    if (!w->source.read)
+        memcpy(to, w->body.p + w->sent, n);
+    else if (!w->source.read(w->source.arg, w->sent, to, n))
+        return CURL_READFUNC_ABORT;
     if (!w->peeked && answer_waits(w)) { /* looked at last: the write follows at once */
         w->peeked = true;                /* once a turn: it may be a TLS ticket and no answer */
         multi_work(w->c.multi, &w->c, WORK_UPLOAD);
@@ -46,9 +50,9 @@ size_t wire_on_upload(char *to, size_t size, size_t count, void *arg) {
 
 int wire_on_rewind(void *arg, curl_off_t offset, int origin) {
     struct wire *w = arg;
-    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > w->body.n)
+    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > w->source.n)
         return CURL_SEEKFUNC_FAIL;
-    w->sent = (size_t)offset;
+    w->sent = (uint64_t)offset;
     return CURL_SEEKFUNC_OK;
 }
 

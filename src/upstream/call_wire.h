@@ -55,9 +55,11 @@ struct wire { /* a call over libcurl */
     struct wire *next_idle;
     bool added, stream, peeked;
     struct str body;
-    size_t sent; /* of a body that is read piece by piece */
+    struct call_source source; /* of the body; read NULL: there is none */
+    uint64_t sent;             /* of a body that is read piece by piece */
     const struct conf_key *key;
     bool get;
+    const char *method; /* CURLOPT_CUSTOMREQUEST as it is set */
     enum auth_made auth;
     struct header_list made; /* of this call's auth, in front of the prepared ones */
     struct curl_slist *prepared;

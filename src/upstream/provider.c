@@ -6,33 +6,70 @@
 #include "dialect/dialect.h"
 
 /* What servers of OpenAI's API have in common; those of its own make. */
-static const struct kind_endpoint openai_like[] = {
-    {.dialect = "openai_chat"},
-    {.dialect = "openai_completions"},
-    {.dialect = "openai_embeddings"},
-    {.dialect = NULL},
-};
-static const struct kind_endpoint openai_full[] = {
-    {.dialect = "openai_chat"},
-    {.dialect = "openai_responses"},
-    {.dialect = "openai_completions"},
-    {.dialect = "openai_embeddings"},
-    {.dialect = NULL},
-};
-static const struct kind_endpoint openai_own[] = {
+static const struct kind_endpoint openai_itself[] = {
     {.dialect = "openai_chat"},
     {.dialect = "openai_responses"},
     {.dialect = "openai_completions"},
     {.dialect = "openai_embeddings"},
     {.dialect = "openai_responses_count"},
+    {.dialect = "moderations"},
+    {.dialect = "images"},
+    {.dialect = "audio"},
+    {.dialect = "files"},
+    {.dialect = "batches"},
+    {.dialect = "stored_responses"},
     {.dialect = NULL},
 };
-static const struct kind_endpoint openai_chat_only[] = {
+static const struct kind_endpoint openai_like[] = {
+    {.dialect = "openai_chat"},
+    {.dialect = "openai_completions"},
+    {.dialect = "openai_embeddings"},
+    {.dialect = "moderations"},
+    {.dialect = "images"},
+    {.dialect = "audio"},
+    {.dialect = "rerank"},
+    {.dialect = "files"},
+    {.dialect = "batches"},
+    {.dialect = NULL},
+};
+static const struct kind_endpoint openrouter_like[] = {
+    {.dialect = "openai_chat"},
+    {.dialect = "openai_responses"},
+    {.dialect = "openai_completions"},
+    {.dialect = "openai_embeddings"},
+    {.dialect = NULL},
+};
+static const struct kind_endpoint chat_only[] = {
     {.dialect = "openai_chat"},
     {.dialect = NULL},
 };
-static const struct kind_endpoint openai_no_completions[] = {
+static const struct kind_endpoint groq_like[] = {
+    {.dialect = "openai_chat"}, {.dialect = "audio"}, {.dialect = "files"},
+    {.dialect = "batches"},     {.dialect = NULL},
+};
+static const struct kind_endpoint mistral_like[] = {
+    {.dialect = "openai_chat"}, {.dialect = "openai_embeddings"},
+    {.dialect = "moderations"}, {.dialect = "audio"},
+    {.dialect = "files"},       {.dialect = NULL},
+};
+static const struct kind_endpoint xai_like[] = {
     {.dialect = "openai_chat"},
+    {.dialect = "openai_responses"},
+    {.dialect = "openai_completions"},
+    {.dialect = "openai_embeddings"},
+    {.dialect = "images"},
+    {.dialect = "files"},
+    {.dialect = "stored_responses"},
+    {.dialect = NULL},
+};
+static const struct kind_endpoint huggingface_like[] = {
+    {.dialect = "openai_chat"},
+    {.dialect = "openai_embeddings"},
+    {.dialect = NULL},
+};
+static const struct kind_endpoint mock_like[] = {
+    {.dialect = "openai_chat"},
+    {.dialect = "openai_completions"},
     {.dialect = "openai_embeddings"},
     {.dialect = NULL},
 };
@@ -45,6 +82,7 @@ static const struct kind_endpoint anthropic_like[] = {
 static const struct kind_endpoint cohere_like[] = {
     {.dialect = "cohere"},
     {.dialect = "cohere_embed"},
+    {.dialect = "rerank", .path = "/v2/rerank"},
     {.dialect = NULL},
 };
 
@@ -57,6 +95,11 @@ static const struct kind_endpoint azure_like[] = {
      .path = "/openai/deployments/{model}/completions?api-version={api_version}"},
     {.dialect = "openai_embeddings",
      .path = "/openai/deployments/{model}/embeddings?api-version={api_version}"},
+    {.dialect = "images", .path = "/openai/deployments/{model}{rest}?api-version={api_version}"},
+    {.dialect = "audio", .path = "/openai/deployments/{model}{rest}?api-version={api_version}"},
+    {.dialect = "files", .path = "/openai{rest}?api-version={api_version}"},
+    {.dialect = "batches", .path = "/openai{rest}?api-version={api_version}"},
+    {.dialect = "stored_responses", .path = "/openai/v1{rest}"},
     {.dialect = NULL},
 };
 
@@ -96,7 +139,7 @@ static const struct kind_endpoint vertex_like[] = {
 static const struct provider_kind rows[] = {
     {
         .name = "openai",
-        .endpoints = openai_own,
+        .endpoints = openai_itself,
         .base_url = "https://api.openai.com/v1",
         .version_path = "/v1",
         .auth = AUTH_KIND_BEARER,
@@ -105,7 +148,8 @@ static const struct provider_kind rows[] = {
         .default_model = "gpt-4o-mini",
         .env_keys = "OPENAI_API_KEY",
         .env_url = "OPENAI_BASE_URL",
-        .infer = "gpt-*,o1*,o3*,o4*,chatgpt-*,text-embedding-*",
+        .infer = "gpt-*,o1*,o3*,o4*,chatgpt-*,text-embedding-*,whisper-*,tts-*,dall-e-*,omni-moderation-*,"
+                 "text-moderation-*",
         .price_vendor = "openai",
         .health_path = "/models",
         .needs_key = true,
@@ -127,7 +171,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "openrouter",
-        .endpoints = openai_full,
+        .endpoints = openrouter_like,
         .base_url = "https://openrouter.ai/api/v1",
         .version_path = "/api/v1",
         .auth = AUTH_KIND_BEARER,
@@ -226,7 +270,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "mistral",
-        .endpoints = openai_no_completions,
+        .endpoints = mistral_like,
         .base_url = "https://api.mistral.ai/v1",
         .version_path = "/v1",
         .auth = AUTH_KIND_BEARER,
@@ -242,7 +286,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "groq",
-        .endpoints = openai_chat_only,
+        .endpoints = groq_like,
         .base_url = "https://api.groq.com/openai/v1",
         .version_path = "/openai/v1",
         .auth = AUTH_KIND_BEARER,
@@ -257,7 +301,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "deepseek",
-        .endpoints = openai_chat_only,
+        .endpoints = chat_only,
         .base_url = "https://api.deepseek.com/v1",
         .version_path = "/v1",
         .auth = AUTH_KIND_BEARER,
@@ -273,7 +317,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "xai",
-        .endpoints = openai_full,
+        .endpoints = xai_like,
         .base_url = "https://api.x.ai/v1",
         .version_path = "/v1",
         .auth = AUTH_KIND_BEARER,
@@ -304,7 +348,7 @@ static const struct provider_kind rows[] = {
     },
     {
         .name = "huggingface",
-        .endpoints = openai_no_completions,
+        .endpoints = huggingface_like,
         .base_url = "https://router.huggingface.co/v1",
         .version_path = "/v1",
         .auth = AUTH_KIND_BEARER,
@@ -358,14 +402,14 @@ static const struct provider_kind rows[] = {
         .default_model = "command-a-03-2025",
         .env_keys = "COHERE_API_KEY,CO_API_KEY",
         .env_url = "COHERE_BASE_URL",
-        .infer = "command-*,embed-*",
+        .infer = "command-*,rerank-*,embed-*",
         .price_vendor = "cohere",
         .health_path = "/v1/models",
         .needs_key = true,
     },
     {
         .name = "mock",
-        .endpoints = openai_like,
+        .endpoints = mock_like,
         .base_url = "",
         .version_path = "",
         .auth = AUTH_KIND_NONE,
@@ -532,8 +576,8 @@ struct str provider_base(struct arena *a, const struct conf_provider *p) {
     return url;
 }
 
-const char *provider_path(struct arena *a, const struct conf_provider *p, const char *path,
-                          struct str model) {
+const char *provider_path(struct arena *a, const struct conf_provider *p, const char *path, struct str model,
+                          struct str rest_of_path) {
     if (!strchr(path, '{'))
         return path;
     struct buf out;
@@ -545,7 +589,11 @@ const char *provider_path(struct arena *a, const struct conf_provider *p, const 
             rest = str_skip(rest, 1);
             continue;
         }
-        add_segment(&out, variable(p, str_make(rest.p + 1, (size_t)(end - rest.p) - 1), model));
+        struct str name = str_make(rest.p + 1, (size_t)(end - rest.p) - 1);
+        if (str_is(name, "rest"))
+            buf_adds(&out, rest_of_path);
+        else
+            add_segment(&out, variable(p, name, model));
         rest = str_skip(rest, (size_t)(end - rest.p) + 1);
     }
     const char *s = buf_ok(&out) ? arena_dupz(a, buf_str(&out)) : "/"; /* no model has such a name */
