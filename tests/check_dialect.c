@@ -56,14 +56,22 @@ static struct str case_bytes(struct trial *t, const char *key) {
     return bytes_of(t->a, jo_get(t->o, key));
 }
 
+enum { SHOWN = 1000 }; /* before and behind a difference; the test library bounds its messages */
+
+static struct str piece(struct str s, size_t from) {
+    s = str_skip(s, from);
+    return str_make(s.p, s.n < 2 * (size_t)SHOWN ? s.n : 2 * (size_t)SHOWN);
+}
+
 static void want_bytes(struct trial *t, const char *what, struct str want, struct str got) {
     if (str_eq(want, got))
         return;
     size_t i = 0;
     while (i < want.n && i < got.n && want.p[i] == got.p[i])
         i++;
+    size_t from = i > SHOWN ? i - SHOWN : 0;
     ck_abort_msg("%s, \"" STR_FMT "\": %s differs at byte %zu\nwanted: " STR_FMT "\n   got: " STR_FMT,
-                 t->file, STR_ARG(t->name), what, i, STR_ARG(want), STR_ARG(got));
+                 t->file, STR_ARG(t->name), what, i, STR_ARG(piece(want, from)), STR_ARG(piece(got, from)));
 }
 
 static void want_text(struct trial *t, const char *what, struct json_object *o, const char *key,

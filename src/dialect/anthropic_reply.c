@@ -3,6 +3,7 @@
 #include "anthropic.h"
 
 #include "answer.h"
+#include "cite.h"
 
 /* --- usage --- */
 
@@ -142,12 +143,45 @@ void an_read_fault(struct arena *a, int status, struct str body,
 
 /* --- whole replies --- */
 
+static bool is_url(struct str s) {
+    return str_startsi(s, "https://") || str_startsi(s, "http://");
+}
+
+struct str an_annotations(struct arena *a, struct json_object *citations, uint64_t chars) {
+    size_t n = citations ? json_object_array_length(citations) : 0, found = 0;
+    struct buf b;
+    struct jw w;
+    buf_init(&b, 0);
+    jw_init(&w, &b);
+    jw_arr(&w);
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *o = json_object_array_get_idx(citations, i);
+        struct str url = jo_str(o, "url"); /* web_search_result_location */
+        if (url.n == 0)
+            url = jo_str(o, "source"); /* search_result_location: whatever the client called it */
+        if (!is_url(url))
+            continue;
+        cite_write(&w, url, jo_str(o, "title"), 0, chars);
+        found++;
+    }
+    jw_arr_end(&w);
+    struct str s = found ? arena_dup(a, buf_str(&b)) : STR_NONE;
+    buf_free(&b);
+    return s;
+}
+
+static void read_text(struct arena *a, struct chat *c, struct message *m, struct json_object *o) {
+    struct part *p = message_part(c, m, PART_TEXT);
+    p->text = jo_str(o, "text");
+    p->annotations = an_annotations(a, jo_arr(o, "citations"), cite_chars(p->text));
+}
+
 static void read_block(struct arena *a, struct chat *c, struct message *m, struct json_object *o) {
     struct str type = jo_str(o, "type");
     struct part *p;
     if (str_is(type, "text")) {
         if (jo_str(o, "text").n > 0)
-            message_part(c, m, PART_TEXT)->text = jo_str(o, "text");
+            read_text(a, c, m, o);
     } else if (str_is(type, "thinking")) {
         p = message_part(c, m, PART_THINKING);
         p->text = jo_str(o, "thinking");

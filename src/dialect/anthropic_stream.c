@@ -4,8 +4,10 @@
 #include "anthropic.h"
 
 #include "base/die.h"
+#include "cite.h"
 
 #define READER_MAGIC 0x414E5244U
+#define NOTES_MAX    ((size_t)1 << 20) /* of one block's citations; more are left out */
 
 struct reader {
     unsigned magic;
@@ -14,6 +16,8 @@ struct reader {
     struct arena *tmp; /* texts of the event in hand; NULL when none had an escape */
     bool has_call, args_seen;
     uint64_t block;   /* Anthropic's number of the open one */
+    uint64_t chars;   /* of its text */
+    struct buf notes; /* its citations: a JSON array without its end */
     struct str input; /* of a tool_use that came whole in its start */
     struct an_counts counts;
     enum stop_reason stop;
@@ -31,12 +35,18 @@ static struct reader *reader_of(struct stream_reader *r) {
     return self;
 }
 
+static void release(void *reader) {
+    buf_free(&((struct reader *)reader)->notes);
+}
+
 struct stream_reader *an_reader_new(struct arena *a, unsigned quirks, event_fn *fn, void *arg) {
     (void)quirks;
     struct reader *r = arena_alloc(a, sizeof *r);
     r->magic = READER_MAGIC;
     r->a = a;
     r->out = (struct event_source){.fn = fn, .arg = arg, .arena = a};
+    buf_init(&r->notes, NOTES_MAX);
+    arena_cleanup(a, release, r);
     return (struct stream_reader *)(void *)r;
 }
 
@@ -59,7 +69,32 @@ static struct str member(struct reader *r, struct json_value o, const char *key)
 
 /* --- events --- */
 
+/* Citations speak of the whole text of their block, and come in front of it. */
+static void tell_notes(struct reader *r) {
+    struct json_error err;
+    if (buf_len(&r->notes) == 0)
+        return;
+    buf_addc(&r->notes, ']');
+    if (buf_ok(&r->notes) && r->out.open && r->out.part == PART_TEXT) {
+        struct arena *tmp = arena_new(0);
+        struct json_object *list = json_tree(buf_str(&r->notes), &err);
+        event_annotations(&r->out, an_annotations(tmp, list, r->chars));
+        json_object_put(list);
+        arena_free(tmp);
+    }
+    buf_clear(&r->notes);
+}
+
+static void add_note(struct reader *r, struct json_value delta) {
+    struct json_value v;
+    if (!json_member(delta.raw, "citation", &v) || v.kind != JSON_OBJECT)
+        return;
+    buf_addc(&r->notes, buf_len(&r->notes) ? ',' : '[');
+    buf_adds(&r->notes, v.raw);
+}
+
 static void close_part(struct reader *r) {
+    tell_notes(r);
     if (r->out.open && r->out.part == PART_TOOL_CALL && !r->args_seen)
         event_text(&r->out, EV_ARGS, r->input);
     event_close(&r->out);
@@ -70,6 +105,7 @@ static void open_part(struct reader *r, uint64_t block, struct event_item ev) {
     close_part(r);
     r->block = block;
     r->args_seen = false;
+    r->chars = 0;
     r->input = STR_NONE;
     event_open(&r->out, ev);
 }
@@ -106,13 +142,18 @@ static bool empty_object(struct str raw) {
     return true;
 }
 
+static void say(struct reader *r, struct str s) {
+    r->chars += cite_chars(s);
+    event_text(&r->out, EV_TEXT, s);
+}
+
 static void block_start(struct reader *r, const struct frame *f, uint64_t index) {
     struct str type = member(r, f->block, "type");
     struct json_value input;
     close_part(r);
     if (str_is(type, "text")) {
         open_part(r, index, (struct event_item){.part = PART_TEXT});
-        event_text(&r->out, EV_TEXT, member(r, f->block, "text"));
+        say(r, member(r, f->block, "text"));
     } else if (str_is(type, "thinking")) {
         open_part(r, index, (struct event_item){.part = PART_THINKING});
         event_text(&r->out, EV_THINK, member(r, f->block, "thinking"));
@@ -140,7 +181,7 @@ static void block_delta(struct reader *r, const struct frame *f, uint64_t index)
     if (str_is(type, "text_delta")) {
         if (!ours || r->out.part != PART_TEXT)
             open_part(r, index, (struct event_item){.part = PART_TEXT});
-        event_text(&r->out, EV_TEXT, member(r, f->delta, "text"));
+        say(r, member(r, f->delta, "text"));
     } else if (str_is(type, "thinking_delta")) {
         if (!ours || r->out.part != PART_THINKING)
             open_part(r, index, (struct event_item){.part = PART_THINKING});
@@ -151,7 +192,9 @@ static void block_delta(struct reader *r, const struct frame *f, uint64_t index)
         struct str piece = member(r, f->delta, "partial_json");
         r->args_seen = r->args_seen || piece.n > 0;
         event_text(&r->out, EV_ARGS, piece);
-    } /* server tools' arguments have no open part; citations have no place */
+    } else if (str_is(type, "citations_delta") && ours && r->out.part == PART_TEXT) {
+        add_note(r, f->delta);
+    } /* server tools' arguments have no open part */
 }
 
 static void message_delta(struct reader *r, const struct frame *f) {

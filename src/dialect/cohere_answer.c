@@ -4,6 +4,7 @@
 
 #include "answer.h"
 #include "base/die.h"
+#include "cite.h"
 
 enum stop_reason co_stop(struct str s) {
     static const struct {
@@ -62,6 +63,55 @@ static bool garbage(struct arena *a, struct fault *f, const char *why) {
     return false;
 }
 
+struct notes {
+    struct buf b; /* a JSON array of annotations */
+    struct jw w;
+    size_t n;
+};
+
+static void notes_begin(struct notes *t) {
+    t->n = 0;
+    buf_init(&t->b, 0);
+    jw_init(&t->w, &t->b);
+    jw_arr(&t->w);
+}
+
+/* Empty when there are none. */
+static struct str notes_end(struct arena *a, struct notes *t) {
+    jw_arr_end(&t->w);
+    struct str s = t->n ? arena_dup(a, buf_str(&t->b)) : STR_NONE;
+    buf_free(&t->b);
+    return s;
+}
+
+/* {start, end, text, sources: [{type: "document", document: {url?, title?}}]}: those of the web. */
+static void note_citation(struct notes *t, struct json_object *o) {
+    struct json_object *sources = jo_arr(o, "sources");
+    int64_t from = jo_int(o, "start", 0), to = jo_int(o, "end", 0);
+    size_t n = sources ? json_object_array_length(sources) : 0;
+    for (size_t i = 0; i < n && from >= 0 && to >= from; i++) {
+        struct json_object *doc = jo_obj(json_object_array_get_idx(sources, i), "document");
+        if (jo_str(doc, "url").n == 0)
+            continue;
+        cite_write(&t->w, jo_str(doc, "url"), jo_str(doc, "title"), (uint64_t)from, (uint64_t)to);
+        t->n++;
+    }
+}
+
+static void read_citations(struct arena *a, struct message *m, struct json_object *list) {
+    size_t n = list ? json_object_array_length(list) : 0;
+    struct part *last = NULL;
+    struct notes t;
+    for (struct part *p = m->parts; p; p = p->next)
+        last = p->kind == PART_TEXT ? p : last;
+    notes_begin(&t);
+    for (size_t i = 0; i < n && last; i++)
+        note_citation(&t, json_object_array_get_idx(list, i));
+    struct str all = notes_end(a, &t);
+    if (last)
+        last->annotations = all;
+}
+
 static void read_content(struct chat *c, struct message *m, struct json_object *content) {
     size_t n = content ? json_object_array_length(content) : 0;
     for (size_t i = 0; i < n; i++) {
@@ -80,6 +130,7 @@ static void read_message(struct arena *a, struct chat *c, struct message *m, str
     if (plan.n)
         message_part(c, m, PART_TEXT)->text = plan;
     read_content(c, m, jo_arr(o, "content"));
+    read_citations(a, m, jo_arr(o, "citations"));
     for (size_t i = 0; i < n; i++) {
         struct json_object *call = json_object_array_get_idx(calls, i), *fn = jo_obj(call, "function");
         struct part *p = message_part(c, m, PART_TOOL_CALL);
@@ -202,6 +253,20 @@ static void call_start(struct reader *r, struct str data) {
     give_args(r, text_at(r, data, "message", "tool_calls", "function", "arguments"));
 }
 
+static void citation_start(struct reader *r, struct str data) {
+    struct json_value v;
+    struct json_error err;
+    if (!r->out.open || r->out.part != PART_TEXT ||
+        !json_path(data, &v, "delta", "message", "citations", NULL) || v.kind != JSON_OBJECT)
+        return;
+    struct json_object *o = json_tree(v.raw, &err);
+    struct notes t;
+    notes_begin(&t);
+    note_citation(&t, o);
+    event_annotations(&r->out, notes_end(r->tmp, &t));
+    json_object_put(o);
+}
+
 static void message_end(struct reader *r, struct str data) {
     struct str word = text_at(r, data, "finish_reason", NULL, NULL, NULL);
     struct json_value v;
@@ -246,7 +311,9 @@ static void dispatch(struct reader *r, struct str type, struct str data) {
         said_body(r->a, data, &said);
         said_fault(r->a, 0, &said, &f);
         event_fault(&r->out, &f);
-    } /* citations have no place in a stream yet; what may be added is passed over */
+    } else if (str_is(type, "citation-start")) {
+        citation_start(r, data);
+    } /* what may be added is passed over */
 }
 
 void co_read_event(struct stream_reader *sr, struct str name, struct str data) {

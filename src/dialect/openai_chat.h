@@ -30,9 +30,11 @@ bool oc_tap_event(struct arena *a, struct str name, struct str data, unsigned qu
 void oc_usage(struct str checked, struct usage *u); /* a "usage" object's bytes */
 enum stop_reason oc_stop(struct str finish_reason);
 
-/* openai_chat_reader.c */
-struct str oc_call_signature(struct json_object *call);
+/* openai_chat_answer.c */
+struct json_object *oc_first_choice(struct json_object *answer); /* or NULL */
 struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f);
+/* openai_chat_reader.c */
+struct str oc_call_signature(struct json_object *call); /* Google's; or empty */
 struct stream_reader *oc_reader_new(struct arena *a, unsigned quirks, event_fn *fn, void *arg);
 void oc_read_event(struct stream_reader *r, struct str name, struct str data);
 void oc_reader_end(struct stream_reader *r);

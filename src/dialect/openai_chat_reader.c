@@ -313,16 +313,41 @@ static void read_thinking(struct reader *r, struct json_object *delta) {
     }
 }
 
-/* --- chunks --- */
+/* --- beside the text --- */
 
-static struct json_object *first_choice(struct json_object *tree) {
-    struct json_object *choices = jo_arr(tree, "choices");
-    return choices && json_object_array_length(choices) ? json_object_array_get_idx(choices, 0) : NULL;
+static void tell_tree(struct reader *r, enum event_kind kind, struct json_object *o) {
+    struct buf b;
+    struct jw w;
+    buf_init(&b, WAITING_MAX);
+    jw_init(&w, &b);
+    jw_tree(&w, o);
+    if (buf_ok(&b))
+        event_text(&r->out, kind, buf_str(&b));
+    buf_free(&b);
 }
+
+/* logprobs.content, logprobs.refusal */
+static void read_logprobs(struct reader *r, struct json_object *choice, const char *key,
+                          enum part_kind kind) {
+    struct json_object *list = jo_arr(jo_obj(choice, "logprobs"), key);
+    if (list && json_object_array_length(list) > 0 && r->out.open && r->out.part == kind)
+        tell_tree(r, EV_LOGPROBS, list);
+}
+
+static void read_annotations(struct reader *r, struct json_object *delta) {
+    struct json_object *list = jo_arr(delta, "annotations");
+    size_t n = list ? json_object_array_length(list) : 0;
+    if (n > 0 && !r->out.open) /* before the text */
+        event_open(&r->out, (struct event_item){.part = PART_TEXT});
+    for (size_t i = 0; i < n && r->out.part == PART_TEXT; i++)
+        tell_tree(r, EV_ANNOTATION, json_object_array_get_idx(list, i));
+}
+
+/* --- chunks --- */
 
 /* At the top, in x_groq, or in the choice (Moonshot). */
 static void read_usage(struct reader *r, struct str data, struct json_object *tree) {
-    struct json_object *choice = first_choice(tree);
+    struct json_object *choice = oc_first_choice(tree);
     struct json_value v;
     struct usage u = USAGE_NONE;
     if (jo_obj(tree, "usage") && json_member(data, "usage", &v)) {
@@ -355,7 +380,10 @@ static void read_choice(struct reader *r, struct json_object *choice) {
     if (!r->stopped) {
         read_thinking(r, delta);
         read_content(r, jo_get(delta, "content"));
+        read_logprobs(r, choice, "content", PART_TEXT);
+        read_annotations(r, delta);
         read_text(r, PART_REFUSAL, jo_str(delta, "refusal"));
+        read_logprobs(r, choice, "refusal", PART_REFUSAL);
         read_calls(r, delta);
     }
     if (finish.n > 0 && oc_stop(finish) != STOP_UNSET && !r->stopped) {
@@ -381,7 +409,7 @@ static void finish(struct reader *r) {
 
 static bool read_error(struct reader *r, struct str data, struct json_object *tree) {
     struct json_value v = {JSON_NULL, STR_NONE};
-    struct json_object *choice = first_choice(tree), *inner = jo_get(choice, "error");
+    struct json_object *choice = oc_first_choice(tree), *inner = jo_get(choice, "error");
     struct said said;
     struct fault f;
     json_member(data, "error", &v);
@@ -436,46 +464,4 @@ void oc_reader_end(struct stream_reader *sr) {
     else
         event_fail(&r->out, r->out.started ? "the provider's stream ended too early"
                                            : "the provider's answer is empty");
-}
-
-/* --- whole --- */
-
-/* The further choices (n > 1), behind the first. */
-static void read_choices(struct arena *a, struct chat *c, struct reply *first, struct json_object *choices) {
-    size_t n = choices ? json_object_array_length(choices) : 0;
-    struct reply *last = first;
-    for (size_t i = 1; i < n; i++) {
-        struct json_object *choice = json_object_array_get_idx(choices, i);
-        struct str word = jo_str(choice, "finish_reason");
-        struct reply *r = last->next = arena_alloc(a, sizeof *r);
-        r->message = chat_message(c, ROLE_ASSISTANT);
-        r->usage = USAGE_NONE;
-        r->stop = oc_stop(word);
-        r->stop_native = word;
-        oc_read_message(a, c, r->message, jo_obj(choice, "message"));
-        last = r;
-    }
-}
-
-struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f) {
-    struct observed o = {.usage = USAGE_NONE};
-    struct json_error err;
-    if (!oc_tap_reply(a, body, quirks, &o, f))
-        return NULL;
-    struct chat *c = chat_new(a);
-    struct reply *reply = arena_alloc(a, sizeof *reply);
-    struct json_object *tree = chat_hold(a, json_tree(body, &err));
-    struct json_object *choice = first_choice(tree);
-    reply->message = chat_message(c, ROLE_ASSISTANT);
-    oc_read_message(a, c, reply->message, jo_obj(choice, "message"));
-    reply->id = jo_str(tree, "id");
-    reply->model = jo_str(tree, "model");
-    reply->created = jo_int(tree, "created", 0);
-    reply->stop_native = jo_str(choice, "native_finish_reason");
-    if (reply->stop_native.n == 0)
-        reply->stop_native = jo_str(choice, "finish_reason");
-    reply->stop = o.stop == STOP_UNSET ? STOP_END : o.stop;
-    reply->usage = o.usage;
-    read_choices(a, c, reply, jo_arr(tree, "choices"));
-    return reply;
 }

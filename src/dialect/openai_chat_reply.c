@@ -1,4 +1,5 @@
 /* Whole answers and errors in OpenAI's words. */
+#include "cite.h"
 #include "opaque.h"
 #include "openai_chat_write.h"
 
@@ -162,6 +163,75 @@ static void write_calls(struct jw *w, const struct message *m) {
     jw_arr_end(w);
 }
 
+struct notes {
+    struct jw *w;
+    uint64_t before; /* characters of the parts before */
+    bool any;
+};
+
+static bool one_note(void *arg, struct str key, struct json_value v) {
+    struct notes *n = arg;
+    (void)key;
+    if (!n->any) {
+        jw_key(n->w, "annotations");
+        jw_arr(n->w);
+    }
+    n->any = true;
+    cite_moved(n->w, v.raw, n->before);
+    return true;
+}
+
+/* The texts become one here: places in the later ones move. */
+static void write_annotations(struct jw *w, const struct message *m) {
+    struct notes n = {.w = w};
+    for (const struct part *p = m->parts; p; p = p->next) {
+        if (p->kind != PART_TEXT)
+            continue;
+        if (p->annotations.n > 0)
+            json_each(p->annotations, one_note, &n);
+        n.before += cite_chars(p->text);
+    }
+    if (n.any)
+        jw_arr_end(w);
+}
+
+static bool raw_item(void *arg, struct str key, struct json_value v) {
+    (void)key;
+    jw_raw(arg, v.raw);
+    return true;
+}
+
+static void write_logprobs_of(struct jw *w, const char *key, const struct message *m, enum part_kind kind) {
+    const struct part *p = m->parts;
+    while (p && (p->kind != kind || p->logprobs.n == 0))
+        p = p->next;
+    if (!p) {
+        jw_knull(w, key);
+        return;
+    }
+    jw_key(w, key);
+    jw_arr(w);
+    for (; p; p = p->next)
+        if (p->kind == kind && p->logprobs.n > 0)
+            json_each(p->logprobs, raw_item, w);
+    jw_arr_end(w);
+}
+
+static void write_logprobs(struct jw *w, const struct message *m) {
+    const struct part *p = m->parts;
+    while (p && p->logprobs.n == 0)
+        p = p->next;
+    if (!p) {
+        jw_knull(w, "logprobs");
+        return;
+    }
+    jw_key(w, "logprobs");
+    jw_obj(w);
+    write_logprobs_of(w, "content", m, PART_TEXT);
+    write_logprobs_of(w, "refusal", m, PART_REFUSAL);
+    jw_obj_end(w);
+}
+
 static void write_message(struct jw *w, const struct message *m) {
     bool calls = find_part(m, PART_TOOL_CALL), refusal = find_part(m, PART_REFUSAL);
     jw_key(w, "message");
@@ -178,6 +248,7 @@ static void write_message(struct jw *w, const struct message *m) {
     if (find_part(m, PART_THINKING))
         write_joined(w, "reasoning_content", m, PART_THINKING);
     write_thinking_blocks(w, m);
+    write_annotations(w, m);
     if (calls)
         write_calls(w, m);
     jw_obj_end(w);
@@ -200,7 +271,7 @@ static void write_choice(struct buf *out, int64_t index, const struct reply *r) 
     jw_obj(&w);
     jw_kint(&w, "index", index);
     write_message(&w, r->message);
-    jw_knull(&w, "logprobs");
+    write_logprobs(&w, r->message);
     jw_kz(&w, "finish_reason", oc_finish_word(stop));
     if (oc_tells_native(r->stop, r->stop_native))
         jw_kstr(&w, "native_finish_reason", r->stop_native);

@@ -1,6 +1,7 @@
 /* Streams in OpenAI's words. The order of chunks is the one that OpenAI's own streams were recorded with:
  * role, deltas, a finish chunk with an empty delta, the usage chunk for those who asked, [DONE]. */
 #include "base/die.h"
+#include "cite.h"
 #include "openai_chat_write.h"
 
 /* What the client can hand back next turn is worth keeping whole, but not without a bound. */
@@ -12,9 +13,10 @@ struct writer {
     unsigned magic;
     bool include_usage, has_call, args_seen;
     enum part_kind open;
-    unsigned calls;  /* opened so far */
-    struct str head; /* everything of a chunk up to its delta */
-    struct str tail; /* and behind the delta, without a finish_reason */
+    unsigned calls;         /* opened so far */
+    struct str head;        /* everything of a chunk up to its delta */
+    struct str tail;        /* and behind the delta, without a finish_reason */
+    uint64_t chars, before; /* of the text so far, and when the open part began */
     struct buf thinking;
     /* A call is told with what comes first of it, for clients that read its signature there only. */
     struct buf call_id, call_name;
@@ -152,6 +154,30 @@ static void chunk_thinking_block(struct writer *w, struct buf *out, const struct
     buf_adds(out, w->tail);
 }
 
+static void chunk_annotation(struct writer *w, struct buf *out, struct str annotation) {
+    struct jw j;
+    chunk_open(w, out);
+    jw_init(&j, out);
+    jw_obj(&j);
+    jw_key(&j, "annotations");
+    jw_arr(&j);
+    cite_moved(&j, annotation, w->before);
+    jw_arr_end(&j);
+    jw_obj_end(&j);
+    buf_adds(out, w->tail);
+}
+
+static void chunk_logprobs(struct writer *w, struct buf *out, struct str array) {
+    bool refusal = w->open == PART_REFUSAL;
+    chunk_open(w, out);
+    BUF_ADD(out, "{},\"logprobs\":{\"content\":");
+    buf_adds(out, refusal ? STR("null") : array);
+    BUF_ADD(out, ",\"refusal\":");
+    buf_adds(out, refusal ? array : STR("null"));
+    buf_addz(out, "},\"finish_reason\":null}]");
+    buf_addz(out, w->include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
+}
+
 static void chunk_stop(struct writer *w, struct buf *out, const struct event_item *ev) {
     chunk_open(w, out);
     BUF_ADD(out, "{},\"logprobs\":null,\"finish_reason\":\"");
@@ -187,6 +213,7 @@ static void chunk_end(struct writer *w, struct buf *out) {
 
 static void part_open(struct writer *w, struct buf *out, const struct event_item *ev) {
     w->open = ev->part;
+    w->before = w->chars;
     if (ev->part == PART_TOOL_CALL) {
         buf_clear(&w->call_id);
         buf_clear(&w->call_name);
@@ -235,6 +262,7 @@ void oc_write_event(struct stream_writer *sw, const struct event_item *ev, struc
         break;
     case EV_TEXT:
         chunk_text(w, out, w->open == PART_REFUSAL ? "refusal" : "content", ev->text);
+        w->chars += w->open == PART_TEXT ? cite_chars(ev->text) : 0;
         break;
     case EV_ARGS:
         chunk_call(w, out, STR_NONE, STR_NONE);
@@ -245,7 +273,10 @@ void oc_write_event(struct stream_writer *sw, const struct event_item *ev, struc
         buf_adds(&w->thinking, ev->text);
         break;
     case EV_LOGPROBS:
+        chunk_logprobs(w, out, ev->text);
+        break;
     case EV_ANNOTATION:
+        chunk_annotation(w, out, ev->text);
         break;
     case EV_SIGNATURE:
         signature(w, out, ev);
