@@ -5,6 +5,7 @@
 #include "policy_cases.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "shm/tokens.h"
 
 static struct fault fault;
 
@@ -304,25 +305,29 @@ static void answered(uint32_t entity, uint64_t requests, uint64_t errors, uint64
 START_TEST(estimates) {
     load("", "", "", "");
     struct ask ask = {.input_bytes = 400, .n = 1};
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE), 100 + 256); /* nothing is known yet */
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 256); /* nothing is known yet */
     ask.max_tokens = 50;
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE), 100 + 50);
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 50);
     ask.max_tokens = 100000;
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE), 100 + 256);
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 256);
     ask.n = 3;
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE), 100 + 3 * 256);
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 3 * 256);
     ask.n = 0;
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE), 100 + 256);
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 256);
 
     uint32_t e = shm_entity(w.shm, ENTITY_MODEL, STR("m"));
     answered(e, 7, 0, 7000); /* too few to go by */
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, e), 100 + 256);
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, e, SHM_NONE), 100 + 256);
     answered(e, 1, 0, 1000);
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, e), 100 + 1001);
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, e, SHM_NONE), 100 + 1001);
     answered(e, 1000, 1000, 0); /* an outage says nothing of answers */
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, e), 100 + 1001);
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, e, SHM_NONE), 100 + 1001);
     answered(w.p->gateway, 10, 0, 100); /* of names that are not configured: what all take */
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE), 100 + 11);
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 11);
+
+    for (int i = 0; i < 300; i++)
+        tokens_learn(w.shm, e, 2000, 1000);
+    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, e), 200 + 11); /* by what its text has been */
 }
 END_TEST
 
@@ -331,7 +336,7 @@ START_TEST(estimates_do_not_overflow) {
     uint32_t e = shm_entity(w.shm, ENTITY_MODEL, STR("m"));
     answered(e, 8, 0, UINT64_MAX);
     struct ask ask = {.input_bytes = UINT64_MAX, .n = UINT64_MAX};
-    ck_assert_uint_gt(admit_estimate(w.p, &ask, e), UINT64_C(1) << 40);
+    ck_assert_uint_gt(admit_estimate(w.p, &ask, e, SHM_NONE), UINT64_C(1) << 40);
 }
 END_TEST
 

@@ -5,6 +5,7 @@
 #include "shm/bucket.h"
 #include "shm/health.h"
 #include "shm/slot.h"
+#include "shm/tokens.h"
 #include "shm_cases.h"
 #include <sched.h>
 #include <stdlib.h>
@@ -573,6 +574,80 @@ START_TEST(health_slow) {
 }
 END_TEST
 
+/* --- tokens --- */
+
+START_TEST(tokens_are_learned) {
+    struct shm *s = segment();
+    uint32_t e = entity(s, 1), other = entity(s, 2);
+    ck_assert(tokens_ratio(s, e) == 4.0 && tokens_estimate(s, e, 400) == 100 &&
+              tokens_estimate(s, e, 401) == 101);
+    ck_assert(tokens_estimate(s, e, 0) == 0 && tokens_estimate(s, e, 1) == 1);
+    for (int i = 0; i < 40; i++)
+        tokens_learn(s, e, 2500, 1000);
+    ck_assert(tokens_ratio(s, e) > 2.45 && tokens_ratio(s, e) < 2.55);
+    ck_assert(tokens_estimate(s, e, 10000) > 3900 && tokens_estimate(s, e, 10000) < 4100);
+    ck_assert(tokens_ratio(s, other) == 4.0 && tokens_ratio(s, SHM_NONE) == 4.0);
+    for (int i = 0; i < 100; i++) /* it goes with the model behind the name */
+        tokens_learn(s, e, 6000, 1000);
+    ck_assert(tokens_ratio(s, e) > 5.9 && tokens_ratio(s, e) < 6.1);
+    tokens_learn(s, SHM_NONE, 6000, 1000);
+    shm_free(s);
+}
+END_TEST
+
+START_TEST(tokens_that_cannot_be) {
+    struct shm *s = segment();
+    uint32_t e = entity(s, 1);
+    for (int i = 0; i < 100; i++) {
+        tokens_learn(s, e, 1000, 1001); /* more tokens than bytes */
+        tokens_learn(s, e, 1000, UINT64_MAX);
+        tokens_learn(s, e, 1700, 100); /* 17 bytes each */
+        tokens_learn(s, e, UINT64_MAX, 1);
+        tokens_learn(s, e, 1000, 0);
+        tokens_learn(s, e, TOKENS_BYTES_LEAST - 1, 100); /* too little to tell */
+    }
+    ck_assert(tokens_ratio(s, e) == 4.0);
+    for (int i = 0; i < 1000; i++)
+        tokens_learn(s, e, 1000, 1000);
+    ck_assert(tokens_ratio(s, e) >= 1.0 && tokens_ratio(s, e) < 1.01);
+    for (int i = 0; i < 1000; i++)
+        tokens_learn(s, e, 16000, 1000);
+    ck_assert(tokens_ratio(s, e) > 15.9 && tokens_ratio(s, e) <= 16.0);
+    ck_assert_uint_ge(tokens_estimate(s, e, UINT64_MAX), UINT64_MAX / 4);
+    shm_free(s);
+}
+END_TEST
+
+/* One giant moves it no further than a mebibyte does. */
+START_TEST(tokens_of_a_giant) {
+    struct shm *s = segment();
+    uint32_t e = entity(s, 1), f = entity(s, 2);
+    tokens_learn(s, e, UINT64_C(1) << 40, UINT64_C(1) << 39);
+    tokens_learn(s, f, UINT64_C(1) << 20, UINT64_C(1) << 19);
+    ck_assert(tokens_ratio(s, e) == tokens_ratio(s, f));
+    shm_free(s);
+}
+END_TEST
+
+static void learn_much(struct crowd *c, int i) {
+    uint32_t e = entity(c->s, 1);
+    for (int k = 0; k < 2000; k++) {
+        tokens_learn(c->s, e, 4000, i % 2 ? 2000 : 1000);
+        child_must(tokens_ratio(c->s, e) >= 2.0 && tokens_ratio(c->s, e) <= 4.0);
+    }
+}
+
+START_TEST(tokens_crowd) {
+    struct crowd c;
+    struct shm *s = segment();
+    crowd_init(&c, s, learn_much);
+    crowd_run(&c);
+    ck_assert(tokens_ratio(s, entity(s, 1)) >= 2.0 && tokens_ratio(s, entity(s, 1)) <= 4.0);
+    shm_free(s);
+    crowd_free(&c);
+}
+END_TEST
+
 TCase *case_limits(void) {
     TCase *t = tcase_create("limits");
     tcase_set_timeout(t, 60);
@@ -595,6 +670,10 @@ TCase *case_limits(void) {
     tcase_add_test(t, breaker_by_rate);
     tcase_add_test(t, breaker_crowd);
     tcase_add_test(t, breaker_probe_dies);
+    tcase_add_test(t, tokens_are_learned);
+    tcase_add_test(t, tokens_that_cannot_be);
+    tcase_add_test(t, tokens_of_a_giant);
+    tcase_add_test(t, tokens_crowd);
     tcase_add_test(t, health_window);
     tcase_add_test(t, health_slow);
     return t;

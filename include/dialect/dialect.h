@@ -35,6 +35,7 @@ struct ask {
     uint64_t max_tokens;            /* 0: not said */
     uint64_t n;                     /* 1 when not said */
     uint64_t input_bytes;           /* of text the model will read, for the estimate (base64 left out) */
+    bool more_than_text;            /* pictures, sound or files besides: its bytes say nothing about its tokens */
     struct str user;
 };
 

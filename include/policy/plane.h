@@ -88,4 +88,6 @@ struct plane_provider *plane_provider(struct plane *p, struct str name); /* enab
  * then one for all the others of a provider. Their number must not fill the shared table. */
 uint32_t plane_loose_target(struct plane *p, struct arena *a, const struct plane_provider *pr, struct str model);
 struct plane_model *plane_model(struct plane *p, struct str name);
+/* Whose text a target's is for shm/tokens.h: the configured model's, else its own. */
+uint32_t plane_text_entity(const struct plane *p, const struct target *t);
 #endif

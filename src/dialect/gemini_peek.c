@@ -1,6 +1,7 @@
 /* A client's request, looked at before a target is chosen. The model and whether a stream is wanted are in
  * the path, so that the body itself goes upstream as it came. */
 #include "gemini.h"
+#include "peek.h"
 #include "splice.h"
 
 #include "base/json_walk.h"
@@ -28,6 +29,8 @@ static bool key_is(struct str key, const char *camel, const char *snake) {
 /* Text anywhere in contents, instructions and tools; base64 is no text for the model. */
 static bool count(void *arg, struct str key, struct json_value v) {
     struct peek *p = arg;
+    if (key.n && peek_not_text(key, v))
+        p->ask->more_than_text = true;
     if (v.kind == JSON_STRING) {
         if (key.n == 0 || !(json_key_is(key, "data") || key_is(key, "thoughtSignature", "thought_signature")))
             p->ask->input_bytes += v.raw.n - 2;

@@ -2,6 +2,7 @@
  * tree is built. */
 #include "base/json_walk.h"
 #include "openai_chat.h"
+#include "peek.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -105,6 +106,8 @@ static bool part_member(void *arg, struct str key, struct json_value v) {
     struct peek *p = arg;
     if (v.kind == JSON_STRING && json_key_is(key, "text"))
         p->ask->input_bytes += v.raw.n - 2;
+    else if (peek_not_text(key, v))
+        p->ask->more_than_text = true;
     return true;
 }
 

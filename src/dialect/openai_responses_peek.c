@@ -1,6 +1,7 @@
 /* The first look at a Responses request: one scan that checks what must be checked before a target is chosen,
  * and the splice that makes the provider's body out of the client's bytes. */
 #include "openai_responses.h"
+#include "peek.h"
 #include "splice.h"
 
 #include <stdarg.h>
@@ -84,6 +85,8 @@ static bool measure(void *arg, struct str key, struct json_value v) {
     static const char *const texts[] = {"text",    "content", "arguments", "output",
                                         "refusal", "input",   "summary",   ""};
     struct peek *p = arg;
+    if (peek_not_text(key, v))
+        p->ask->more_than_text = true;
     if (v.kind == JSON_STRING)
         for (size_t i = 0; i + 1 < sizeof texts / sizeof *texts; i++)
             if (json_key_is(key, texts[i]))

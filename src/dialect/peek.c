@@ -43,12 +43,30 @@ static bool holds_file(struct str key) {
     return false;
 }
 
+bool peek_not_text(struct str key, struct json_value v) {
+    static const char *const types[] = {"image",        "image_url", "input_image",     "document",
+                                        "document_url", "file",      "input_file",      "input_audio",
+                                        "audio",        "video_url", "container_upload"};
+    static const char *const members[] = {"inlineData", "inline_data", "fileData", "file_data"};
+    if (v.kind == JSON_STRING && json_key_is(key, "type"))
+        for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+            if (json_string_is(v, types[i]))
+                return true;
+    if (v.kind == JSON_OBJECT)
+        for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+            if (json_key_is(key, members[i]))
+                return true;
+    return false;
+}
+
 static bool measure(void *arg, struct str key, struct json_value v) {
-    uint64_t *bytes = arg;
+    struct ask *ask = arg;
+    if (key.n && peek_not_text(key, v))
+        ask->more_than_text = true;
     if (key.n && holds_file(key))
         return true;
     if (v.kind == JSON_STRING)
-        *bytes += v.raw.n - 2;
+        ask->input_bytes += v.raw.n - 2;
     else if (v.kind == JSON_OBJECT || v.kind == JSON_ARRAY)
         json_each(v.raw, measure, arg); /* as deep as the scan has let pass */
     return true;
@@ -72,7 +90,7 @@ static bool member(void *arg, struct str key, struct json_value v) {
                           kind_name(v.kind));
         p->values[i] = v;
         if (field->text)
-            measure(&p->ask->input_bytes, STR_NONE, v);
+            measure(p->ask, STR_NONE, v);
         return true;
     }
     return true;

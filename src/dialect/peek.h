@@ -15,6 +15,8 @@ struct peek_field {
  * body that is no JSON object, a member of another kind, a doubled or missing one: false and *f. */
 bool peek_object(struct arena *a, struct str body, const struct peek_field *fields, size_t n,
                  struct json_value *values, struct ask *ask, struct fault *f);
+/* A member, anywhere in messages, that brings what is not text: a part's type, or Gemini's members for it. */
+bool peek_not_text(struct str key, struct json_value v);
 /* An integer >= 0; absent: 0. false and *f. */
 bool peek_count(struct arena *a, const char *name, struct json_value v, uint64_t *out, struct fault *f);
 #endif

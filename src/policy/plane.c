@@ -264,3 +264,7 @@ struct plane_model *plane_model(struct plane *p, struct str name) {
     const struct conf_model *m = conf_model(p->conf, name);
     return m ? &p->models[m - p->conf->models] : NULL;
 }
+
+uint32_t plane_text_entity(const struct plane *p, const struct target *t) {
+    return t->conf ? p->models[t->conf - p->conf->models].entity : t->entity;
+}

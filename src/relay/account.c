@@ -7,6 +7,7 @@
 #include "request.h"
 #include "shm/health.h"
 #include "shm/stat.h"
+#include "shm/tokens.h"
 #include "store/record.h"
 
 /* --- one attempt --- */
@@ -66,19 +67,36 @@ void account_attempt(struct request *r, const struct fault *f, uint64_t first_by
 
 /* --- tokens and money --- */
 
-/* A provider that gave no numbers, or a client that left before they came: counted by us, and marked so. */
+static uint64_t estimate(const struct request *r, uint64_t bytes) {
+    return tokens_estimate(r->p->shm, r->now.target ? plane_text_entity(r->p, r->now.target) : SHM_NONE,
+                           bytes);
+}
+
+/* A provider that gave no numbers, or a stream that was left before the last of them came (Anthropic's begins
+ * with an output of one): counted by us, and marked so. The answer's text is taken to be as dense as the
+ * prompt's. */
 static void estimate_usage(struct request *r) {
     const struct observed *seen = r->now.pipe ? pipe_seen(r->now.pipe) : NULL;
     bool used = (seen && seen->output) || (!fault_is(&r->fault) && r->row.attempts > 0);
-    if (r->usage.known || r->cache == LEDGER_CACHE_HIT || !used || r->pass)
+    bool counted = r->usage.known && (!seen || r->ended);
+    if (counted || r->cache == LEDGER_CACHE_HIT || !used || r->pass)
         return;
-    r->usage.known = r->usage.estimated = true;
-    if (r->usage.input == 0)
-        r->usage.input = usage_estimate(r->ask.input_bytes);
-    uint64_t bytes = seen ? seen->output_bytes : r->reply.n;
-    uint64_t out = r->client->op == OP_EMBED ? 0 : usage_estimate(bytes);
+    if (!r->usage.known && r->usage.input == 0)
+        r->usage.input = estimate(r, r->ask.input_bytes);
+    uint64_t out = r->client->op == OP_EMBED ? 0 : estimate(r, seen ? seen->output_bytes : r->reply.n);
+    if (!r->usage.known || out > r->usage.output)
+        r->usage.estimated = true;
     if (out > r->usage.output)
         r->usage.output = out;
+    r->usage.known = true;
+}
+
+/* What the provider has counted teaches what the next such text will be. */
+static void learn_density(struct request *r) {
+    const struct usage *u = &r->usage;
+    if (u->known && !u->estimated && r->cache != LEDGER_CACHE_HIT && !r->ask.more_than_text &&
+        (r->client->op == OP_CHAT || r->client->op == OP_EMBED) && r->now.target)
+        tokens_learn(r->p->shm, plane_text_entity(r->p, r->now.target), r->ask.input_bytes, u->input);
 }
 
 static int64_t cost_of(struct request *r) {
@@ -115,6 +133,7 @@ enum verdict step_settle(struct request *r) {
                 : fault_is(&r->fault) && !r->committed ? fault_status(&r->fault)
                 : r->pass                              ? r->now.status
                                                        : 200;
+    learn_density(r);
     estimate_usage(r);
     r->cost_nano = cost_of(r);
     uint64_t tokens = r->cache == LEDGER_CACHE_HIT ? 0 : usage_total(&r->usage);

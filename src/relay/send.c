@@ -11,6 +11,7 @@
 #include "shm/bucket.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "shm/tokens.h"
 #include "upstream/provider.h"
 
 enum {
@@ -236,15 +237,15 @@ static enum verdict give_up(struct request *r, const struct fault *why) {
     return SETTLE;
 }
 
-/* Providers without a counter of their own: four bytes a token and a tenth more, since a program that
- * believes in a count that is too low never shortens its prompt. */
+/* Providers without a counter of their own: by what their answers have taught us, and a tenth more, since a
+ * program that believes in a count that is too low never shortens its prompt. */
 static bool counts_here(const struct request *r) {
     const struct target *t = r->plan.list[0];
     return r->client->op == OP_COUNT && !plane_endpoint(t->provider, r->client, t->model);
 }
 
 static enum verdict answer_count(struct request *r) {
-    uint64_t n = usage_estimate(r->ask.input_bytes);
+    uint64_t n = tokens_estimate(r->p->shm, plane_text_entity(r->p, r->plan.list[0]), r->ask.input_bytes);
     struct pipe_opt o = {.mint = &r->mint, .ask = &r->ask};
     pipe_count(r->a, r->client, n + n / 10, &o, &r->scratch);
     r->reply = buf_str(&r->scratch);

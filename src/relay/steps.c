@@ -87,8 +87,9 @@ enum verdict step_decode(struct request *r) {
 }
 
 enum verdict step_admit(struct request *r) {
-    r->estimate =
-        r->pass ? usage_estimate(r->ask.input_bytes) : admit_estimate(r->p, &r->ask, r->plan.model_entity);
+    r->estimate = r->pass ? usage_estimate(r->ask.input_bytes)
+                          : admit_estimate(r->p, &r->ask, r->plan.model_entity,
+                                           plane_text_entity(r->p, r->plan.list[0]));
     if (admit_caller(r->p, &r->caller, r->estimate, &r->held, r->a, &r->fault))
         return NEXT;
     stat_add(r->p->shm, STAT_RATE_LIMITED, 1);

@@ -92,6 +92,7 @@ struct shm_state {
     word breaker;
     word latency;  /* two floats: EWMA of the whole, of the first byte */
     word baseline; /* a float and how many samples made it */
+    word text;     /* two floats: bytes and tokens, see tokens.c */
     word last_wall_ms;
     half failures_in_a_row;
     word turn; /* round-robin */

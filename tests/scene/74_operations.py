@@ -44,6 +44,68 @@ def test_a_count_where_there_is_no_counter_is_an_estimate_and_says_so():
     assert not up.requests, "nobody is asked"
 
 
+def count_of(gw, model, text):
+    r = gw.post("/v1/messages/count_tokens", {"model": model, "messages": [{"role": "user", "content": text}]})
+    assert r.status == 200 and r.headers["x-penstock-estimated"] == "true", r
+    return r.json()["input_tokens"]
+
+
+def test_estimates_learn_from_what_providers_count():
+    """Two bytes a token: after some answers all workers count so, for that model alone, and a tenth more."""
+    up, gw = start("openai_compatible", models=[{"name": "dense", "targets": [{"provider": "up", "model": "d"}]}])
+    text = "x" * 4000
+    assert 1100 <= count_of(gw, "dense", text) <= 1110
+    for _ in range(20):
+        up.next(lambda a: a.whole(200, scene.chat_reply(prompt=2000)))
+        assert gw.chat("dense", text).status == 200
+    # None of these is a count of that text: one with a picture, numbers that cannot be, none at all.
+    picture = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": "https://pictures.example/1.png"}}]
+    for _ in range(10):
+        up.next(lambda a: a.whole(200, scene.chat_reply(prompt=3900)), lambda a: a.whole(200, scene.chat_reply(prompt=100000000)),
+                lambda a: a.whole(200, scene.chat_reply(prompt=10)),
+                lambda a: a.whole(200, {k: v for k, v in scene.chat_reply().items() if k != "usage"}))
+        assert gw.chat("dense", picture).status == 200
+        assert all(gw.chat("dense", text).status == 200 for _ in range(3))
+    got = [count_of(gw, "dense", text) for _ in range(12)]  # each on a connection of its own
+    assert all(2150 <= n <= 2250 for n in got), got
+    assert 1100 <= count_of(gw, "up/other", text) <= 1110, "what was learned is another model's"
+    up.next(lambda a: a.whole(200, {k: v for k, v in scene.chat_reply(text="y" * 400).items() if k != "usage"}))
+    row = record(gw, gw.chat("dense", text))
+    assert row["tokens_estimated"] and 1950 <= row["input_tokens"] <= 2050, row
+    assert row["estimated_tokens"] >= 1950, row
+    for _ in range(20):
+        up.next(lambda a: a.whole(200, scene.chat_reply(prompt=500)))
+        assert gw.chat("up/loose", text).status == 200
+    assert 550 <= count_of(gw, "up/loose", text) <= 650, "of a model that is not configured, too"
+
+
+def test_a_stream_that_was_left_is_paid_for_what_came():
+    """Anthropic's begins with an output of one token."""
+    up, gw = start("anthropic")
+
+    def script(a):
+        a.sse()
+        a.event({"type": "message_start", "message": {**CLAUDE, "content": [], "stop_reason": None, "usage": {"input_tokens": 700, "output_tokens": 1}}},
+                name="message_start")
+        a.event({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}, name="content_block_start")
+        a.event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "z" * 4000}}, name="content_block_delta")
+        a.until_closed()
+
+    for path in ("/v1/messages", "/v1/chat/completions"):
+        up.next(script)
+        c = gw.client()
+        c.request("POST", path, {"model": "up/claude-sonnet-4-5", "max_tokens": 5000, "stream": True,
+                                 "messages": [{"role": "user", "content": "Hi"}]})
+        status, headers = c.response_head()
+        assert status == 200
+        while "zzz" not in c.event()[1]:
+            pass
+        c.close()
+        rows = scene.wait_for(lambda: [x for x in gw.log() if x.get("request_id") == headers["x-request-id"]
+                                       and x.get("event") == "error"], "the record")
+        assert rows[0]["tokens_estimated"] and rows[0]["input_tokens"] == 700 and rows[0]["output_tokens"] == 1000, rows[0]
+
+
 def test_the_count_of_responses():
     ask = {"model": "up/gpt-4.1-mini", "input": [{"role": "user", "content": "The quick brown fox."}], "text": {"verbosity": "low"}}
     up, gw = start("openai")
