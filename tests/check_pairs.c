@@ -71,7 +71,7 @@ static const struct {
     {"invoke", NULL, "bedrock_invoke"},
     {"invoke-with-response-stream", NULL, "bedrock_invoke"},
     {"api/chat", NULL, "ollama"},
-    {"api/generate", NULL, "ollama_generate"},
+    {"api/generate", NULL, "ollama"}, /* the same answers, with the text under another name */
     {"generate", "huggingface", "tgi"},
     {"interactions", NULL, "gemini_interactions"},
 };
@@ -382,7 +382,8 @@ static void check_stream(struct recording *x) {
 
 static bool is_stream(const struct recording *x) {
     return str_starts(x->body, "data:") || str_starts(x->body, "event:") || str_starts(x->body, ":") ||
-           (x->dialect->provider->framing == FRAMING_AWS && !str_starts(x->body, "{"));
+           (x->dialect->provider->framing == FRAMING_AWS && !str_starts(x->body, "{")) ||
+           (x->dialect->provider->framing == FRAMING_LINES && str_find(x->body, STR("\n{")) >= 0);
 }
 
 /* --- requests --- */

@@ -105,7 +105,11 @@ struct client_face {
     const char *stream_type; /* Content-Type of a stream of events */
 };
 
-enum framing { FRAMING_SSE, FRAMING_AWS /* application/vnd.amazon.eventstream */ };
+enum framing {
+    FRAMING_SSE,
+    FRAMING_AWS,   /* application/vnd.amazon.eventstream */
+    FRAMING_LINES, /* application/x-ndjson: a line is an event */
+};
 
 struct provider_face {
     bool stop_is_end; /* a stream with a stop reason is complete even without the dialect's last event */
@@ -133,7 +137,7 @@ struct provider_face {
                        struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
     struct stream_reader *(*reader_new)(struct arena *a, unsigned quirks, event_fn *fn, void *arg);
     /* One event of the stream. FRAMING_AWS: name is the :event-type (message-type "event"), or the
-     * :exception-type behind a '!'; data the payload. */
+     * :exception-type behind a '!'; data the payload. FRAMING_LINES: name is empty, data the line. */
     void (*read_event)(struct stream_reader *r, struct str name, struct str data);
     void (*reader_end)(
         struct stream_reader *r); /* the bytes are over: END, or a FAULT if the dialect's end is missing */
@@ -166,6 +170,8 @@ extern const struct dialect dialect_gemini_batch_embed;
 extern const struct dialect dialect_cohere;
 extern const struct dialect dialect_cohere_embed;
 extern const struct dialect dialect_bedrock;
+extern const struct dialect dialect_ollama;
+extern const struct dialect dialect_ollama_embed;
 /* passthrough.c */
 extern const struct dialect dialect_moderations;
 extern const struct dialect dialect_images;

@@ -104,27 +104,13 @@ static struct str fit_id(struct wr *r, struct str id) {
     return fits ? id : arena_printf(r->e.a, "tooluse_%016llx", (unsigned long long)hash64(id.p, id.n));
 }
 
-static void write_input(struct wr *r, struct str text) {
-    enum json_kind kind = JSON_NULL;
-    struct json_error err;
-    jw_key(&r->e.w, "input");
-    if (str_trim(text).n && json_scan(text, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT) {
-        jw_raw(&r->e.w, str_trim(text));
-        return;
-    }
-    jw_obj(&r->e.w);
-    if (str_trim(text).n && kind != JSON_NULL)
-        jw_kstr(&r->e.w, "_raw", text);
-    jw_obj_end(&r->e.w);
-}
-
 static void write_call(struct wr *r, const struct part *p) {
     jw_obj(&r->e.w);
     jw_key(&r->e.w, "toolUse");
     jw_obj(&r->e.w);
     jw_kstr(&r->e.w, "toolUseId", fit_id(r, p->id));
     jw_kstr(&r->e.w, "name", p->name);
-    write_input(r, p->text);
+    encode_arguments(&r->e, "input", p->text);
     jw_obj_end(&r->e.w);
     jw_obj_end(&r->e.w);
 }

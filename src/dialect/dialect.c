@@ -17,6 +17,8 @@ static const struct dialect *const table[] = {
     &dialect_cohere,
     &dialect_cohere_embed,
     &dialect_bedrock,
+    &dialect_ollama,
+    &dialect_ollama_embed,
     &dialect_moderations,
     &dialect_images,
     &dialect_audio,

@@ -34,3 +34,18 @@ void encode_number(struct encoder *e, const char *name, const struct opt_num *n)
     jw_key(&e->w, name);
     jw_raw(&e->w, n->text);
 }
+
+void encode_arguments(struct encoder *e, const char *name, struct str text) {
+    enum json_kind kind = JSON_NULL;
+    struct json_error err;
+    text = str_trim(text);
+    jw_key(&e->w, name);
+    if (text.n && json_scan(text, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT) {
+        jw_raw(&e->w, text);
+        return;
+    }
+    jw_obj(&e->w);
+    if (text.n && kind != JSON_NULL)
+        jw_kstr(&e->w, "_raw", text);
+    jw_obj_end(&e->w);
+}

@@ -22,4 +22,6 @@ bool encode_bad(struct encoder *e, struct str param,
                 const char *why); /* false and the fault: no provider takes it */
 void encode_number(struct encoder *e, const char *name,
                    const struct opt_num *n); /* as it was written, if it was */
+/* The arguments of a call as an object; what is none is kept as {"_raw": text}. */
+void encode_arguments(struct encoder *e, const char *name, struct str text);
 #endif

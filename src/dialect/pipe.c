@@ -6,6 +6,7 @@
 #include "base/die.h"
 #include "base/eventstream.h"
 #include "base/sse.h"
+#include "lines.h"
 #include "llm/fold.h"
 
 #define PIPE_MAGIC 0x50495045U
@@ -25,6 +26,7 @@ struct pipe {
     bool started;  /* an event of the dialect was seen */
     struct sse sse;
     struct eventstream frames; /* of FRAMING_AWS in place of it */
+    struct lines lines;        /* of FRAMING_LINES */
     struct stream_reader *reader;
     struct stream_writer *writer;
     struct event_check check;
@@ -314,7 +316,7 @@ static bool aws(const struct pipe *p) {
     return p->provider->framing == FRAMING_AWS;
 }
 
-static bool on_aws(void *arg, struct str name, struct str payload) {
+static bool on_payload(void *arg, struct str name, struct str payload) {
     struct pipe *p = arg;
     MAGIC_CHECK(p, PIPE_MAGIC);
     if (p->seen.ended) /* behind the end: nobody's */
@@ -322,6 +324,35 @@ static bool on_aws(void *arg, struct str name, struct str payload) {
     p->started = true;
     p->provider->read_event(p->reader, name, payload);
     return !failed(p);
+}
+
+static bool on_line(void *arg, struct str line) {
+    return on_payload(arg, STR_NONE, line);
+}
+
+static int push(struct pipe *p, const void *bytes, size_t n) {
+    switch (p->provider->framing) {
+    case FRAMING_AWS:
+        return eventstream_push(&p->frames, bytes, n, on_payload, p);
+    case FRAMING_LINES:
+        return lines_push(&p->lines, bytes, n, on_line, p);
+    case FRAMING_SSE:
+        break;
+    }
+    return sse_push(&p->sse, bytes, n, on_frame, p);
+}
+
+/* A frame of AWS that is not whole is none. */
+static int push_last(struct pipe *p) {
+    switch (p->provider->framing) {
+    case FRAMING_AWS:
+        return 0;
+    case FRAMING_LINES:
+        return lines_finish(&p->lines, on_line, p);
+    case FRAMING_SSE:
+        break;
+    }
+    return sse_finish(&p->sse, on_frame, p);
 }
 
 static void at_arena_end(void *pipe) {
@@ -345,6 +376,7 @@ struct pipe *pipe_new(struct arena *a, const struct dialect *client, const struc
     observed_init(&p->seen);
     sse_init(&p->sse, o->max_frame);
     eventstream_init(&p->frames, o->max_frame);
+    lines_init(&p->lines, o->max_frame);
     if (!p->same) {
         p->reader = p->provider->reader_new(a, o->quirks, on_event, p);
         p->writer = p->client->writer_new(a, o->mint, o->ask);
@@ -370,8 +402,7 @@ bool pipe_push(struct pipe *p, const void *bytes, size_t n, struct buf *out) {
     if (p->finished)
         return true;
     p->out = out;
-    int rc =
-        aws(p) ? eventstream_push(&p->frames, bytes, n, on_aws, p) : sse_push(&p->sse, bytes, n, on_frame, p);
+    int rc = push(p, bytes, n);
     p->out = NULL;
     return after(p, rc);
 }
@@ -384,7 +415,7 @@ bool pipe_finish(struct pipe *p, struct buf *out) {
     if (!p->finished) {
         p->out = out;
         p->finishing = true;
-        int rc = aws(p) ? 0 : sse_finish(&p->sse, on_frame, p);
+        int rc = push_last(p);
         if (p->reader && rc != -1 && !failed(p))
             p->provider->reader_end(p->reader);
         p->out = NULL;
@@ -421,4 +452,5 @@ void pipe_free(struct pipe *p) {
     p->finished = true;
     sse_free(&p->sse);
     eventstream_free(&p->frames);
+    lines_free(&p->lines);
 }

@@ -86,6 +86,12 @@ static const struct kind_endpoint cohere_like[] = {
     {.dialect = NULL},
 };
 
+static const struct kind_endpoint ollama_own[] = {
+    {.dialect = "ollama"},
+    {.dialect = "ollama_embed"},
+    {.dialect = NULL},
+};
+
 static const struct kind_endpoint azure_like[] = {
     /* a model is the name of a deployment */
     {.dialect = "openai_chat",
@@ -390,6 +396,21 @@ static const struct provider_kind rows[] = {
         .infer = "",
         .price_vendor = "",
         .health_path = "/models",
+        .whole_ids = true,
+    },
+    {
+        .name = "ollama_native", /* its OpenAI endpoints know neither num_ctx nor keep_alive */
+        .endpoints = ollama_own,
+        .base_url = "http://127.0.0.1:11434",
+        .version_path = "",
+        .auth = AUTH_KIND_BEARER,
+        .fixed_headers = "Accept: */*", /* its streams are no text/event-stream */
+        .default_model = "",
+        .env_keys = "",
+        .env_url = "",
+        .infer = "",
+        .price_vendor = "",
+        .health_path = "/api/version",
         .whole_ids = true,
     },
     {

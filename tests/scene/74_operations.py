@@ -177,6 +177,31 @@ def test_embeddings_through_cohere():
     assert up.requests[1].json()["input_type"] == "search_query"
 
 
+def test_ollama_in_its_own_words():
+    up, gw = start("ollama_native")
+    lines = [{"model": "qwen3", "message": {"role": "assistant", "content": "Hel"}, "done": False},
+             {"model": "qwen3", "message": {"role": "assistant", "content": "lo."}, "done": False},
+             {"model": "qwen3", "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop",
+              "prompt_eval_count": 7, "eval_count": 3}]
+    body = "".join(json.dumps(o) + "\n" for o in lines).encode()
+    up.next(lambda a: a.whole(200, body, {"Content-Type": "application/x-ndjson"}))
+    r = gw.post("/v1/chat/completions", {"model": "up/qwen3", "stream": True, "stream_options": {"include_usage": True},
+                                         "messages": [{"role": "user", "content": "Hi"}], "options": {"num_ctx": 8192}})
+    assert r.status == 200, r
+    chunks = [json.loads(d) for _, d in scene.sse_events(r.body) if d.startswith("{")]
+    assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]) == "Hello.", chunks
+    assert chunks[-1]["usage"]["prompt_tokens"] == 7 and r.body.rstrip().endswith(b"[DONE]"), chunks[-1]
+    assert up.requests[0].path == "/api/chat" and up.requests[0].json()["options"] == {"num_ctx": 8192}, up.requests[0].json()
+    assert up.requests[0].headers["accept"] == "*/*"
+    up.next(lambda a: a.whole(404, {"error": "model 'x' not found"}))
+    r = gw.post("/v1/messages", {"model": "up/x", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]})
+    assert r.status == 404 and r.json()["error"]["type"] == "not_found_error", r
+    up.next(lambda a: a.whole(200, {"model": "e", "embeddings": [[0.5, 1.5]], "prompt_eval_count": 2}))
+    r = gw.post("/v1/embeddings", {"model": "up/e", "input": "a"})
+    assert r.status == 200 and r.json()["data"][0]["embedding"] == [0.5, 1.5] and r.json()["usage"]["prompt_tokens"] == 2, r
+    assert up.requests[2].path == "/api/embed"
+
+
 def test_embeddings_need_their_own_permission_and_an_endpoint():
     auth = {"mode": "keys", "keys": [{"id": "k", "key": {"value": "sk-chat-only"}, "permissions": ["completion"]}]}
     up, gw = start("openai_compatible", auth=auth)

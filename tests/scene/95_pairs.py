@@ -253,6 +253,19 @@ def said_bedrock(body, stream):
     return said
 
 
+def said_ollama(body, stream):
+    said = Said()
+    for line in body.decode().split("\n") if stream else [body]:
+        o = json.loads(line) if line else {}
+        m = o.get("message") or {}
+        said.text += m.get("content") or ""
+        for c in m.get("tool_calls") or []:
+            said.call(c["function"]["name"], c["function"].get("arguments") or "")
+        if o.get("done"):
+            said.input, said.output = o["prompt_eval_count"], o["eval_count"]
+    return said
+
+
 # --- clients ---
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -280,7 +293,9 @@ PROVIDERS = [
     ("converse", "bedrock", {"bedrock": "bedrock"}, said_bedrock),
     ("converse-stream", "bedrock", {"bedrock": "bedrock"}, said_bedrock),
     ("responses", "openai_responses", {"openai": "openai"}, said_responses),
+    ("api/chat", "ollama", {"ollama": "ollama_native"}, said_ollama),
 ]
+STREAM_TYPES = {"bedrock": "application/vnd.amazon.eventstream", "ollama_native": "application/x-ndjson"}
 
 
 def exchanges():
@@ -301,7 +316,8 @@ def exchanges():
                 body = base64.b64decode(body)
             if body.lstrip()[:1] == b"[":
                 continue  # Gemini's stream as an array, which is never asked for
-            yield row, provider, o["name"], body, body.lstrip()[:1] != b"{"
+            lines = row[1] == "ollama" and b"\n{" in body
+            yield row, provider, o["name"], body, lines or body.lstrip()[:1] != b"{"
 
 
 def gateway(up):
@@ -344,7 +360,7 @@ def play(gw, up, exchange, client, make, said, wrong):
     what = f"{provider}/{name} for {client}"
     type_ = "application/json"
     if stream:
-        type_ = "application/vnd.amazon.eventstream" if kind == "bedrock" else "text/event-stream"
+        type_ = STREAM_TYPES.get(kind, "text/event-stream")
     path, asked = make(f"m-{kind}", stream)
     up.next(replay.player(200, {"Content-Type": type_}, body, replay.pieces(body, "cut", what), stream))
     r = gw.post(path, asked)
