@@ -133,6 +133,27 @@ START_TEST(index_clears) {
 }
 END_TEST
 
+START_TEST(index_keeps) { /* what lies beside the answers goes with everything only */
+    struct shm *s = segment();
+    struct index_entry e = entry(0, 0, 0), kept = entry(9, 0, 1), seen;
+    kept.kept = true;
+    uint64_t epoch = shm_cache_epoch(s);
+    ck_assert(put(s, &e) && put(s, &kept));
+    ck_assert_uint_eq(index_clear(s, &(struct index_filter){0}), 1);
+    ck_assert_uint_eq(index_clear(s, &(struct index_filter){.model_hash = kept.model_hash}), 0);
+    ck_assert(!there(s, &e) && there(s, &kept));
+    ck_assert(index_peek(s, kept.key, &seen) && seen.kept);
+    ck_assert(index_drop(s, kept.key) && index_put(s, &kept, epoch) && there(s, &kept));
+    index_recount(s);
+    ck_assert_uint_eq(totals(s).entries, 1);
+    ck_assert(index_victim(s, &seen) && index_evict(s, &seen));
+    ck_assert(put(s, &kept));
+    ck_assert_uint_eq(index_clear(s, &(struct index_filter){.kept_too = true}), 1);
+    ck_assert_uint_eq(totals(s).entries, 0);
+    shm_free(s);
+}
+END_TEST
+
 START_TEST(index_evicts) {
     struct shm *s = segment();
     struct index_entry out, e[20];
@@ -335,6 +356,7 @@ TCase *case_cache(void) {
     tcase_add_test(t, index_expires);
     tcase_add_test(t, index_gives_up_the_oldest);
     tcase_add_test(t, index_clears);
+    tcase_add_test(t, index_keeps);
     tcase_add_test(t, index_evicts);
     tcase_add_test(t, index_crowd);
     tcase_add_test(t, index_cleared_while_put);

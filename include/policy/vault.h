@@ -1,7 +1,7 @@
 /* Opaque state of a turn (signatures, redacted and encrypted reasoning, reasoning text) that the client's dialect
  * has no place for: kept under the ids of the turn's tool calls, and found again by any worker at once. Entries
  * are answers of a kind of their own in the store of the response cache: they lie in the same index, are carried
- * by the same rings, and count to cache.max_size. Nobody but the gateway key that got the turn is given them. */
+ * by the same rings, and count to cache.max_size; clearing the cache leaves them alone. Nobody but the gateway key that got the turn is given them. */
 #ifndef PENSTOCK_POLICY_VAULT_H
 #define PENSTOCK_POLICY_VAULT_H
 #include "llm/chat.h"

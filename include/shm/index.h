@@ -10,6 +10,7 @@ struct index_entry {
     uint8_t key[INDEX_KEY];
     int64_t expires_wall_ms;
     uint64_t bytes;          /* of the stored value */
+    bool kept;               /* no answer of the cache's, but lies beside them: clearing them does not mean it */
     bool stored;             /* in LMDB; else at (slot, pos) in a ring */
     uint32_t slot;
     uint64_t pos;
@@ -30,6 +31,7 @@ bool index_drop(struct shm *s, const uint8_t key[INDEX_KEY]);
 struct index_filter {
     uint64_t model_hash, owner_hash; /* 0: any */
     uint64_t older_than_wall_ms;     /* created before; 0: any */
+    bool kept_too;
 };
 /* Any process: at once for all. Returns how many entries went. Bumps the epoch, also for a part: an answer that is
  * under way belongs to what is cleared. */

@@ -13,6 +13,7 @@ struct reply_head {
     uint64_t model_hash, owner_hash;
     struct str provider, model;    /* that answered */
     struct str content_type;
+    bool kept;                     /* see index_entry */
     bool stream;                   /* the body is the bytes of a stream */
     struct usage usage;            /* what the answer cost when it was made */
     int64_t cost_nano;

@@ -80,19 +80,25 @@ static const struct client_face client = {
     .write_stream_fault = oc_write_stream_fault,
     .stream_type = "text/event-stream",
 };
-static const struct provider_face provider = {
+static const struct provider_face uses_tokens = {
     .path = "{rest}",
     .splice = splice,
     .tap_reply = tap_tail,
     .read_fault = oc_read_fault,
 };
+/* What they tell of was used, and billed, when it was made. */
+static const struct provider_face keeps_things = {
+    .path = "{rest}",
+    .splice = splice,
+    .read_fault = oc_read_fault,
+};
 
-#define PASS(name)                                                                                           \
+#define PASS(name, provider)                                                                                 \
     { #name, OP_PASS, &client, &provider }
-const struct dialect dialect_moderations = PASS(moderations);
-const struct dialect dialect_images = PASS(images);
-const struct dialect dialect_audio = PASS(audio);
-const struct dialect dialect_rerank = PASS(rerank);
-const struct dialect dialect_files = PASS(files);
-const struct dialect dialect_batches = PASS(batches);
-const struct dialect dialect_stored_responses = PASS(stored_responses);
+const struct dialect dialect_moderations = PASS(moderations, uses_tokens);
+const struct dialect dialect_images = PASS(images, uses_tokens);
+const struct dialect dialect_audio = PASS(audio, uses_tokens);
+const struct dialect dialect_rerank = PASS(rerank, uses_tokens);
+const struct dialect dialect_files = PASS(files, keeps_things);
+const struct dialect dialect_batches = PASS(batches, keeps_things);
+const struct dialect dialect_stored_responses = PASS(stored_responses, keeps_things);

@@ -88,6 +88,7 @@ static void store(struct plane *p, struct arena *a, const struct caller *c, stru
         .created_wall_ms = now,
         .model_hash = hash64("vault", 5),
         .owner_hash = hash64(c->key->id, strlen(c->key->id)),
+        .kept = true,
         .content_type = STR("vault"),
         .usage = USAGE_NONE,
     };
@@ -98,6 +99,7 @@ static void store(struct plane *p, struct arena *a, const struct caller *c, stru
     struct index_entry e = {
         .expires_wall_ms = h.expires_wall_ms,
         .bytes = buf_len(&packed),
+        .kept = true,
         .slot = slot_mine(p->shm),
         .model_hash = h.model_hash,
         .owner_hash = h.owner_hash,

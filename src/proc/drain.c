@@ -97,7 +97,7 @@ static void give_up_cache(struct drain *d, const char *why) {
     db_close(d->cache);
     d->cache = NULL;
     db_condemn(d->cache_dir, CACHE_MODE);
-    index_clear(d->shm, &(struct index_filter){0});
+    index_clear(d->shm, &(struct index_filter){.kept_too = true});
     d->cache_told = true;
     d->cache_retry_ms = clock_ms() + CACHE_PAUSE_MS;
 }
@@ -110,8 +110,8 @@ struct restore {
 
 static bool restore_entry(void *arg, const struct index_entry *e) {
     struct restore *r = arg;
-    if (shm_cache_epoch(r->d->shm) != r->epoch)
-        return false; /* cleared: what was not restored yet is meant too */
+    if (!e->kept && shm_cache_epoch(r->d->shm) != r->epoch)
+        return true; /* cleared: what was not restored yet is meant too */
     if (e->expires_wall_ms > r->now && index_restore(r->d->shm, e))
         r->n++;
     return true;

@@ -216,7 +216,8 @@ static void on_done(void *arg, const struct call_result *res) {
         answer_failed(r, &f);
         return;
     }
-    r->client->provider->tap_reply(r->a, buf_str(&r->pass->tail), 0, &seen, &f);
+    if (r->client->provider->tap_reply)
+        r->client->provider->tap_reply(r->a, buf_str(&r->pass->tail), 0, &seen, &f);
     r->usage = seen.usage.known ? seen.usage : NOTHING_USED;
     r->ended = true;
     answer_succeeded(r, res->first_byte_ms);

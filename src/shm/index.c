@@ -116,6 +116,14 @@ static uint64_t era_now(const struct shm *s) {
     return era_of(shm_cache_epoch(s));
 }
 
+static bool is_live(uint64_t live, uint64_t era) {
+    return live == era || live == ERA_KEPT;
+}
+
+static bool cell_lives(struct shm_cell *c, uint64_t era) {
+    return is_live(get(&c->live), era);
+}
+
 static void put(word *w, uint64_t v) {
     atomic_store_explicit(w, v, memory_order_relaxed);
 }
@@ -128,6 +136,7 @@ static void cell_read(struct shm_cell *c, struct index_entry *out) {
         memcpy(out->key + (size_t)i * sizeof w, &w, sizeof w);
     }
     uint64_t place = get(&c->place);
+    out->kept = get(&c->live) == ERA_KEPT;
     out->stored = (place & PLACE_STORED) != 0;
     out->slot = (uint32_t)place;
     out->pos = get(&c->pos);
@@ -156,7 +165,7 @@ static int set_find(struct shm_set *st, const uint8_t key[INDEX_KEY], uint64_t e
         if (atomic_load_explicit(&st->tag[i], memory_order_relaxed) != tag_of(key))
             continue;
         struct shm_cell *c = &st->cell[i];
-        if (atomic_load_explicit(&c->live, memory_order_acquire) == era && cell_is(c, key))
+        if (is_live(atomic_load_explicit(&c->live, memory_order_acquire), era) && cell_is(c, key))
             return i;
     }
     return -1;
@@ -194,7 +203,7 @@ static void cell_write(struct shm *s, struct shm_set *st, int way, const struct 
     put(&c->model_hash, e->model_hash);
     put(&c->owner_hash, e->owner_hash);
     put(&c->created_wall_ms, e->created_wall_ms);
-    atomic_store_explicit(&c->live, era, memory_order_release);
+    atomic_store_explicit(&c->live, e->kept ? ERA_KEPT : era, memory_order_release);
     total_add(s, st, 1, e->bytes);
 }
 
@@ -285,7 +294,7 @@ static int way_for(struct shm_set *st, const struct index_entry *e, uint64_t era
         return way;
     for (int i = 0; i < INDEX_WAYS; i++) {
         struct shm_cell *c = &st->cell[i];
-        if (get(&c->live) != era || cell_expired(c, (int64_t)e->created_wall_ms))
+        if (!cell_lives(c, era) || cell_expired(c, (int64_t)e->created_wall_ms))
             return i;
         if (get(&c->used) < get(&st->cell[oldest].used))
             oldest = i;
@@ -294,7 +303,7 @@ static int way_for(struct shm_set *st, const struct index_entry *e, uint64_t era
 }
 
 static void count_loss(struct shm *s, struct shm_cell *c, const struct index_entry *by, uint64_t era) {
-    if (get(&c->live) != era || cell_is(c, by->key))
+    if (!cell_lives(c, era) || cell_is(c, by->key))
         return;
     bool expired = cell_expired(c, (int64_t)by->created_wall_ms);
     count(expired ? &s->head->index.expired : &s->head->index.evictions);
@@ -306,14 +315,14 @@ static bool write_entry(struct shm *s, struct shm_set *st, const struct index_en
     int way = way_for(st, e, era_of(epoch));
     count_loss(s, &st->cell[way], e, era_of(epoch));
     cell_write(s, st, way, e, era_of(epoch));
-    bool ok = shm_cache_epoch(s) == epoch;
+    bool ok = e->kept || shm_cache_epoch(s) == epoch;
     if (!ok)
         cell_empty(s, st, &st->cell[way]);
     return ok;
 }
 
 bool index_put(struct shm *s, const struct index_entry *e, uint64_t epoch) {
-    if (shm_cache_epoch(s) != epoch)
+    if (!e->kept && shm_cache_epoch(s) != epoch)
         return false;
     struct shm_set *st = lock_for_key(s, e->key, true);
     if (!st)
@@ -351,7 +360,7 @@ bool index_restore(struct shm *s, const struct index_entry *e) {
     bool ok = set_find(st, e->key, era) >= 0;
     if (!ok) {
         struct shm_cell *c = &st->cell[way_for(st, e, era)];
-        bool taken = get(&c->live) == era && !cell_expired(c, clock_wall_ms());
+        bool taken = cell_lives(c, era) && !cell_expired(c, clock_wall_ms());
         struct index_entry stored = *e;
         stored.stored = true;
         ok = !(taken && get(&c->used) > e->created_wall_ms) && write_entry(s, st, &stored, epoch);
@@ -406,7 +415,7 @@ static uint64_t walk_out(struct shm *s, const struct index_filter *f, uint64_t e
             continue;
         for (int way = 0; way < INDEX_WAYS; way++) {
             struct shm_cell *c = &st->cell[way];
-            if (get(&c->live) != era || !matches(c, f))
+            if (!(f->kept_too ? cell_lives(c, era) : get(&c->live) == era) || !matches(c, f))
                 continue;
             n += !cell_expired(c, wall_ms);
             cell_empty(s, st, c);
@@ -448,7 +457,7 @@ static void sample(struct shm *s, uint32_t n, uint64_t era, struct victim *v) {
         return;
     for (int way = 0; way < INDEX_WAYS; way++) {
         struct shm_cell *c = &st->cell[way];
-        if (get(&c->live) == era && better(v, c)) {
+        if (cell_lives(c, era) && better(v, c)) {
             cell_read(c, &v->e);
             v->used = get(&c->used);
             v->any = true;

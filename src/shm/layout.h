@@ -109,6 +109,7 @@ struct shm_hist {
 
 #define INDEX_SETS 8192
 #define INDEX_WAYS 8
+#define ERA_KEPT   UINT64_MAX          /* the live word of what clearing the cache does not mean */
 #define EPOCH_ALL  ((uint64_t)1 << 32) /* what clearing everything adds to the epoch; a part adds 1 */
 
 struct shm_cell {

@@ -4,7 +4,7 @@
 #include "pack.h"
 #include "shm/ring.h"
 
-enum { VERSION = 1, IS_STREAM = 1 };
+enum { VERSION = 1, IS_STREAM = 1, IS_KEPT = 2, META_KEPT = 0x80 /* in its version */ };
 enum { TABLE_BODIES, TABLE_META, TABLE_STATE };
 const char *const replies_tables[] = {"replies", "meta", "state", NULL};
 
@@ -24,7 +24,7 @@ void reply_pack(struct buf *out, const struct reply_head *h, struct str body) {
     if (!to)
         return;
     to = pack_u8(to, VERSION);
-    to = pack_u8(to, h->stream ? IS_STREAM : 0);
+    to = pack_u8(to, (h->stream ? IS_STREAM : 0) | (h->kept ? IS_KEPT : 0));
     to = pack_bytes(to, h->key, INDEX_KEY);
     to = pack_u64(to, (uint64_t)h->expires_wall_ms);
     to = pack_u64(to, (uint64_t)h->created_wall_ms);
@@ -47,10 +47,11 @@ bool reply_unpack(struct arena *a, struct str packed, struct reply_head *h, stru
     memset(h, 0, sizeof *h);
     unsigned version = unpack_u8(&u), flags = unpack_u8(&u);
     const char *key = unpack_bytes(&u, INDEX_KEY);
-    if (u.bad || version != VERSION || flags & ~(unsigned)IS_STREAM)
+    if (u.bad || version != VERSION || flags & ~(unsigned)(IS_STREAM | IS_KEPT))
         return false;
     memcpy(h->key, key, INDEX_KEY);
     h->stream = flags & IS_STREAM;
+    h->kept = flags & IS_KEPT;
     h->expires_wall_ms = (int64_t)unpack_u64(&u);
     h->created_wall_ms = (int64_t)unpack_u64(&u);
     h->model_hash = unpack_u64(&u);
@@ -70,7 +71,7 @@ bool reply_unpack(struct arena *a, struct str packed, struct reply_head *h, stru
 /* --- tables --- */
 
 static void pack_meta(char out[META_SIZE], const struct reply_head *h, size_t bytes) {
-    char *to = pack_u8(out, VERSION);
+    char *to = pack_u8(out, VERSION | (h->kept ? META_KEPT : 0));
     to = pack_u64(to, (uint64_t)h->expires_wall_ms);
     to = pack_u64(to, (uint64_t)h->created_wall_ms);
     to = pack_u64(to, h->model_hash);
@@ -81,7 +82,9 @@ static void pack_meta(char out[META_SIZE], const struct reply_head *h, size_t by
 static bool unpack_meta(struct str key, struct str packed, struct index_entry *e) {
     struct unpack u = {.p = packed.p, .n = packed.n};
     *e = (struct index_entry){.stored = true};
-    bool known = unpack_u8(&u) == VERSION;
+    unsigned version = unpack_u8(&u);
+    bool known = (version & ~(unsigned)META_KEPT) == VERSION;
+    e->kept = version & META_KEPT;
     e->expires_wall_ms = (int64_t)unpack_u64(&u);
     e->created_wall_ms = unpack_u64(&u);
     e->model_hash = unpack_u64(&u);

@@ -100,6 +100,17 @@ def test_it_lives_over_a_restart():
     assert "Done." in r.text, r
 
 
+def test_clearing_the_cache_does_not_mean_it():
+    gw = stage(auth={"keys": KEYS["keys"] + [{"id": "root", "key": {"value": "sk-root"}, "permissions": ["admin"]}]})
+    first(gw)
+    r = gw.admin("/cache", "DELETE", headers={"authorization": "Bearer sk-root"})
+    assert r.status == 200 and r.json() == {"cleared": 0}, r
+    assert second(gw).status == 200
+    gw.stop()
+    gw.start()
+    scene.wait_for(lambda: second(gw).status == 200, "the vault to be open")
+
+
 def test_it_belongs_to_the_key():
     gw = stage()
     first(gw)

@@ -164,13 +164,16 @@ def test_files_and_batches_with_all_their_methods():
         assert r.status == 200 and r.json() == {"id": "x"}, r
         q = up.requests[-1]
         assert (q.method, q.path) == (method, want) and q.body == b"", (q.method, q.path, q.body)
+    up.next(lambda a: a.whole(200, {"id": "batch_1", "usage": {"input_tokens": 5, "output_tokens": 6, "total_tokens": 11}}))
+    r = gw.get("/v1/batches/batch_1")
+    assert r.status == 200 and record(gw, r)["output_tokens"] == 0, "it was billed when it was made"
     # The calls that follow on the same connections have their own method again.
     up.default = scene.chat_script()
     assert gw.chat().status == 200 and up.requests[-1].method == "POST"
     for path in ("/v1/files/../chat/completions", "/v1/files/%2e%2e/models", "/v1/files//x", "/v1/files/a%2fb", "/v1/files/a/"):
         r = gw.get(path)
         assert r.status == 404 and "error" in r.json(), (path, r)
-    assert len(up.requests) == 6
+    assert len(up.requests) == 7
 
 
 def test_errors_of_the_provider_and_none_of_them_hidden():
