@@ -49,6 +49,7 @@ enum quirk {
     QUIRK_VERTEX = 8,  /* Anthropic on Vertex: no model in the body, anthropic_version in it */
     QUIRK_MISTRAL = 16,        /* knows fewer members and calls some otherwise; ids of calls have nine characters */
     QUIRK_REASONING = 32,      /* wants its reasoning_content back in a loop of tools */
+    QUIRK_BEDROCK = 64,        /* Anthropic on Bedrock: as on Vertex, and no stream in the body either */
     QUIRK_FREE_1 = 0x100, /* from here on: of the OpenAI family, named in openai_chat.h */
 };
 
@@ -170,6 +171,7 @@ extern const struct dialect dialect_gemini_batch_embed;
 extern const struct dialect dialect_cohere;
 extern const struct dialect dialect_cohere_embed;
 extern const struct dialect dialect_bedrock;
+extern const struct dialect dialect_bedrock_invoke;
 extern const struct dialect dialect_ollama;
 extern const struct dialect dialect_ollama_embed;
 /* passthrough.c */

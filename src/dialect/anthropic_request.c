@@ -411,12 +411,14 @@ static bool write_extra(struct wr *r) {
 static void write_head(struct wr *r) {
     if (r->e.o->quirks & QUIRK_VERTEX) /* the model is in the path */
         jw_kz(&r->e.w, "anthropic_version", "vertex-2023-10-16");
+    else if (r->e.o->quirks & QUIRK_BEDROCK)
+        jw_kz(&r->e.w, "anthropic_version", "bedrock-2023-05-31");
     else
         jw_kstr(&r->e.w, "model", r->e.o->model);
     if (r->count)
         return;
     jw_ku64(&r->e.w, "max_tokens", r->max_tokens);
-    if (r->e.c->stream)
+    if (r->e.c->stream && !(r->e.o->quirks & QUIRK_BEDROCK))
         jw_kbool(&r->e.w, "stream", true);
 }
 

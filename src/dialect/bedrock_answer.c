@@ -290,11 +290,15 @@ static void metadata(struct reader *r, struct str data) {
         event_end(&r->out, r->stop == STOP_UNSET ? STOP_END : r->stop, r->native, STR_NONE);
 }
 
-static void exception(struct reader *r, struct str name, struct str data) {
+void br_exception(struct arena *a, struct str name, struct str data, struct fault *f) {
     struct said said;
+    said_body(a, data, &said);
+    name_fault(a, 0, name, &said, f);
+}
+
+static void exception(struct reader *r, struct str name, struct str data) {
     struct fault f;
-    said_body(r->a, data, &said);
-    name_fault(r->a, 0, name, &said, &f);
+    br_exception(r->a, name, data, &f);
     event_fault(&r->out, &f);
 }
 

@@ -17,6 +17,7 @@ static const struct dialect *const table[] = {
     &dialect_cohere,
     &dialect_cohere_embed,
     &dialect_bedrock,
+    &dialect_bedrock_invoke,
     &dialect_ollama,
     &dialect_ollama_embed,
     &dialect_moderations,
