@@ -3,15 +3,17 @@
  * may send, is written to every provider dialect. Streams also byte by byte, cut at every event's border and
  * at random places. Counts are printed per pair. The recordings are not part of this project: PENSTOCK_SHARED
  * names their folder; without it the test is skipped. */
+#include "base/die.h"
 #include "base/hash.h"
 #include "dialect_feed.h"
 #include "llm/fold.h"
+#include "pairs_places.h"
 #include "surface/surface.h"
 #include "upstream/provider.h"
 
 #include <dirent.h>
 
-enum { DIALECTS = 32, CUTS = 100 };
+enum { DIALECTS = 64, CUTS = 100 };
 
 struct pair {
     unsigned whole, stream, fault, request, refused, embedding;
@@ -46,61 +48,6 @@ static size_t number_of(const struct dialect *d) {
 
 static const struct mint mint = {
     .id = STR("abcdefghijklmnopqrstuvwx"), .created = 1700000000, .model = STR("told")};
-
-/* --- which dialect an exchange is in --- */
-
-static const struct {
-    const char *endpoint, *provider, *dialect; /* provider NULL: any */
-} places[] = {
-    {"chat/completions", NULL, "openai_chat"},
-    {"v1/chat", NULL, "openai_chat"},
-    {"responses", NULL, "openai_responses"},
-    {"responses/input_tokens", NULL, "openai_responses_count"},
-    {"completions", NULL, "openai_completions"},
-    {"embeddings", "ollama", "ollama_embed"}, /* its own, older API */
-    {"embeddings", NULL, "openai_embeddings"},
-    {"messages", NULL, "anthropic"},
-    {"messages/count_tokens", NULL, "anthropic_count"},
-    {"generateContent", NULL, "gemini"},
-    {"streamGenerateContent", NULL, "gemini"},
-    {"countTokens", NULL, "gemini_count"},
-    {"v2/chat", NULL, "cohere"},
-    {"embed", "cohere", "cohere_embed"},
-    {"converse", NULL, "bedrock"},
-    {"converse-stream", NULL, "bedrock"},
-    {"invoke", NULL, "bedrock_invoke"},
-    {"invoke-with-response-stream", NULL, "bedrock_invoke"},
-    {"api/chat", NULL, "ollama"},
-    {"api/generate", NULL, "ollama"}, /* the same answers, with the text under another name */
-    {"moderations", NULL, "moderations"},
-    {"rerank", NULL, "rerank"},
-};
-
-/* What no dialect is for, and why. */
-static const struct {
-    const char *endpoint, *why;
-} reasons[] = {
-    {"models", "a list of models: the gateway tells its own"},
-    {"models/get", "a model, a deleted one, or a job: no model is called"},
-    {"generate", "TGI's older API: the same servers speak OpenAI's chat"},
-    {"interactions",
-     "Gemini's second API, which keeps its turns itself: the same models speak generateContent"},
-};
-
-static const char *reason_of(struct str endpoint) {
-    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
-        if (str_is(endpoint, reasons[i].endpoint))
-            return reasons[i].why;
-    return NULL;
-}
-
-static const struct dialect *dialect_of(struct str endpoint, struct str provider) {
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if (str_is(endpoint, places[i].endpoint) &&
-            (!places[i].provider || str_is(provider, places[i].provider)))
-            return dialect_by_name(str_of(places[i].dialect));
-    return NULL;
-}
 
 /* As the row of that provider has them. */
 static unsigned quirks_of(struct str provider, const struct dialect *d) {
@@ -604,6 +551,7 @@ static void print_pairs(void) {
 int main(int argc, char **argv) {
     const char *shared = getenv("PENSTOCK_SHARED"), *srcdir = getenv("srcdir");
     struct arena *a = arena_new(0);
+    MUST(dialect_at(DIALECTS) == NULL);
     verbose = argc > 1 && strcmp(argv[1], "-v") == 0;
     if (!shared || !*shared)
         shared = arena_printf(a, "%s/../shared", srcdir && *srcdir ? srcdir : ".").p;

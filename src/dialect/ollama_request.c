@@ -288,8 +288,12 @@ static void write_think(struct wr *r) {
             jw_kz(&r->e.w, "think", rows[i].level);
             return;
         }
-    if (c->thinking == THINKING_BUDGET)
+    if (c->thinking == THINKING_BUDGET) {
         jw_kbool(&r->e.w, "think", true);
+    } else if (jo_get(c->extra, "think")) { /* said in Ollama's own word */
+        jw_key(&r->e.w, "think");
+        jw_tree(&r->e.w, jo_get(c->extra, "think"));
+    }
 }
 
 static bool is_written(const struct chat *c, const char *option) {
@@ -355,8 +359,8 @@ static bool is_one_of(const char *key, const char *const *list, size_t n) {
 }
 
 static bool write_extra(struct wr *r) {
-    static const char *const hints[] = {"store", "prompt_cache_key", "prompt_cache_retention",
-                                        "safety_identifier", "options"};
+    static const char *const hints[] = {
+        "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "options", "think"};
     static const char *const own[] = {"keep_alive", "truncate", "shift"};
     if (!r->e.c->extra)
         return true;
