@@ -227,8 +227,9 @@ static void try_reply(struct trial *t) {
 
 static void try_stream_once(struct trial *t, enum feed how, uint32_t seed, const char *label) {
     struct json_object *o = jo_obj(t->o, "options");
-    struct ask ask = {.include_usage = jo_bool(o, "include_usage", false),
-                      .array = jo_bool(o, "array", false)};
+    struct ask ask = t->ask; /* of a request beside it */
+    ask.include_usage = jo_bool(o, "include_usage", false);
+    ask.array = jo_bool(o, "array", false);
     struct pipe_opt po = {
         .quirks = t->opt.quirks, .hide_usage = jo_bool(o, "hide_usage", false), .mint = &mint, .ask = &ask};
     struct observed seen;

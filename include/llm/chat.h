@@ -37,7 +37,7 @@ struct part {
     struct str logprobs;   /* TEXT, REFUSAL of an answer: JSON array of items as in OpenAI's logprobs.content */
     struct str annotations;/* TEXT of an answer: JSON array in OpenAI chat's shape of message.annotations */
     bool is_error;
-    bool custom;           /* TOOL_CALL: a free-text call (OpenAI "custom"): text is not JSON */
+    bool custom;           /* TOOL_CALL of a request: it was a free-text call (OpenAI "custom"); text is {"input": "..."} */
     struct part *inner, *inner_last; /* TOOL_RESULT: its parts */
     bool cache_point;      /* a cache breakpoint after this part */
     struct str cache_ttl;  /* "5m", "1h", or empty */
@@ -54,10 +54,11 @@ struct tool {
     struct str name, description;
     struct json_object *schema; /* of its arguments; NULL: none given */
     int strict;            /* -1 not said, 0, 1 */
-    bool custom;
+    bool custom;           /* of OpenAI's free text: schema is {"input": string}, for those who know functions only */
     bool cache_point;
     struct str cache_ttl;
-    struct json_object *raw; /* a tool of a kind we do not know (server tools), whole, or NULL */
+    struct json_object *raw; /* a tool of a kind we do not know (server tools), or a custom one, whole; or NULL */
+    size_t at;             /* its place in the client's list */
     struct tool *next;
 };
 enum tool_choice { CHOICE_UNSET, CHOICE_AUTO, CHOICE_NONE, CHOICE_REQUIRED, CHOICE_NAMED };

@@ -38,7 +38,8 @@ struct an_counts { /* as they come: input excludes what was cached */
 void an_counts_take(struct str checked, struct an_counts *c); /* a "usage" object; zeros erase nothing */
 struct usage an_usage(const struct an_counts *c);
 enum stop_reason an_stop(struct str stop_reason);
-/* A text block's citations that have a URL, as annotations of its `chars` characters; empty when there are none. */
+/* A text block's citations that have a URL, as annotations of its `chars` characters; empty when there are
+ * none. */
 struct str an_annotations(struct arena *a, struct json_object *citations, uint64_t chars);
 /* The fault that an {"type":"error","error":{}} object tells of, inside an answer that began well. */
 void an_error(struct arena *a, struct str checked, struct fault *f);

@@ -133,10 +133,6 @@ void an_write_input(struct jw *w, struct str text) {
 
 static bool write_tool_use(struct wr *r, const struct part_ref *ref) {
     const struct part *p = ref->part;
-    if (p->custom &&
-        !encode_unsupported(&r->e, arena_printf(r->e.a, "messages[%zu].tool_calls", ref->message),
-                            "holds a custom (free text) call, which " NO_EQUIVALENT))
-        return false;
     jw_obj(&r->e.w);
     jw_kz(&r->e.w, "type", "tool_use");
     jw_kstr(&r->e.w, "id", ref->call->out);

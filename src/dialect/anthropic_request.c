@@ -37,14 +37,13 @@ static void write_schema(struct wr *r, struct json_object *schema) {
 }
 
 static bool can_write(const struct tool *t) {
-    return !t->custom && !t->raw;
+    return t->custom || !t->raw;
 }
 
 static bool write_tools(struct wr *r, size_t *written) {
-    size_t i = 0;
-    for (const struct tool *t = r->e.c->tools; t; t = t->next, i++) {
+    for (const struct tool *t = r->e.c->tools; t; t = t->next) {
         if (!can_write(t)) {
-            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
+            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", t->at),
                                     "is a tool of a kind that " NO_EQUIVALENT))
                 return false;
             continue;

@@ -307,12 +307,11 @@ static void write_choice(struct wr *r) {
 }
 
 static bool check_tools(struct wr *r, size_t *n) {
-    size_t i = 0;
     *n = 0;
-    for (const struct tool *t = r->e.c->tools; t; t = t->next, i++) {
-        if (!t->raw && !t->custom)
+    for (const struct tool *t = r->e.c->tools; t; t = t->next) {
+        if (t->custom || !t->raw)
             ++*n;
-        else if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
+        else if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", t->at),
                                      "is a tool of a kind that " NO_EQUIVALENT))
             return false;
     }
@@ -332,7 +331,7 @@ static bool write_tools(struct wr *r) {
     jw_key(&r->e.w, "tools");
     jw_arr(&r->e.w);
     for (const struct tool *t = c->tools; t; t = t->next)
-        if (!t->raw && !t->custom) {
+        if (t->custom || !t->raw) {
             write_tool(r, t->name, t->description, t->schema);
             write_cache_point(r, t->cache_point, t->cache_ttl);
         }

@@ -184,12 +184,13 @@ static void write_tool(struct wr *r, const struct tool *t) {
 /* There is no choice by name: that tool alone is offered then, and must be used. */
 static bool write_tools(struct wr *r) {
     const struct chat *c = r->e.c;
-    size_t n = 0, i = 0;
-    for (const struct tool *t = c->tools; t; t = t->next, i++) {
-        if ((t->raw || t->custom) && !encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
-                                                         "is a tool of a kind that " NO_EQUIVALENT))
+    size_t n = 0;
+    for (const struct tool *t = c->tools; t; t = t->next) {
+        bool can = t->custom || !t->raw;
+        if (!can && !encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", t->at),
+                                        "is a tool of a kind that " NO_EQUIVALENT))
             return false;
-        if (t->raw || t->custom || (c->choice == CHOICE_NAMED && !str_eq(t->name, c->choice_name)))
+        if (!can || (c->choice == CHOICE_NAMED && !str_eq(t->name, c->choice_name)))
             continue;
         if (n++ == 0) {
             jw_key(&r->e.w, "tools");

@@ -100,8 +100,6 @@ static bool is_nothing(const struct part *p) {
 /* Why a part has no place; NULL: it has. */
 static const char *no_place(const struct part *p) {
     bool uri = str_find(p->url, STR("://")) > 0;
-    if (p->kind == PART_TOOL_CALL && p->custom)
-        return "is a custom (free text) call, which " NO_EQUIVALENT;
     if (p->kind == PART_IMAGE || p->kind == PART_FILE)
         return p->data.n > 0 || uri ? NULL : "is a file of another provider, which " NO_EQUIVALENT;
     return NULL;

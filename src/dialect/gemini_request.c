@@ -24,10 +24,14 @@ static bool is_builtin(const struct tool *t) {
     return t->raw && !t->custom && !jo_get(t->raw, "type") && !jo_get(t->raw, "function");
 }
 
-static bool write_declaration(struct gm_wr *r, const struct tool *t, size_t i) {
+static bool is_function(const struct tool *t) {
+    return t->custom || !t->raw;
+}
+
+static bool write_declaration(struct gm_wr *r, const struct tool *t) {
     struct json_object *schema = NULL;
     if (t->schema && json_object_object_length(t->schema) > 0 &&
-        !schema_down(&r->e, t->schema, arena_printf(r->e.a, "tools[%zu].parameters", i),
+        !schema_down(&r->e, t->schema, arena_printf(r->e.a, "tools[%zu].parameters", t->at),
                      arena_printf(r->e.a, "the tool \"" STR_FMT "\"", STR_ARG(t->name)), &schema))
         return false;
     jw_obj(&r->e.w);
@@ -43,16 +47,15 @@ static bool write_declaration(struct gm_wr *r, const struct tool *t, size_t i) {
 }
 
 static bool write_declarations(struct gm_wr *r, size_t *n) {
-    size_t i = 0;
-    for (const struct tool *t = r->e.c->tools; t; t = t->next, i++) {
-        if (t->raw || t->custom)
+    for (const struct tool *t = r->e.c->tools; t; t = t->next) {
+        if (!is_function(t))
             continue;
         if ((*n)++ == 0) {
             jw_obj(&r->e.w);
             jw_key(&r->e.w, "functionDeclarations");
             jw_arr(&r->e.w);
         }
-        if (!write_declaration(r, t, i))
+        if (!write_declaration(r, t))
             return false;
     }
     if (*n) {
@@ -63,11 +66,10 @@ static bool write_declarations(struct gm_wr *r, size_t *n) {
 }
 
 static bool check_tools(struct gm_wr *r, size_t *written) {
-    size_t i = 0;
-    for (const struct tool *t = r->e.c->tools; t; t = t->next, i++) {
-        bool can = is_builtin(t) || (!t->raw && !t->custom);
+    for (const struct tool *t = r->e.c->tools; t; t = t->next) {
+        bool can = is_builtin(t) || is_function(t);
         *written += can;
-        if (!can && !encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
+        if (!can && !encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", t->at),
                                         "is a tool of a kind that " NO_EQUIVALENT))
             return false;
     }
@@ -93,7 +95,7 @@ static bool write_tools(struct gm_wr *r, size_t *functions) {
 
 static bool named_stands(const struct chat *c) {
     for (const struct tool *t = c->tools; t; t = t->next)
-        if (!t->raw && !t->custom && str_eq(t->name, c->choice_name))
+        if (is_function(t) && str_eq(t->name, c->choice_name))
             return true;
     return false;
 }

@@ -221,13 +221,13 @@ static void write_tool(struct wr *r, const struct tool *t) {
 /* There is no choice: a model that shall not call is offered nothing. */
 static bool write_tools(struct wr *r) {
     const struct chat *c = r->e.c;
-    size_t n = 0, i = 0;
+    size_t n = 0;
     if ((c->choice == CHOICE_REQUIRED || c->choice == CHOICE_NAMED) &&
         !encode_unsupported(&r->e, STR("tool_choice"), NO_EQUIVALENT))
         return false;
-    for (const struct tool *t = c->choice == CHOICE_NONE ? NULL : c->tools; t; t = t->next, i++) {
-        if (t->raw || t->custom) {
-            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
+    for (const struct tool *t = c->choice == CHOICE_NONE ? NULL : c->tools; t; t = t->next) {
+        if (t->raw && !t->custom) {
+            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", t->at),
                                     "is a tool of a kind that " NO_EQUIVALENT))
                 return false;
             continue;

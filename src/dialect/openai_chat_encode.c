@@ -44,10 +44,10 @@ static void write_choice(struct oc_wr *r) {
 }
 
 static bool write_tools(struct oc_wr *r) {
-    size_t n = 0, i = 0;
-    for (const struct tool *t = r->e.c->tools; t; t = t->next, i++) {
-        if (t->raw || t->custom) {
-            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
+    size_t n = 0;
+    for (const struct tool *t = r->e.c->tools; t; t = t->next) {
+        if (t->raw && !t->custom) {
+            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", t->at),
                                     "is a tool of a kind that " NO_EQUIVALENT))
                 return false;
             continue;

@@ -136,25 +136,55 @@ void oc_write_call_signature(struct jw *w, struct str signature, struct str orig
     jw_obj_end(w);
 }
 
+struct json_object *oc_custom_names(struct arena *a, const struct ask *ask) {
+    struct json_error err;
+    if (!ask || str_find(ask->body, STR("\"custom\"")) < 0)
+        return NULL;
+    struct json_object *tools = jo_arr(chat_hold(a, json_tree(ask->body, &err)), "tools");
+    struct json_object *names = chat_hold(a, json_object_new_object());
+    for (size_t i = 0; tools && i < json_object_array_length(tools); i++) {
+        struct str name = jo_str(jo_obj(json_object_array_get_idx(tools, i), "custom"), "name");
+        if (name.n > 0)
+            json_object_object_add(names, arena_dupz(a, name), NULL);
+    }
+    return names;
+}
+
+bool oc_is_custom(struct json_object *names, struct str name) {
+    char key[256];
+    str_copy(key, sizeof key, name);
+    return names && json_object_object_get_ex(names, key, NULL);
+}
+
 void oc_write_call(struct jw *w, const struct part *p) {
+    const char *type = p->custom ? "custom" : "function";
     jw_kstr(w, "id", p->id);
-    jw_kz(w, "type", "function");
+    jw_kz(w, "type", type);
     oc_write_call_signature(w, p->signature, p->origin);
-    jw_key(w, "function");
+    jw_key(w, type);
     jw_obj(w);
     jw_kstr(w, "name", p->name);
-    jw_kstr(w, "arguments", p->text);
+    jw_kstr(w, p->custom ? "input" : "arguments", p->text);
     jw_obj_end(w);
 }
 
-static void write_calls(struct jw *w, const struct message *m) {
+/* What the client is told of its request. */
+struct told {
+    struct arena *a; /* short-lived */
+    struct json_object *custom;
+};
+
+static void write_calls(struct jw *w, const struct told *t, const struct message *m) {
     jw_key(w, "tool_calls");
     jw_arr(w);
     for (const struct part *p = m->parts; p; p = p->next) {
         if (p->kind != PART_TOOL_CALL)
             continue;
         struct part call = *p;
-        if (call.text.n == 0)
+        call.custom = oc_is_custom(t->custom, p->name);
+        if (call.custom)
+            call.text = free_text_of(t->a, p->text);
+        else if (call.text.n == 0)
             call.text = STR("{}");
         jw_obj(w);
         oc_write_call(w, &call);
@@ -232,7 +262,7 @@ static void write_logprobs(struct jw *w, const struct message *m) {
     jw_obj_end(w);
 }
 
-static void write_message(struct jw *w, const struct message *m) {
+static void write_message(struct jw *w, const struct told *t, const struct message *m) {
     bool calls = find_part(m, PART_TOOL_CALL), refusal = find_part(m, PART_REFUSAL);
     jw_key(w, "message");
     jw_obj(w);
@@ -250,7 +280,7 @@ static void write_message(struct jw *w, const struct message *m) {
     write_thinking_blocks(w, m);
     write_annotations(w, m);
     if (calls)
-        write_calls(w, m);
+        write_calls(w, t, m);
     jw_obj_end(w);
 }
 
@@ -264,13 +294,13 @@ void oc_write_id(struct buf *out, const struct mint *m) {
     buf_free(&id);
 }
 
-static void write_choice(struct buf *out, int64_t index, const struct reply *r) {
+static void write_choice(struct buf *out, const struct told *t, int64_t index, const struct reply *r) {
     enum stop_reason stop = stop_effective(r->stop, find_part(r->message, PART_TOOL_CALL) != NULL);
     struct jw w;
     jw_init(&w, out);
     jw_obj(&w);
     jw_kint(&w, "index", index);
-    write_message(&w, r->message);
+    write_message(&w, t, r->message);
     write_logprobs(&w, r->message);
     jw_kz(&w, "finish_reason", oc_finish_word(stop));
     if (oc_tells_native(r->stop, r->stop_native))
@@ -279,8 +309,9 @@ static void write_choice(struct buf *out, int64_t index, const struct reply *r) 
 }
 
 void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask) {
-    (void)ask;
+    struct told t = {.a = arena_new(0)};
     struct jw w;
+    t.custom = oc_custom_names(t.a, ask);
     BUF_ADD(out, "{");
     oc_write_id(out, m);
     BUF_ADD(out, ",\"object\":\"chat.completion\",\"created\":");
@@ -292,7 +323,7 @@ void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m
     for (const struct reply *c = r; c; c = c->next) {
         if (i > 0)
             BUF_ADD(out, ",");
-        write_choice(out, i++, c);
+        write_choice(out, &t, i++, c);
     }
     BUF_ADD(out, "]");
     if (oc_has_usage(&r->usage)) {
@@ -308,6 +339,7 @@ void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m
         buf_free(&u);
     }
     BUF_ADD(out, "}");
+    arena_free(t.a);
 }
 
 /* --- errors --- */

@@ -5,6 +5,7 @@
 #include "openai_chat.h"
 
 #include "answer.h"
+#include "free_text.h"
 #include "opaque.h"
 
 #include <json-c/linkhash.h>
@@ -268,7 +269,7 @@ static bool read_call(struct rd *r, struct message *m, struct json_object *o, si
     } else if (custom) {
         p->custom = true;
         p->name = jo_str(custom, "name");
-        p->text = jo_str(custom, "input");
+        p->text = free_text_wrap(r->a, jo_str(custom, "input"));
     }
     if (p->id.n == 0 || p->name.n == 0)
         return refuse(r, FAULT_BAD_REQUEST, where, "a tool call needs an id and a function with a name");
@@ -425,8 +426,9 @@ static bool read_tool(struct rd *r, struct json_object *o, size_t k) {
     } else {
         struct json_object *custom = jo_obj(o, "custom");
         t = chat_tool(r->c, custom ? jo_str(custom, "name") : type);
-        t->custom = custom != NULL;
         t->raw = o;
+        if (custom)
+            free_text_tool(r->a, t, custom, jo_obj(jo_obj(custom, "format"), "grammar"));
     }
     take_cache_point(o, &t->cache_point, &t->cache_ttl);
     return true;

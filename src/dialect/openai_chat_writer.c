@@ -21,6 +21,9 @@ struct writer {
     /* A call is told with what comes first of it, for clients that read its signature there only. */
     struct buf call_id, call_name;
     bool call_waits;
+    struct json_object *customs; /* names of free-text tools */
+    bool custom;                 /* the open call is of one of them */
+    struct free_text free;
     struct usage usage;
 };
 
@@ -29,6 +32,7 @@ static void release(void *arg) {
     buf_free(&w->thinking);
     buf_free(&w->call_id);
     buf_free(&w->call_name);
+    free_text_free(&w->free);
 }
 
 static struct writer *writer_of(struct stream_writer *w) {
@@ -63,6 +67,7 @@ struct stream_writer *oc_writer_new(struct arena *a, const struct mint *m, const
     buf_init(&w->thinking, THINKING_MAX);
     buf_init(&w->call_id, 0);
     buf_init(&w->call_name, 0);
+    w->customs = oc_custom_names(a, ask);
     arena_cleanup(a, release, w);
     return (struct stream_writer *)(void *)w;
 }
@@ -103,8 +108,11 @@ static void call_close(struct writer *w, struct jw *j, struct buf *out) {
 
 static void chunk_call(struct writer *w, struct buf *out, struct str signature, struct str origin) {
     struct jw j;
-    struct part call = {
-        .id = buf_str(&w->call_id), .name = buf_str(&w->call_name), .signature = signature, .origin = origin};
+    struct part call = {.custom = w->custom,
+                        .id = buf_str(&w->call_id),
+                        .name = buf_str(&w->call_name),
+                        .signature = signature,
+                        .origin = origin};
     if (!w->call_waits)
         return;
     call_open(w, &j, out);
@@ -135,10 +143,22 @@ static void chunk_args(struct writer *w, struct buf *out, struct str text) {
     chunk_open(w, out);
     BUF_ADD(out, "{\"tool_calls\":[{\"index\":");
     buf_addu(out, w->calls - 1);
-    BUF_ADD(out, ",\"function\":{\"arguments\":");
+    buf_addz(out, w->custom ? ",\"custom\":{\"input\":" : ",\"function\":{\"arguments\":");
     json_quote(out, text);
     BUF_ADD(out, "}}]}");
     buf_adds(out, w->tail);
+}
+
+/* What a free-text call's arguments say, as far as it is known; piece empty: all of it. */
+static void chunk_free(struct writer *w, struct buf *out, struct str piece) {
+    struct buf text;
+    buf_init(&text, 0);
+    if (piece.n > 0)
+        free_text_piece(&w->free, piece, &text);
+    else
+        free_text_end(&w->free, &text);
+    chunk_args(w, out, buf_str(&text));
+    buf_free(&text);
 }
 
 static void chunk_thinking_block(struct writer *w, struct buf *out, const struct part *p) {
@@ -221,6 +241,9 @@ static void part_open(struct writer *w, struct buf *out, const struct event_item
         buf_adds(&w->call_name, ev->name);
         w->call_waits = w->has_call = true;
         w->args_seen = false;
+        w->custom = oc_is_custom(w->customs, ev->name);
+        if (w->custom)
+            free_text_begin(&w->free);
     } else if (ev->part == PART_THINKING_REDACTED) {
         struct part p = {.kind = PART_THINKING_REDACTED, .data = ev->text, .origin = ev->name};
         chunk_thinking_block(w, out, &p);
@@ -232,7 +255,9 @@ static void part_open(struct writer *w, struct buf *out, const struct event_item
 static void part_close(struct writer *w, struct buf *out) {
     if (w->open == PART_TOOL_CALL)
         chunk_call(w, out, STR_NONE, STR_NONE);
-    if (w->open == PART_TOOL_CALL && !w->args_seen)
+    if (w->open == PART_TOOL_CALL && w->custom)
+        chunk_free(w, out, STR_NONE);
+    else if (w->open == PART_TOOL_CALL && !w->args_seen)
         chunk_args(w, out, STR("{}")); /* SDKs parse the joined arguments: "" would not parse */
     if (w->open == PART_THINKING)
         buf_free(&w->thinking);
@@ -266,7 +291,10 @@ void oc_write_event(struct stream_writer *sw, const struct event_item *ev, struc
         break;
     case EV_ARGS:
         chunk_call(w, out, STR_NONE, STR_NONE);
-        chunk_args(w, out, ev->text);
+        if (w->custom && ev->text.n > 0)
+            chunk_free(w, out, ev->text);
+        else
+            chunk_args(w, out, ev->text);
         break;
     case EV_THINK:
         chunk_text(w, out, "reasoning_content", ev->text);

@@ -12,6 +12,25 @@ bool rs_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f)
 bool rs_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
                struct fault *f);
 
+/* openai_responses_tools.c: functions in a "namespace" are told to others as functions with one name for
+ * both, 64 letters at most, and no two alike; always the same for the same list. Others are called what they
+ * are. */
+struct rs_tool {
+    struct str flat, space, name; /* space empty: not in a namespace */
+    bool custom;
+};
+struct rs_tools {
+    struct arena *a;
+    struct rs_tool *list;
+    size_t n;
+    struct json_object *by_flat, *by_own; /* places in the list */
+};
+bool rs_is_namespace(struct json_object *tool);
+void rs_tools_init(struct rs_tools *t, struct arena *a,
+                   struct json_object *tools); /* of a request; NULL: none */
+const struct rs_tool *rs_tool_by_flat(const struct rs_tools *t, struct str flat); /* NULL: none of them */
+struct str rs_tool_flat(const struct rs_tools *t, struct str space, struct str name);
+
 /* openai_responses_items.c, openai_responses_request.c */
 struct rs_read {
     struct arena *a;
@@ -19,6 +38,7 @@ struct rs_read {
     struct fault *f;
     size_t i;             /* of the input item */
     struct message *turn; /* the assistant's message that items are added to, or NULL */
+    struct rs_tools tools;
 };
 bool rs_refuse(struct rs_read *r, enum fault_class c, struct str param, const char *what);
 void rs_keep(struct rs_read *r, struct str name, struct json_object *v);
@@ -50,6 +70,7 @@ struct rs_object {
     struct str id, model;
     int64_t created;
     struct json_object *asked; /* the client's request, or NULL */
+    struct rs_tools tools;     /* of it */
     bool encrypted;            /* reasoning is given out with its opaque state */
 };
 void rs_object_init(struct rs_object *o, struct arena *a, const struct mint *m, const struct ask *ask);
@@ -57,8 +78,8 @@ void rs_object_init(struct rs_object *o, struct arena *a, const struct mint *m, 
  */
 void rs_write_object(struct jw *w, const struct rs_object *o, const char *status, enum stop_reason stop,
                      struct str native, struct str items, const struct usage *u, const struct fault *error);
-bool rs_is_custom(const struct rs_object *o, struct str tool);
-struct str rs_item_id(const struct rs_object *o, enum part_kind kind, unsigned n);
+bool rs_is_custom(const struct rs_object *o, struct str flat);
+struct str rs_item_id(const struct rs_object *o, const struct part *p, unsigned n);
 /* One part of an answer as an item; begun: as it looks before anything of it is known. */
 void rs_write_item(struct jw *w, const struct rs_object *o, const struct part *p, struct str id, bool begun);
 void rs_write_content(struct jw *w, const struct part *p, bool begun);

@@ -2,6 +2,7 @@
  * reasoning (only what this dialect has sealed itself), its texts, its calls. Nothing is stored, so sealed
  * reasoning is asked for where the model has it. */
 #include "encode.h"
+#include "free_text.h"
 #include "openai_responses.h"
 
 #include <json-c/linkhash.h>
@@ -110,7 +111,7 @@ static void write_call(struct wr *r, const struct part *p) {
     jw_kstr(&r->e.w, "call_id", p->id);
     jw_kstr(&r->e.w, "name", p->name);
     if (p->custom)
-        jw_kstr(&r->e.w, "input", p->text);
+        jw_kstr(&r->e.w, "input", free_text_of(r->e.a, p->text));
     else
         jw_kstr(&r->e.w, "arguments", p->text.n > 0 ? p->text : STR("{}"));
     jw_obj_end(&r->e.w);
@@ -298,10 +299,10 @@ static void write_choice(struct wr *r) {
 }
 
 static bool write_tools(struct wr *r) {
-    size_t n = 0, i = 0;
-    for (const struct tool *t = r->e.c->tools; t; t = t->next, i++) {
+    size_t n = 0;
+    for (const struct tool *t = r->e.c->tools; t; t = t->next) {
         if (t->raw && !is_ours(t->raw)) {
-            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", i),
+            if (!encode_unsupported(&r->e, arena_printf(r->e.a, "tools[%zu]", t->at),
                                     "is a tool of a kind that " NO_EQUIVALENT))
                 return false;
             continue;

@@ -2,6 +2,7 @@
  * their own (reasoning, message, calls): they are put together in one message, as other dialects have it.
  * The items of other kinds are kept by name, so that the other side can refuse them by that name. */
 #include "answer.h"
+#include "free_text.h"
 #include "opaque.h"
 #include "openai_responses.h"
 
@@ -173,8 +174,8 @@ static bool read_call(struct rs_read *r, struct json_object *o, bool custom) {
         return bad(r, custom ? ".input" : ".arguments", "expected a string");
     struct part *p = message_part(r->c, turn(r), PART_TOOL_CALL);
     p->id = id;
-    p->name = name;
-    p->text = jo_text(args);
+    p->name = rs_tool_flat(&r->tools, jo_str(o, "namespace"), name);
+    p->text = custom ? free_text_wrap(r->a, jo_text(args)) : jo_text(args);
     p->custom = custom;
     return true;
 }

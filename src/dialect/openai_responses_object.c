@@ -23,25 +23,21 @@ void rs_object_init(struct rs_object *o, struct arena *a, const struct mint *m, 
         o->asked = json_tree(ask->body, &err);
     if (o->asked)
         chat_hold(a, o->asked);
+    rs_tools_init(&o->tools, a, jo_arr(o->asked, "tools"));
     o->encrypted = wants_sealed(o->asked);
 }
 
-bool rs_is_custom(const struct rs_object *o, struct str tool) {
-    struct json_object *tools = jo_arr(o->asked, "tools");
-    size_t n = tools ? json_object_array_length(tools) : 0;
-    for (size_t i = 0; i < n; i++) {
-        struct json_object *t = json_object_array_get_idx(tools, i);
-        if (str_is(jo_str(t, "type"), "custom") && str_eq(jo_str(t, "name"), tool))
-            return true;
-    }
-    return false;
+bool rs_is_custom(const struct rs_object *o, struct str flat) {
+    const struct rs_tool *t = rs_tool_by_flat(&o->tools, flat);
+    return t && t->custom;
 }
 
-struct str rs_item_id(const struct rs_object *o, enum part_kind kind, unsigned n) {
+/* OpenAI refuses items whose ids begin otherwise, when they come back. */
+struct str rs_item_id(const struct rs_object *o, const struct part *p, unsigned n) {
     const char *prefix = "msg";
-    if (kind == PART_TOOL_CALL)
-        prefix = "fc";
-    else if (kind == PART_THINKING || kind == PART_THINKING_REDACTED)
+    if (p->kind == PART_TOOL_CALL)
+        prefix = p->custom ? "ctc" : "fc";
+    else if (p->kind == PART_THINKING || p->kind == PART_THINKING_REDACTED)
         prefix = "rs";
     return arena_printf(o->a, "%s_" STR_FMT "%u", prefix, STR_ARG(o->id), n);
 }
@@ -84,10 +80,13 @@ static void write_reasoning(struct jw *w, const struct rs_object *o, const struc
         jw_kstr(w, "encrypted_content", opaque_wrap(o->a, sealed, origin, RS_NAME));
 }
 
-static void write_call(struct jw *w, const struct part *p, bool begun) {
+static void write_call(struct jw *w, const struct rs_object *o, const struct part *p, bool begun) {
+    const struct rs_tool *t = rs_tool_by_flat(&o->tools, p->name);
     jw_kz(w, "status", begun ? "in_progress" : "completed");
     jw_kstr(w, "call_id", p->id);
-    jw_kstr(w, "name", p->name);
+    jw_kstr(w, "name", t ? t->name : p->name);
+    if (t && t->space.n > 0)
+        jw_kstr(w, "namespace", t->space);
     if (p->custom)
         jw_kstr(w, "input", begun ? STR("") : p->text);
     else
@@ -100,7 +99,7 @@ void rs_write_item(struct jw *w, const struct rs_object *o, const struct part *p
     switch (p->kind) {
     case PART_TOOL_CALL:
         jw_kz(w, "type", p->custom ? "custom_tool_call" : "function_call");
-        write_call(w, p, begun);
+        write_call(w, o, p, begun);
         break;
     case PART_THINKING:
     case PART_THINKING_REDACTED:

@@ -1,5 +1,6 @@
 /* A whole Responses answer, and watching one go by: status, usage, errors. */
 #include "answer.h"
+#include "free_text.h"
 #include "openai_chat.h"
 #include "openai_responses.h"
 
@@ -243,8 +244,7 @@ static void read_item(struct arena *a, struct chat *c, struct message *m, struct
         if (p->id.n == 0)
             p->id = jo_str(o, "id");
         p->name = jo_str(o, "name");
-        p->text = jo_str(o, custom ? "input" : "arguments");
-        p->custom = custom;
+        p->text = custom ? free_text_wrap(a, jo_str(o, "input")) : jo_str(o, "arguments");
     } else if (str_is(type, "reasoning")) {
         struct str text = rs_reasoning_text(a, o), sealed = jo_str(o, "encrypted_content");
         if (text.n == 0 && sealed.n == 0)

@@ -1,6 +1,7 @@
 /* A Responses request into the canonical form, for providers that speak something else. What refers to state
  * that only OpenAI holds is refused by name; what the form does not know is kept by name in `extra`. */
 #include "answer.h"
+#include "free_text.h"
 #include "openai_responses.h"
 
 #include <json-c/linkhash.h>
@@ -30,39 +31,68 @@ static bool is_str(struct json_object *v) {
 
 /* --- tools --- */
 
-static bool read_tool(struct rs_read *r, struct json_object *o, size_t k) {
-    struct str where = arena_printf(r->a, "tools[%zu]", k), type = jo_str(o, "type"),
-               name = jo_str(o, "name");
+static void read_function(struct tool *t, struct json_object *o) {
     struct json_object *strict = jo_get(o, "strict");
-    if (!json_object_is_type(o, json_type_object))
-        return rs_refuse(r, FAULT_BAD_REQUEST, where, "expected an object");
-    if (type.n == 0)
-        return rs_refuse(r, FAULT_BAD_REQUEST, where, "a tool needs a type");
-    bool function = str_is(type, "function");
-    if (function && name.n == 0)
-        return rs_refuse(r, FAULT_BAD_REQUEST, where, "a function needs a name");
-    struct tool *t = chat_tool(r->c, name.n > 0 ? name : type);
-    if (!function) { /* custom tools too: only those who know the form can say it */
-        t->custom = str_is(type, "custom");
-        t->description = jo_str(o, "description");
-        t->raw = o;
-        return true;
-    }
     t->description = jo_str(o, "description");
     t->schema = jo_obj(o, "parameters");
     if (json_object_is_type(strict, json_type_boolean))
         t->strict = json_object_get_boolean(strict);
+}
+
+/* k: its place in the client's list, or that of its namespace. */
+static bool read_tool(struct rs_read *r, struct json_object *o, struct str space, size_t k) {
+    struct str where = arena_printf(r->a, "tools[%zu]", k), type = jo_str(o, "type"),
+               name = jo_str(o, "name");
+    if (!json_object_is_type(o, json_type_object))
+        return rs_refuse(r, FAULT_BAD_REQUEST, where, "expected an object");
+    if (type.n == 0)
+        return rs_refuse(r, FAULT_BAD_REQUEST, where, "a tool needs a type");
+    bool function = str_is(type, "function"), custom = str_is(type, "custom");
+    if ((function || custom) && name.n == 0)
+        return rs_refuse(r, FAULT_BAD_REQUEST, where, "a function needs a name");
+    struct tool *t = chat_tool(r->c, name.n > 0 ? rs_tool_flat(&r->tools, space, name) : type);
+    t->at = k;
+    if (function) {
+        read_function(t, o);
+        return true;
+    }
+    if (custom)
+        free_text_tool(r->a, t, o, jo_obj(o, "format"));
+    if (!custom || space.n == 0) /* OpenAI knows no other name for those in a namespace */
+        t->raw = o;
+    return true;
+}
+
+static bool read_namespace(struct rs_read *r, struct json_object *o, size_t k) {
+    struct json_object *list = jo_arr(o, "tools");
+    size_t n = list ? json_object_array_length(list) : 0;
+    for (size_t i = 0; i < n; i++)
+        if (!read_tool(r, json_object_array_get_idx(list, i), jo_str(o, "name"), k))
+            return false;
     return true;
 }
 
 static bool take_tools(struct rs_read *r, struct json_object *v, const char *name) {
     if (!json_object_is_type(v, json_type_array))
         return wrong(r, name, "expected an array of objects");
+    rs_tools_init(&r->tools, r->a, v);
     size_t n = json_object_array_length(v);
-    for (size_t k = 0; k < n; k++)
-        if (!read_tool(r, json_object_array_get_idx(v, k), k))
+    for (size_t k = 0; k < n; k++) {
+        struct json_object *o = json_object_array_get_idx(v, k);
+        if (!(rs_is_namespace(o) ? read_namespace(r, o, k) : read_tool(r, o, STR_NONE, k)))
             return false;
+    }
     return true;
+}
+
+/* Does an entry of allowed_tools mean this tool? */
+static bool is_meant(struct rs_read *r, struct json_object *o, const struct tool *t) {
+    struct str name = jo_str(o, "name");
+    const struct rs_tool *of = rs_tool_by_flat(&r->tools, t->name);
+    if (rs_is_namespace(o))
+        return of && str_eq(of->space, name);
+    return str_eq(name.n > 0 ? rs_tool_flat(&r->tools, jo_str(o, "namespace"), name) : jo_str(o, "type"),
+                  t->name);
 }
 
 static bool choice_word(struct rs_read *r, struct str s, const char *name) {
@@ -90,11 +120,8 @@ static bool take_allowed(struct rs_read *r, struct json_object *v, const char *n
     for (struct tool *t = r->c->tools; t; t = next) {
         next = t->next;
         bool allowed = false;
-        for (size_t k = 0; k < n && !allowed; k++) {
-            struct json_object *o = json_object_array_get_idx(list, k);
-            struct str by = jo_str(o, "name");
-            allowed = str_eq(by.n > 0 ? by : jo_str(o, "type"), t->name);
-        }
+        for (size_t k = 0; k < n && !allowed; k++)
+            allowed = is_meant(r, json_object_array_get_idx(list, k), t);
         if (!allowed)
             continue;
         t->next = NULL;
@@ -120,7 +147,7 @@ static bool take_choice(struct rs_read *r, struct json_object *v, const char *na
     if (tool.n == 0 && (str_is(type, "function") || str_is(type, "custom")))
         return wrong(r, name, "expected the name of a tool");
     r->c->choice = CHOICE_NAMED;
-    r->c->choice_name = tool.n > 0 ? tool : type;
+    r->c->choice_name = tool.n > 0 ? rs_tool_flat(&r->tools, jo_str(v, "namespace"), tool) : type;
     return true;
 }
 
@@ -323,6 +350,7 @@ bool rs_read_request(struct arena *a, const struct ask *ask, struct chat **out, 
     r.c->stream = ask->stream;
     r.c->include_usage = true;
     r.c->max_tokens = ask->max_tokens;
+    rs_tools_init(&r.tools, a, NULL);
     if (!read_all(&r, tree))
         return false;
     *out = r.c;

@@ -4,6 +4,7 @@
  * known by output_index. */
 #include "answer.h"
 #include "base/die.h"
+#include "free_text.h"
 #include "openai_chat.h"
 #include "openai_responses.h"
 
@@ -18,6 +19,7 @@ struct slot {
     struct buf waiting; /* what came before its turn */
     int64_t paragraph;  /* of reasoning: the last summary_index */
     bool has_text, opened, done;
+    bool custom, framed; /* a free-text call; its text is inside of an object */
 };
 
 struct reader {
@@ -81,12 +83,33 @@ static struct slot *slot_of(struct reader *r, int64_t item, int64_t part, enum p
     return s;
 }
 
+/* A free-text call's input as the arguments of a function. */
+static void free_args(struct reader *r, struct slot *s, struct str text, bool end) {
+    struct buf b;
+    buf_init(&b, 0);
+    if (!s->framed)
+        BUF_ADD(&b, FREE_TEXT_OPEN);
+    s->framed = true;
+    json_escape(&b, text);
+    if (end)
+        BUF_ADD(&b, FREE_TEXT_CLOSE);
+    event_text(&r->out, EV_ARGS, buf_str(&b));
+    buf_free(&b);
+}
+
+static void tell(struct reader *r, struct slot *s, struct str text) {
+    if (s->custom && text.n > 0)
+        free_args(r, s, text, false);
+    else
+        event_text(&r->out, text_event(s->kind), text);
+}
+
 static void open_slot(struct reader *r, struct slot *s) {
     if (s->kind == PART_TOOL_CALL && s->id.n == 0)
         s->id = arena_printf(r->a, "call_%zu", r->current);
     event_open(&r->out, (struct event_item){.part = s->kind, .id = s->id, .name = s->name});
     s->opened = true;
-    event_text(&r->out, text_event(s->kind), buf_str(&s->waiting));
+    tell(r, s, buf_str(&s->waiting));
     r->waiting -= buf_len(&s->waiting);
     buf_free(&s->waiting);
 }
@@ -95,6 +118,8 @@ static void close_slot(struct reader *r, struct slot *s) {
     if (!s->opened && (s->kind == PART_TOOL_CALL || s->has_text || s->sealed.n > 0))
         open_slot(r, s);
     if (s->opened) {
+        if (s->custom)
+            free_args(r, s, STR_NONE, true);
         if (s->sealed.n > 0)
             event_signature(&r->out, s->sealed, STR(RS_NAME));
         if (s->logprobs.n > 0)
@@ -124,7 +149,7 @@ static void give(struct reader *r, struct slot *s, struct str text) {
         return;
     s->has_text = true;
     if (s->opened) {
-        event_text(&r->out, text_event(s->kind), text);
+        tell(r, s, text);
         return;
     }
     if (text.n > WAITING_MAX - r->waiting) {
@@ -184,6 +209,7 @@ static void item_event(struct reader *r, int64_t index, struct json_object *item
             struct str id = jo_str(item, "call_id");
             s->id = arena_dup(r->a, id.n > 0 ? id : jo_str(item, "id"));
             s->name = arena_dup(r->a, jo_str(item, "name"));
+            s->custom = custom;
         }
         if (done)
             whole(r, s, jo_str(item, custom ? "input" : "arguments"));

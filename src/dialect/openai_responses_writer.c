@@ -1,6 +1,7 @@
 /* An answer of another dialect as a Responses answer, whole and as the full sequence of its events. Each part
  * is an item of its own. */
 #include "base/die.h"
+#include "free_text.h"
 #include "opaque.h"
 #include "openai_responses.h"
 
@@ -13,7 +14,9 @@ static struct part shown(const struct rs_object *o, const struct part *p) {
     struct part copy = *p;
     struct json_error err;
     if (p->kind == PART_TOOL_CALL)
-        copy.custom = p->custom || rs_is_custom(o, p->name);
+        copy.custom = rs_is_custom(o, p->name);
+    if (copy.custom)
+        copy.text = free_text_of(o->a, p->text);
     if (p->annotations.n > 0)
         copy.annotations = rs_annotations(o->a, chat_hold(o->a, json_tree(p->annotations, &err)), false);
     return copy;
@@ -51,7 +54,7 @@ void rs_write_reply(struct buf *out, const struct reply *r, const struct mint *m
         if (!has_form(&o, p))
             continue;
         struct part copy = shown(&o, p);
-        items_add(&items, &o, &copy, rs_item_id(&o, p->kind, n++));
+        items_add(&items, &o, &copy, rs_item_id(&o, &copy, n++));
     }
     jw_init(&w, out);
     rs_write_object(&w, &o, NULL, r->stop, r->stop_native, buf_str(&items), &r->usage, NULL);
@@ -67,6 +70,7 @@ struct writer {
     struct rs_object o;
     struct buf items, text;
     struct buf notes, logprobs; /* JSON arrays, without their closing bracket */
+    struct free_text free;      /* of a free-text call */
     struct part part;           /* the open one */
     struct str item;            /* its id */
     unsigned n, said;           /* items before it; annotations of it */
@@ -89,6 +93,7 @@ static void release(void *arg) {
     buf_free(&w->text);
     buf_free(&w->notes);
     buf_free(&w->logprobs);
+    free_text_free(&w->free);
 }
 
 struct stream_writer *rs_writer_new(struct arena *a, const struct mint *m, const struct ask *ask) {
@@ -184,15 +189,17 @@ static void part_open(struct writer *w, struct buf *out, const struct event_item
     buf_clear(&w->logprobs);
     if (w->skipped)
         return;
-    w->item = rs_item_id(&w->o, ev->part, w->n);
     if (ev->part == PART_TOOL_CALL) {
         w->part.id = arena_dup(w->a, ev->id);
         w->part.name = arena_dup(w->a, ev->name);
         w->part.custom = rs_is_custom(&w->o, ev->name);
+        if (w->part.custom)
+            free_text_begin(&w->free);
     } else if (ev->part == PART_THINKING_REDACTED) {
         w->part.data = arena_dup(w->a, ev->text);
         w->part.origin = arena_dup(w->a, ev->name);
     }
+    w->item = rs_item_id(&w->o, &w->part, w->n);
     whole_item(w, out, "response.output_item.added", true);
     if (is_content(w))
         content_part(w, out, true);
@@ -278,21 +285,40 @@ static struct str array_close(struct buf *b) {
     return buf_ok(b) ? buf_str(b) : STR_NONE;
 }
 
+static struct str plain_name(const struct writer *w) {
+    const struct rs_tool *t = rs_tool_by_flat(&w->o.tools, w->part.name);
+    return t ? t->name : w->part.name;
+}
+
 static void text_done(struct writer *w, struct buf *out) {
     struct words words = words_of(&w->part);
     struct jw j;
     item_event(w, &j, out, words.done, words.index);
     if (w->part.kind == PART_TOOL_CALL && !w->part.custom)
-        jw_kstr(&j, "name", w->part.name);
+        jw_kstr(&j, "name", plain_name(w));
     jw_kstr(&j, words.member, w->part.text);
     logprobs_member(w, &j, w->part.logprobs);
     event_finish(&j, out);
+}
+
+/* What a free-text call's arguments say, as far as it is known; piece empty: all of it. */
+static void free_delta(struct writer *w, struct buf *out, struct str piece) {
+    struct buf text;
+    buf_init(&text, 0);
+    if (piece.n > 0)
+        free_text_piece(&w->free, piece, &text);
+    else
+        free_text_end(&w->free, &text);
+    part_delta(w, out, buf_str(&text));
+    buf_free(&text);
 }
 
 static void part_close(struct writer *w, struct buf *out) {
     if (w->skipped)
         return;
     bool call = w->part.kind == PART_TOOL_CALL;
+    if (w->part.custom)
+        free_delta(w, out, STR_NONE);
     if (call && !w->part.custom && !w->text_seen)
         part_delta(w, out, STR("{}")); /* SDKs parse the joined arguments: "" would not parse */
     w->part.text = buf_str(&w->text);
@@ -330,8 +356,13 @@ void rs_write_event(struct stream_writer *sw, const struct event_item *ev, struc
     case EV_PART_OPEN:
         part_open(w, out, ev);
         break;
-    case EV_TEXT:
     case EV_ARGS:
+        if (w->part.custom && ev->text.n > 0)
+            free_delta(w, out, ev->text);
+        else
+            part_delta(w, out, ev->text);
+        break;
+    case EV_TEXT:
     case EV_THINK:
         part_delta(w, out, ev->text);
         break;

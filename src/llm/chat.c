@@ -48,6 +48,7 @@ struct tool *chat_tool(struct chat *c, struct str name) {
     struct tool *t = arena_alloc(c->arena, sizeof *t);
     t->name = name;
     t->strict = -1;
+    t->at = c->last_tool ? c->last_tool->at + 1 : 0;
     if (c->last_tool)
         c->last_tool->next = t;
     else
