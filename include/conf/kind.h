@@ -41,6 +41,7 @@ struct provider_kind {
     const char *location;      /* likewise {location} */
     bool whole_ids;            /* as an explicit default provider it takes any model id whole (openrouter) */
     bool builtin;              /* answered inside the gateway (mock) */
+    bool by_choice;            /* another way to a provider that has a kind: only where a file names it */
     bool needs_key;            /* configured without a key it is refused */
 };
 struct provider_kinds {

@@ -287,7 +287,7 @@ static void provide_kind(struct load *l, struct node *providers, const struct pr
     if (!key)
         key = env_cloud_key(l, k);
     bool no_url = !k->base_url || !*k->base_url;
-    if (k->builtin)
+    if (k->builtin || k->by_choice)
         return;
     if (no_url && key && !url) {
         load_warn_env(l, key, "is not used: %s is not set", k->env_url && *k->env_url ? k->env_url : "a URL");

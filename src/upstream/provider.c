@@ -114,6 +114,13 @@ static const struct kind_endpoint bedrock_like[] = {
     {.dialect = "bedrock"},
     {.dialect = NULL},
 };
+/* Claude in Anthropic's own words, of which Converse lacks some; a profile's ARN does not say whose it is. */
+static const struct kind_endpoint bedrock_invoke_like[] = {
+    {.dialect = "openai_chat", .models = "openai.*", .path = "/openai/v1/chat/completions"},
+    {.dialect = "bedrock_invoke", .models = "anthropic.claude*,*.anthropic.claude*"},
+    {.dialect = "bedrock"},
+    {.dialect = NULL},
+};
 static const struct kind_endpoint gemini_like[] = {
     {.dialect = "gemini"},
     {.dialect = "gemini_count"},
@@ -257,6 +264,22 @@ static const struct provider_kind rows[] = {
         .price_vendor = "aws",
         .health_path = "", /* nothing is free there */
         .needs_key = true,
+    },
+    {
+        .name = "bedrock_invoke",
+        .endpoints = bedrock_invoke_like,
+        .base_url = "https://bedrock-runtime.{region}.amazonaws.com",
+        .version_path = "",
+        .auth = AUTH_KIND_SIGV4,
+        .fixed_headers = "Accept: */*", /* its streams are no text/event-stream */
+        .default_model = "",
+        .env_keys = "AWS_BEARER_TOKEN_BEDROCK",
+        .env_url = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        .infer = "",
+        .price_vendor = "aws",
+        .health_path = "", /* nothing is free there */
+        .needs_key = true,
+        .by_choice = true,
     },
     {
         .name = "vertex",
@@ -406,12 +429,13 @@ static const struct provider_kind rows[] = {
         .auth = AUTH_KIND_BEARER,
         .fixed_headers = "Accept: */*", /* its streams are no text/event-stream */
         .default_model = "",
-        .env_keys = "",
+        .env_keys = "OLLAMA_API_KEY",
         .env_url = "",
         .infer = "",
         .price_vendor = "",
         .health_path = "/api/version",
         .whole_ids = true,
+        .by_choice = true,
     },
     {
         .name = "cohere",

@@ -7,11 +7,13 @@ import hashlib
 import hmac
 import json
 import os
+import struct
 import subprocess
 import tempfile
 import threading
 import time
 import urllib.parse
+import zlib
 
 import scene
 from scene import Gateway, Upstream, wait_for
@@ -97,6 +99,55 @@ def test_bedrock_query_and_health():
     sent = up.wait_requests(2)[0]
     assert sent.method == "GET" and sent.path == "/model/a%3Ab/x?z=1&a=b%2Fc&flag", sent.path
     check_signature(sent, SECRET, "AKIDEXAMPLE", "eu-west-1")
+
+
+def aws_frame(payload, name="chunk", message="event"):
+    def head(k, v):
+        return bytes([len(k)]) + k.encode() + b"\x07" + struct.pack(">H", len(v)) + v.encode()
+    heads = head(":event-type" if message == "event" else ":exception-type", name) + head(":message-type", message)
+    body = json.dumps(payload).encode()
+    first = struct.pack(">II", 16 + len(heads) + len(body), len(heads))
+    frame = first + struct.pack(">I", zlib.crc32(first)) + heads + body
+    return frame + struct.pack(">I", zlib.crc32(frame))
+
+
+def invoke_chunk(event):
+    return aws_frame({"bytes": base64.b64encode(json.dumps(event).encode()).decode(), "p": "abc"})
+
+
+def test_bedrock_claude_in_its_own_words():
+    up = Upstream()
+    gw = Gateway({"providers": [{**bedrock(up), "kind": "bedrock_invoke", "retry": {"max": 0}}]}, env={"SECRET": SECRET})
+    claude = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    up.next(lambda a: a.whole(200, {"id": "msg_bdrk_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
+                                    "content": [{"type": "text", "text": "Hello."}], "usage": {"input_tokens": 7, "output_tokens": 3}}))
+    r = chat(gw, "aws/" + claude, tools=tools, tool_choice="none", max_tokens=9)
+    assert r.status == 200 and r.json()["choices"][0]["message"]["content"] == "Hello.", r
+    sent = up.requests[0]
+    assert sent.path == f"/model/{urllib.parse.quote(claude, safe='')}/invoke", sent.path
+    check_signature(sent, SECRET, "AKIDEXAMPLE", "eu-west-1")
+    assert sent.json() == {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "tool_choice": {"type": "none"},
+                           "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+                           "tools": [{"name": "f", "input_schema": {"type": "object"}}]}, sent.json()
+    events = [{"type": "message_start", "message": {"id": "msg_bdrk_2", "role": "assistant", "model": "claude", "content": [],
+                                                    "usage": {"input_tokens": 7, "output_tokens": 1}}},
+              {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+              {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello."}},
+              {"type": "content_block_stop", "index": 0},
+              {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+              {"type": "message_stop"}]
+    stream = {"Content-Type": "application/vnd.amazon.eventstream"}
+    up.next(lambda a: a.whole(200, b"".join(map(invoke_chunk, events)), stream))
+    r = chat(gw, "aws/" + claude, stream=True)
+    assert r.status == 200 and r.events()[-1][1] == "[DONE]" and "Hello." in r.body.decode(), r
+    assert up.requests[1].path.endswith("/invoke-with-response-stream") and "stream" not in up.requests[1].json()
+    up.next(lambda a: a.whole(200, aws_frame({"message": "Too many requests"}, "throttlingException", "exception"), stream))
+    assert chat(gw, "aws/" + claude, stream=True).status == 429
+    up.next(lambda a: a.whole(200, {"output": {"message": {"role": "assistant", "content": [{"text": "Nova."}]}}, "stopReason": "end_turn",
+                                    "usage": {"inputTokens": 1, "outputTokens": 1}}))
+    r = chat(gw, "aws/amazon.nova-lite-v1:0")
+    assert r.status == 200 and up.requests[-1].path.endswith("/converse"), up.requests[-1].path
 
 
 def test_bedrock_bearer_and_refused():

@@ -253,6 +253,14 @@ def said_bedrock(body, stream):
     return said
 
 
+def said_invoke(body, stream):
+    """Claude's answers; other makers' models are asked by Converse."""
+    if not stream:
+        return said_anthropic(body, False)
+    events = [base64.b64decode(o["bytes"]).decode() for _, o in aws_frames(body)]
+    return said_anthropic("".join(f"data: {e}\n\n" for e in events).encode(), True)
+
+
 def said_ollama(body, stream):
     said = Said()
     for line in body.decode().split("\n") if stream else [body]:
@@ -293,9 +301,12 @@ PROVIDERS = [
     ("converse", "bedrock", {"bedrock": "bedrock"}, said_bedrock),
     ("converse-stream", "bedrock", {"bedrock": "bedrock"}, said_bedrock),
     ("responses", "openai_responses", {"openai": "openai"}, said_responses),
+    ("invoke", "bedrock_invoke", {"bedrock": "bedrock_invoke"}, said_invoke),
+    ("invoke-with-response-stream", "bedrock_invoke", {"bedrock": "bedrock_invoke"}, said_invoke),
     ("api/chat", "ollama", {"ollama": "ollama_native"}, said_ollama),
 ]
-STREAM_TYPES = {"bedrock": "application/vnd.amazon.eventstream", "ollama_native": "application/x-ndjson"}
+STREAM_TYPES = {"bedrock": "application/vnd.amazon.eventstream", "bedrock_invoke": "application/vnd.amazon.eventstream",
+                "ollama_native": "application/x-ndjson"}
 
 
 def exchanges():
@@ -324,10 +335,10 @@ def gateway(up):
     kinds = sorted({k for row in PROVIDERS for k in row[2].values()} | {"openai_compatible"})
     rows = []
     for kind in kinds:
-        more = {"region": "eu-central-1"} if kind == "bedrock" else {}
+        more = {"region": "eu-central-1"} if kind.startswith("bedrock") else {}
         rows.append(up.provider(kind, kind=kind, key=KEY, retry={"max": 0},
                                 breaker={"consecutive_failures": 100000, "min_requests": 100000}, **more))
-    models = [{"name": f"m-{k}", "targets": [{"provider": k, "model": "m"}]} for k in kinds]
+    models = [{"name": f"m-{k}", "targets": [{"provider": k, "model": "anthropic.claude-x" if k == "bedrock_invoke" else "m"}]} for k in kinds]
     return scene.Gateway({"providers": rows, "models": models, "log": {"level": "info"}}, workers=1)
 
 
@@ -349,7 +360,9 @@ def judge(what, r, stream, want, said):
 # Answers that are none, that begin anew midway, and bills of several passes
 UNFIT = ("error", "failed", "blocked", "overloaded", "spliced", "sql-agent", "search-regex", "compaction", "fallback",
          "no-args-tool-call", "call-arguments-stream", "array-arguments",
-         "snowflake-native")
+         "snowflake-native",
+         "imported-model-completion", "invoke-model-with-content-mistral", "meta-llama3-completion", "anthropic-invoke-stream",
+         "cohere-invoke-stream")  # no Claude's
 
 
 def play(gw, up, exchange, client, make, said, wrong):
