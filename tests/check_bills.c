@@ -110,6 +110,11 @@ static const struct bill bills[] = {
      COUNT(.input = 205, .cache_read = 159, .output = 18), NULL,
      26150}, /* 46 * 200 + 159 * 50 + 18 * 500 */
 
+    {"azure", "openai_chat", "gpt-4o", /* the same of another is not believed */
+     "{\"prompt_tokens\":29,\"completion_tokens\":6,\"total_tokens\":35,\"prompt_tokens_details\":{\"cached_tokens\":157}}",
+     NULL, COUNT(.input = 29, .cache_read = 29, .output = 6), NULL,
+     96250}, /* 29 * 1250 + 6 * 10000 */
+
     /* --- OpenRouter says the cost itself; of an account of one's own at the provider it leaves that part out --- */
     {"openrouter", "openai_chat", "google/gemini-2.5-flash",
      "{\"completion_tokens\":100,\"completion_tokens_details\":{\"audio_tokens\":0,\"image_tokens\":0,\"reasoning_tokens\":0},\"cost\":0.0004970133333333333,"

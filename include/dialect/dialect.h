@@ -114,6 +114,7 @@ enum framing {
 
 struct provider_face {
     bool stop_is_end; /* a stream with a stop reason is complete even without the dialect's last event */
+    bool early_usage; /* its streams begin with a usage whose output is not the last word */
     /* Behind the base URL: "/chat/completions"; {model} stands for the model's name, percent-encoded, {rest} for
      * what the client's path has behind its version. A provider kind's endpoint may say another. */
     const char *path;

@@ -16,6 +16,7 @@ static const struct client_face client = {
 };
 
 static const struct provider_face provider = {
+    .early_usage = true, /* message_start */
     .path = "/v1/messages",
     .splice = an_splice,
     .write_request = an_write_request,

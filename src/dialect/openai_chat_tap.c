@@ -49,6 +49,7 @@ struct counts {
     bool byok; /* OpenRouter: its own cost leaves out what the provider takes from the client's account there
                 */
     int64_t upstream_nano;
+    bool xai;       /* wherever it is sold */
     uint64_t ticks; /* xAI: 10^-10 dollars */
 };
 
@@ -134,6 +135,8 @@ static bool usage_member(void *arg, struct str key, struct json_value v) {
         c->byok = json_true(v);
     else if (json_key_is(key, "cost_details") && v.kind == JSON_OBJECT)
         json_each(v.raw, cost_detail_member, c);
+    else if (json_key_is(key, "num_sources_used"))
+        c->xai = true;
     else if (json_key_is(key, "cost_in_usd_ticks"))
         json_u64(v, &c->ticks);
     else if (v.kind == JSON_NUMBER)
@@ -181,8 +184,10 @@ void oc_usage(struct str checked, struct usage *u) {
     if (u->reasoning == 0)
         u->reasoning = c.miss;
     settle_total(&c);
-    if (u->cache_read > u->input) /* xAI on Azure: then it stands beside the input */
+    if (u->cache_read > u->input && c.xai) /* on Azure: then it stands beside the input */
         u->input += u->cache_read;
+    else if (u->cache_read > u->input)
+        u->cache_read = u->input;
     if (u->reasoning > u->output)
         u->reasoning = u->output;
     settle_cost(&c);

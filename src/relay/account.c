@@ -72,13 +72,13 @@ static uint64_t estimate(const struct request *r, uint64_t bytes) {
                            bytes);
 }
 
-/* A provider that gave no numbers, or a stream that was left before the last of them came (Anthropic's begins
- * with an output of one): counted by us, and marked so. The answer's text is taken to be as dense as the
- * prompt's. */
+/* A provider that gave no numbers, or a stream that was left before the last of them came: counted by us, and
+ * marked so. The answer's text is taken to be as dense as the prompt's. */
 static void estimate_usage(struct request *r) {
     const struct observed *seen = r->now.pipe ? pipe_seen(r->now.pipe) : NULL;
     bool used = (seen && seen->output) || (!fault_is(&r->fault) && r->row.attempts > 0);
-    bool counted = r->usage.known && (!seen || r->ended);
+    bool early = seen && !r->ended && r->now.endpoint->dialect->provider->early_usage;
+    bool counted = r->usage.known && !early;
     if (counted || r->cache == LEDGER_CACHE_HIT || !used || r->pass)
         return;
     if (!r->usage.known && r->usage.input == 0)

@@ -129,17 +129,27 @@ def chat_usage(holders):
     cost = found.get("cost")
     if isinstance(cost, dict):
         cost = cost.get("total_cost")
+    elif found.get("is_byok"):  # OpenRouter with an account of one's own at the provider
+        cost += (found.get("cost_details") or {}).get("upstream_inference_cost") or 0
+    elif cost is None and found.get("cost_in_usd_ticks"):  # xAI
+        cost = found["cost_in_usd_ticks"] / 1e10
     out = {
         "input": _n(found, "prompt_tokens"),
         "cached": _n(found, "prompt_tokens_details", "cached_tokens") or _n(found, "prompt_cache_hit_tokens") or
-        _n(found, "cached_tokens"),
+        _n(found, "cached_tokens") or _n(found, "num_cached_tokens"),
         "output": _n(found, "completion_tokens"),
         "reasoning": _n(found, "completion_tokens_details", "reasoning_tokens") or _n(found, "reasoning_tokens"),
         "cost": cost,
     }
-    out["cached"] = min(out["cached"], out["input"])  # more was recorded of grok
-    if out["reasoning"] and _n(found, "total_tokens") == out["input"] + out["output"] + out["reasoning"]:
-        out["output"] += out["reasoning"]  # xAI
+    beside = _n(found, "total_tokens") - out["input"] - out["output"]
+    if beside > 0 and beside == out["reasoning"]:
+        out["output"] += beside  # xAI
+    elif beside > 0 and not out["reasoning"]:  # Gemini's own imitation: thoughts are in the total only
+        out["output"] += beside
+        out["reasoning"] = beside
+    if out["cached"] > out["input"] and "num_sources_used" in found:  # grok on Azure: beside the prompt
+        out["input"] += out["cached"]
+    out["reasoning"] = min(out["reasoning"], out["output"])
     return out
 
 
