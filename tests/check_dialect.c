@@ -99,6 +99,7 @@ static void want_fault(struct trial *t, const char *key, const struct fault *f) 
     want_text(t, "class", o, "class", str_of(fault_rule(f->cls)->name));
     want_text(t, "message", o, "message", f->message);
     want_text(t, "param", o, "param", f->param);
+    want_text(t, "unknown", o, "unknown", f->unknown);
     want_number(t, key, o, "status", fault_status(f));
     want_number(t, key, o, "retry_after_ms", f->retry_after_ms);
     want_number(t, key, o, "retry_said_no", f->retry_said_no);
@@ -118,6 +119,7 @@ static void want_seen(struct trial *t, const struct observed *s) {
     want_number(t, "seen", o, "has_output", s->output);
     want_number(t, "seen", o, "ended", s->ended);
     want_number(t, "seen", o, "bytes", (int64_t)s->output_bytes);
+    want_text(t, "seen.unknown", o, "unknown", s->unknown);
     want_text(t, "seen.id", o, "id", s->id);
     want_text(t, "seen.model", o, "model", s->model);
 }

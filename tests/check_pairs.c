@@ -77,6 +77,8 @@ static void check_fault(struct recording *x) {
     x->dialect->provider->read_fault(x->a, x->status, x->body, header, x, &f);
     if (!fault_is(&f))
         complain(x, NULL, "an error without a fault", STR_NONE);
+    if (f.unknown.n)
+        complain(x, NULL, "an error that no table knows:", f.unknown);
     if (x->status < 500 && fault_status(&f) == 500)
         complain(x, NULL, "a provider's 4xx became 500", STR_NONE);
     for (size_t i = 0; dialect_at(i); i++) {
@@ -200,6 +202,8 @@ static void check_whole(struct recording *x) {
         x->dialect->provider->tap_reply(x->a, x->body, x->quirks, &seen, &f) &&
         (seen.usage.input != r->usage.input || seen.usage.output != r->usage.output))
         complain(x, x->dialect, "tap and reader see different usage", STR_NONE);
+    if (r->stop == STOP_UNKNOWN)
+        complain(x, NULL, "a reason to stop that no table knows:", r->stop_native);
     for (size_t i = 0; dialect_at(i); i++)
         if (translates(dialect_at(i), x->dialect)) {
             whole_to(x, dialect_at(i), r);
@@ -306,6 +310,8 @@ static void stream_to(struct recording *x, const struct dialect *to, bool fault_
     run(x, x->dialect, x->body, x->quirks, to, x->body.n, 1, &bytes);
     if (all.bad)
         complain(x, to, "it leaves the grammar of events", STR_NONE);
+    if (all.seen.stop == STOP_UNKNOWN || all.seen.fault.unknown.n)
+        complain(x, to, "an end that no table knows:", all.seen.fault.message);
     if (!all.ok && !fault_wanted)
         complain(x, to, "a fault:", all.seen.fault.message);
     if (!str_eq(buf_str(&all.out), buf_str(&bytes.out)))

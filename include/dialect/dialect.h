@@ -69,6 +69,7 @@ struct encode_opt {
 struct observed {
     struct usage usage;
     enum stop_reason stop;
+    struct str unknown;    /* with STOP_UNKNOWN: the provider's word; in the pipe's arena */
     struct str id, model;  /* in the pipe's arena */
     bool output;           /* something of the answer itself has come (a delta, a call, a stop) */
     bool ended;            /* the dialect's own end was seen ([DONE], message_stop, a whole reply) */

@@ -119,7 +119,8 @@ enum stop_reason {
     STOP_FILTER,       /* policy, refusal */
     STOP_PAUSE,        /* server tools paused */
     STOP_ERROR,
-    STOP_OTHER,        /* unknown: `native` has it */
+    STOP_OTHER,        /* none of these: `native` has it */
+    STOP_UNKNOWN,      /* a word that no table has: `native` */
 };
 
 /* What is told of it: STOP_TOOLS when there are calls, whatever the provider said. */

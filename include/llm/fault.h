@@ -55,6 +55,7 @@ struct fault {
     struct str message;    /* for the client; never a secret, never a URL with one */
     struct str type, code, param; /* OpenAI's words where known; empty: derived from the class. Other dialects
                                      derive theirs from the class always */
+    struct str unknown;     /* the provider's own type or code when no table knows it; for the operator */
     int64_t retry_after_ms; /* -1: none */
     bool from_provider;
     bool retry_said_no;    /* x-should-retry: false */

@@ -21,6 +21,8 @@
     X(RING_DROPPED, "penstock_records_dropped_total", "Usage records lost because the ring stayed full.")            \
     X(LOG_DROPPED, "penstock_log_dropped_total", "Log lines dropped because their target would block.")              \
     X(BREAKER_OPENED, "penstock_breaker_opened_total", "Breakers opened.")                                           \
+    X(UNKNOWN_STOPS, "penstock_unknown_stop_reasons_total", "Answers that ended with a reason no table knows.")         \
+    X(UNKNOWN_ERRORS, "penstock_unknown_errors_total", "Errors of providers with a type or code no table knows.")     \
     X(RELOADS, "penstock_reloads_total", "Configurations loaded.")                                                   \
     X(RELOAD_FAILURES, "penstock_reload_failures_total", "Configurations refused.")                                  \
     X(WORKER_DEATHS, "penstock_worker_deaths_total", "Workers that died and were replaced.")

@@ -255,6 +255,52 @@ static enum fault_class classify(int status, const struct said *s) {
     return by_status(status, s);
 }
 
+/* Parts of types and codes that say something we have an answer to, or nothing that needs one. */
+static bool is_known_word(struct str word) {
+    static const char *const known[] = {
+        "invalid",         "auth",
+        "permission",      "denied",
+        "forbidden",       "not_found",
+        "notfound",        "rate_limit",
+        "ratelimit",       "too_many",
+        "throttl",         "exhausted",
+        "quota",           "billing",
+        "credit",          "balance",
+        "payment",         "overloaded",
+        "unavailable",     "capacity",
+        "timeout",         "deadline",
+        "too_large",       "context_length",
+        "content_",        "moderation",
+        "policy",          "safety",
+        "unsupported",     "not_supported",
+        "server_error",    "internal",
+        "api_error",       "bad_request",
+        "validation",      "missing",
+        "failed",          "unimplemented",
+        "aborted",         "cancelled",
+        "unprocessable",   "unrecognizedclient",
+        "expiredtoken",    "modelerror",
+        "modelstream",     "modelnotready",
+        "extra_forbidden", "exceeded",
+    };
+    bool number = true;
+    for (size_t i = 0; i < word.n; i++)
+        number = number && word.p[i] >= '0' && word.p[i] <= '9';
+    for (size_t i = 0; !number && i < sizeof known / sizeof *known; i++)
+        if (has(word, known[i]))
+            return true;
+    return number;
+}
+
+/* Type or code, when neither of them tells us anything. */
+static struct str unknown_word(struct arena *a, const struct said *s) {
+    enum { WORD_MAX = 64 };
+    if ((s->type.n && is_known_word(s->type)) || (s->code.n && is_known_word(s->code)))
+        return STR_NONE;
+    struct str word = s->type.n ? s->type : s->code;
+    return word.n == 0 ? STR_NONE : arena_dup(a, str_make(word.p, word.n < WORD_MAX ? word.n : WORD_MAX));
+}
+
 /* A provider's own status is kept where it says the same to the client: 4xx for 4xx, 5xx for 5xx. An empty
  * account is ours, not the client's 402. */
 static int kept_status(enum fault_class c, int status) {
@@ -342,6 +388,8 @@ void said_fault(struct arena *a, int status, const struct said *s, struct fault 
             f->code = s->code;
         }
     }
+    if (c != FAULT_PROVIDER_AUTH)
+        f->unknown = unknown_word(a, s);
     f->from_provider = true;
     f->status = status ? kept_status(c, status) : 0;
     if (c == FAULT_RATE_LIMIT || c == FAULT_QUOTA)
@@ -357,6 +405,13 @@ void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, s
         f->retry_after_ms = nano / 1000000;
     if (str_isi(str_trim(header(arg, "x-should-retry")), "false"))
         f->retry_said_no = true;
+}
+
+void note_stop(struct arena *a, struct observed *o, enum stop_reason stop, struct str word) {
+    enum { WORD_MAX = 64 };
+    o->stop = stop;
+    if (stop == STOP_UNKNOWN)
+        o->unknown = arena_dup(a, str_make(word.p, word.n < WORD_MAX ? word.n : WORD_MAX));
 }
 
 struct str tree_text(struct arena *a, struct json_object *tree) {

@@ -4,6 +4,7 @@
 #define PENSTOCK_SRC_DIALECT_ANSWER_H
 #include "base/arena.h"
 #include "base/json.h"
+#include "dialect/dialect.h"
 #include "llm/fault.h"
 
 /* An error in the provider's own words; empty where it says nothing. */
@@ -20,6 +21,9 @@ void said_body(struct arena *a, struct str body, struct said *out);
 void said_fault(struct arena *a, int status, const struct said *s, struct fault *f);
 /* retry-after-ms, retry-after, x-should-retry (dates are taken for none); they count more than a text. */
 void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
+
+/* The stop a tap has seen, and the word itself when it is unknown. */
+void note_stop(struct arena *a, struct observed *o, enum stop_reason stop, struct str word);
 
 /* A tree printed without white space, into the arena. */
 struct str tree_text(struct arena *a, struct json_object *tree);

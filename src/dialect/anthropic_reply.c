@@ -103,7 +103,7 @@ static const struct {
     {"end_turn", STOP_END},     {"max_tokens", STOP_LENGTH},
     {"tool_use", STOP_TOOLS},   {"stop_sequence", STOP_SEQUENCE},
     {"pause_turn", STOP_PAUSE}, {"model_context_window_exceeded", STOP_CONTEXT},
-    {"refusal", STOP_FILTER},
+    {"refusal", STOP_FILTER},   {"compaction", STOP_OTHER},
 };
 
 enum stop_reason an_stop(struct str s) {
@@ -112,7 +112,7 @@ enum stop_reason an_stop(struct str s) {
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++)
         if (str_is(s, stops[i].word))
             return stops[i].stop;
-    return STOP_OTHER;
+    return STOP_UNKNOWN;
 }
 
 /* --- errors --- */
@@ -290,7 +290,8 @@ bool an_tap_reply(struct arena *a, struct str body, unsigned quirks, struct obse
     }
     o->id = arena_dup(a, text_member(a, body, "id"));
     o->model = arena_dup(a, text_member(a, body, "model"));
-    o->stop = an_stop(text_member(a, body, "stop_reason"));
+    struct str word = text_member(a, body, "stop_reason");
+    note_stop(a, o, an_stop(word), word);
     note_usage(body, o);
     if (json_member(body, "content", &v))
         json_each(v.raw, count_block, &o->output_bytes);
@@ -314,7 +315,7 @@ static void tap_typed(struct arena *a, struct str type, struct str data, struct 
         note_usage(data, o);
         o->output = true;
         if (json_path(data, &v, "delta", "stop_reason", NULL) && v.kind == JSON_STRING)
-            o->stop = an_stop(json_text(a, v));
+            note_stop(a, o, an_stop(json_text(a, v)), json_text(a, v));
     } else if (str_is(type, "message_stop")) {
         o->ended = true;
     } else if (str_is(type, "error") && !o->ended) {

@@ -26,6 +26,7 @@ static const char *stop_word(enum stop_reason stop) {
     case STOP_END:
     case STOP_ERROR:
     case STOP_OTHER:
+    case STOP_UNKNOWN:
         break;
     }
     return "end_turn";

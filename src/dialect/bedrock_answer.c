@@ -20,7 +20,7 @@ static enum stop_reason stop_of(struct str s) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (str_is(s, rows[i].word))
             return rows[i].stop;
-    return s.n ? STOP_OTHER : STOP_UNSET;
+    return s.n ? STOP_UNKNOWN : STOP_UNSET;
 }
 
 static uint64_t number(struct str checked, const char *key) {

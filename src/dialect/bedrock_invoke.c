@@ -36,7 +36,7 @@ static enum stop_reason stop_of(struct str s) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (str_isi(s, rows[i].word))
             return rows[i].stop;
-    return s.n ? STOP_OTHER : STOP_UNSET;
+    return s.n ? STOP_UNKNOWN : STOP_UNSET;
 }
 
 /* What is said first of the answer, or the answer itself: "outputs" (Mistral), "choices" (imported models),

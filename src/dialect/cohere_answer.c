@@ -18,7 +18,7 @@ enum stop_reason co_stop(struct str s) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (str_is(s, rows[i].word))
             return rows[i].stop;
-    return s.n ? STOP_OTHER : STOP_UNSET;
+    return s.n ? STOP_UNKNOWN : STOP_UNSET;
 }
 
 /* What went through the model; what is billed is less, and not what a client of another dialect expects. */

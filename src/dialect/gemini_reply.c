@@ -89,8 +89,22 @@ static const struct {
     {"2", STOP_LENGTH},
     {"3", STOP_FILTER},
     {"4", STOP_FILTER},
-    /* MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL, TOO_MANY_TOOL_CALLS, OTHER, NO_IMAGE, IMAGE_OTHER,
-     * CONTINUATION and what is not known yet: OTHER, with the word beside it. */
+    {"5", STOP_OTHER},
+    {"6", STOP_FILTER},
+    {"7", STOP_FILTER},
+    {"8", STOP_FILTER},
+    {"9", STOP_OTHER},
+    /* The model's own faults: with the word beside it. */
+    {"MALFORMED_FUNCTION_CALL", STOP_OTHER},
+    {"MALFORMED_RESPONSE", STOP_OTHER},
+    {"MISSING_THOUGHT_SIGNATURE", STOP_OTHER},
+    {"UNEXPECTED_TOOL_CALL", STOP_OTHER},
+    {"TOO_MANY_TOOL_CALLS", STOP_OTHER},
+    {"FINISH_REASON_UNSPECIFIED", STOP_OTHER},
+    {"OTHER", STOP_OTHER},
+    {"NO_IMAGE", STOP_OTHER},
+    {"IMAGE_OTHER", STOP_OTHER},
+    {"CONTINUATION", STOP_OTHER},
 };
 
 enum stop_reason gm_stop(struct str s) {
@@ -99,7 +113,7 @@ enum stop_reason gm_stop(struct str s) {
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++)
         if (str_is(s, stops[i].word))
             return stops[i].stop;
-    return STOP_OTHER;
+    return STOP_UNKNOWN;
 }
 
 /* --- errors --- */
@@ -284,8 +298,14 @@ static bool count_part(void *arg, struct str key, struct json_value v) {
     return true;
 }
 
+struct tap {
+    struct arena *a;
+    struct observed *o;
+};
+
 static bool tap_candidate(void *arg, struct str key, struct json_value v) {
-    struct observed *o = arg;
+    struct tap *t = arg;
+    struct observed *o = t->o;
     struct json_value m;
     (void)key;
     if (v.kind != JSON_OBJECT)
@@ -295,7 +315,7 @@ static bool tap_candidate(void *arg, struct str key, struct json_value v) {
     if (json_member(v.raw, "finishReason", &m) && (m.kind == JSON_STRING || m.kind == JSON_NUMBER)) {
         struct str word = m.kind == JSON_STRING ? str_make(m.raw.p + 1, m.raw.n - 2) : m.raw;
         if (word.n) {
-            o->stop = gm_stop(word);
+            note_stop(t->a, o, gm_stop(word), word);
             o->output = true;
         }
     }
@@ -309,7 +329,7 @@ static void tap_object(struct arena *a, struct str object, struct observed *o) {
     if (o->model.n == 0)
         o->model = small(a, object, "modelVersion");
     if (json_member(object, "candidates", &v) && v.kind == JSON_ARRAY)
-        json_each(v.raw, tap_candidate, o);
+        json_each(v.raw, tap_candidate, &(struct tap){a, o});
     if (json_path(object, &v, "promptFeedback", "blockReason", NULL) && o->stop == STOP_UNSET) {
         o->stop = STOP_FILTER;
         o->output = true;
@@ -319,11 +339,6 @@ static void tap_object(struct arena *a, struct str object, struct observed *o) {
         usage_merge(&o->usage, &u);
     }
 }
-
-struct tap {
-    struct arena *a;
-    struct observed *o;
-};
 
 static bool tap_element(void *arg, struct str key, struct json_value v) {
     struct tap *t = arg;

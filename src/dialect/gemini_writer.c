@@ -18,6 +18,7 @@ static const char *finish_word(enum stop_reason stop) {
         return "SAFETY";
     case STOP_ERROR:
     case STOP_OTHER:
+    case STOP_UNKNOWN:
         return "OTHER";
     default: /* END, SEQUENCE, TOOLS, PAUSE, UNSET */
         return "STOP";
@@ -26,7 +27,8 @@ static const char *finish_word(enum stop_reason stop) {
 
 static void write_finish(struct jw *w, enum stop_reason stop, struct str native) {
     jw_kz(w, "finishReason", finish_word(stop));
-    if (native.n > 0 && (stop == STOP_OTHER || stop == STOP_PAUSE || stop == STOP_CONTEXT))
+    if (native.n > 0 &&
+        (stop == STOP_OTHER || stop == STOP_UNKNOWN || stop == STOP_PAUSE || stop == STOP_CONTEXT))
         jw_kstr(w, "finishMessage", native);
 }
 

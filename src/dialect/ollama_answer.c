@@ -10,7 +10,8 @@
 static enum stop_reason stop_of(struct str s) {
     if (str_is(s, "length"))
         return STOP_LENGTH;
-    return s.n == 0 || str_is(s, "stop") || str_is(s, "load") || str_is(s, "unload") ? STOP_END : STOP_OTHER;
+    return s.n == 0 || str_is(s, "stop") || str_is(s, "load") || str_is(s, "unload") ? STOP_END
+                                                                                     : STOP_UNKNOWN;
 }
 
 /* prompt_eval_count was left out by older servers when the prompt was cached. */

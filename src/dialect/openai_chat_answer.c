@@ -63,7 +63,9 @@ struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, s
     reply->stop_native = jo_str(choice, "native_finish_reason");
     if (reply->stop_native.n == 0)
         reply->stop_native = jo_str(choice, "finish_reason");
-    reply->stop = o.stop == STOP_UNSET ? STOP_END : o.stop;
+    reply->stop = oc_stop(jo_str(choice, "finish_reason")); /* o has the last choice's */
+    if (reply->stop == STOP_UNSET)
+        reply->stop = STOP_END;
     reply->usage = o.usage;
     read_choices(a, c, reply, jo_arr(tree, "choices"));
     return reply;

@@ -21,8 +21,8 @@ const char *oc_finish_word(enum stop_reason stop) {
 
 /* The native reason is told where "finish_reason" says less than it. */
 bool oc_tells_native(enum stop_reason stop, struct str native) {
-    return native.n > 0 &&
-           (stop == STOP_OTHER || stop == STOP_PAUSE || stop == STOP_CONTEXT || stop == STOP_FILTER);
+    return native.n > 0 && (stop == STOP_OTHER || stop == STOP_UNKNOWN || stop == STOP_PAUSE ||
+                            stop == STOP_CONTEXT || stop == STOP_FILTER);
 }
 
 void oc_write_usage(struct jw *w, const struct usage *u) {

@@ -36,7 +36,7 @@ enum stop_reason oc_stop(struct str finish_reason) {
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++)
         if (str_is(finish_reason, stops[i].word))
             return stops[i].stop;
-    return STOP_OTHER;
+    return STOP_UNKNOWN;
 }
 
 /* --- usage --- */
@@ -253,9 +253,10 @@ static uint64_t text_bytes(struct json_value v) {
 static bool choice_member(void *arg, struct str key, struct json_value v) {
     struct seen *s = arg;
     if (json_key_is(key, "finish_reason") && v.kind == JSON_STRING) {
-        enum stop_reason stop = oc_stop(small(s->a, v));
+        struct str word = small(s->a, v);
+        enum stop_reason stop = oc_stop(word);
         if (stop != STOP_UNSET) {
-            s->o->stop = stop;
+            note_stop(s->a, s->o, stop, word);
             s->o->output = true;
         }
     } else if (json_key_is(key, "usage") && v.kind == JSON_OBJECT && !s->has_usage) {

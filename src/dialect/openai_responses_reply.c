@@ -5,11 +5,24 @@
 #include "openai_responses.h"
 
 enum stop_reason rs_stop(struct str status, struct str reason) {
-    if (!str_is(status, "incomplete"))
-        return str_is(status, "cancelled") ? STOP_ERROR : STOP_END;
-    if (str_is(reason, "max_output_tokens") || str_is(reason, "max_tokens"))
-        return STOP_LENGTH;
-    return str_is(reason, "content_filter") ? STOP_FILTER : STOP_OTHER;
+    static const struct {
+        const char *word;
+        enum stop_reason stop;
+    } ends[] = {{"completed", STOP_END}, {"complete", STOP_END}, {"in_progress", STOP_END},
+                {"queued", STOP_END},    {"failed", STOP_END},   {"cancelled", STOP_ERROR},
+                {"", STOP_END}},
+      cuts[] = {{"max_output_tokens", STOP_LENGTH},
+                {"max_tokens", STOP_LENGTH},
+                {"content_filter", STOP_FILTER},
+                {"", STOP_OTHER}};
+    bool cut = str_is(status, "incomplete");
+    for (size_t i = 0; !cut && i < sizeof ends / sizeof *ends; i++)
+        if (str_is(status, ends[i].word))
+            return ends[i].stop;
+    for (size_t i = 0; cut && i < sizeof cuts / sizeof *cuts; i++)
+        if (str_is(reason, cuts[i].word))
+            return cuts[i].stop;
+    return STOP_UNKNOWN;
 }
 
 static struct str text_of(struct arena *a, struct str object, const char *key) {
@@ -123,7 +136,7 @@ static void note(struct arena *a, struct str response, struct observed *o, struc
     }
     if (json_path(response, &v, "incomplete_details", "reason", NULL) && v.kind == JSON_STRING)
         reason = json_text(a, v);
-    o->stop = rs_stop(*status, reason);
+    note_stop(a, o, rs_stop(*status, reason), reason.n ? reason : *status);
 }
 
 bool rs_tap_reply(struct arena *a, struct str body, unsigned quirks, struct observed *o, struct fault *f) {

@@ -3,6 +3,7 @@
  * client's writer takes them. Nothing is allocated per event on the first way. */
 #include "dialect/pipe.h"
 
+#include "answer.h"
 #include "base/die.h"
 #include "base/eventstream.h"
 #include "base/sse.h"
@@ -90,9 +91,9 @@ static uint64_t part_bytes(const struct part *p) {
     return p->text.n + p->name.n;
 }
 
-static void observe_reply(struct observed *seen, const struct reply *r) {
+static void observe_reply(struct arena *a, struct observed *seen, const struct reply *r) {
     seen->usage = r->usage;
-    seen->stop = r->stop;
+    note_stop(a, seen, r->stop, r->stop_native);
     seen->id = r->id;
     seen->model = r->model;
     seen->output = true;
@@ -108,7 +109,7 @@ static bool chat_reply(struct arena *a, const struct dialect *client, const stru
     struct reply *r = provider->provider->read_reply(a, body, o->quirks, f);
     if (!r)
         return false;
-    observe_reply(seen, r);
+    observe_reply(a, seen, r);
     if (o->watch)
         fold_out(r, o->watch, o->watch_arg);
     client->client->write_reply(scratch, r, o->mint, o->ask);
@@ -190,6 +191,10 @@ static bool failed(const struct pipe *p) {
     return fault_is(&p->seen.fault);
 }
 
+static struct str kept(struct pipe *p, struct str s) {
+    return s.n ? arena_dup(p->a, s) : STR_NONE;
+}
+
 static void observe_event(struct pipe *p, const struct event_item *ev) {
     struct observed *o = &p->seen;
     switch (ev->kind) {
@@ -211,12 +216,16 @@ static void observe_event(struct pipe *p, const struct event_item *ev) {
         usage_merge(&o->usage, &ev->usage);
         break;
     case EV_STOP:
-        o->stop = ev->stop;
+        note_stop(p->a, o, ev->stop, ev->text);
         o->output = true;
         break;
     case EV_FAULT:
         o->fault = *ev->fault;
         o->fault.message = arena_dup(p->a, ev->fault->message);
+        o->fault.type = kept(p, ev->fault->type);
+        o->fault.code = kept(p, ev->fault->code);
+        o->fault.param = kept(p, ev->fault->param);
+        o->fault.unknown = kept(p, ev->fault->unknown);
         break;
     case EV_END:
         o->ended = true;

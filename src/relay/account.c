@@ -22,6 +22,32 @@ static void log_breaker(struct request *r, const struct target *t, const struct 
               breaker_state_name(c->to));
 }
 
+/* A word of the provider's that no table has: counted, and logged once by each worker, as long as they are
+ * few. */
+static void note_unknown(struct request *r, enum stat_counter c, const char *what, struct str word) {
+    struct gateway *g = r->g;
+    const struct target *t = r->now.target;
+    const char *provider = t->provider->conf->name;
+    if (word.n == 0)
+        return;
+    stat_add(r->p->shm, c, 1);
+    struct str told = arena_printf(r->a, "%s %s " STR_FMT, provider, what, STR_ARG(word));
+    uint64_t h = hash64(told.p, told.n);
+    for (size_t i = 0; i < g->ntold; i++)
+        if (g->told[i] == h)
+            return;
+    if (g->ntold == sizeof g->told / sizeof *g->told)
+        return;
+    g->told[g->ntold++] = h;
+    log_event(LVL_WARN, "unknown", "%s/" STR_FMT ": %s that is not known: " STR_FMT, provider,
+              STR_ARG(t->model), what, STR_ARG(word));
+}
+
+void account_stop(struct request *r, const struct observed *seen) {
+    if (seen->stop == STOP_UNKNOWN)
+        note_unknown(r, STAT_UNKNOWN_STOPS, "a reason to stop", seen->unknown);
+}
+
 static uint32_t row_ms(uint64_t ms) {
     return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
 }
@@ -47,6 +73,8 @@ void account_attempt(struct request *r, const struct fault *f, uint64_t first_by
     enum outcome o = !f ? OUTCOME_OK : fault_rule(f->cls)->counts ? OUTCOME_FAILED : OUTCOME_NEUTRAL;
     r->now.open = false;
     attempt_row(r, f, ms);
+    if (f)
+        note_unknown(r, STAT_UNKNOWN_ERRORS, "a type of error", f->unknown);
     const uint32_t entities[2] = {t->entity, t->provider->entity};
     for (size_t i = 0; i < 2; i++) {
         entity_add(s, entities[i], ENTITY_STAT_REQUESTS, 1);

@@ -238,6 +238,7 @@ static bool whole(struct request *r, struct fault *f) {
         fault_set(f, r->a, FAULT_SERVER, "The provider answered a request for a stream with something else.");
         return false;
     }
+    account_stop(r, &seen);
     r->usage = r->client->op == OP_COUNT ? NOTHING_USED : seen.usage;
     r->reply_type = STR("application/json");
     store(r, r->reply, STR("application/json"), false);
@@ -255,10 +256,13 @@ bool answer_arrived(struct request *r, const struct call_result *res, struct fau
 
 /* The bytes are over: a stream that has not come to its end by its dialect is a broken one. */
 static void stream_over(struct request *r, struct fault *f) {
-    if (pipe_finish(r->now.pipe, &r->held_bytes))
-        r->usage = pipe_seen(r->now.pipe)->usage;
-    else
-        *f = pipe_seen(r->now.pipe)->fault;
+    const struct observed *seen = pipe_seen(r->now.pipe);
+    if (!pipe_finish(r->now.pipe, &r->held_bytes)) {
+        *f = seen->fault;
+        return;
+    }
+    account_stop(r, seen);
+    r->usage = seen->usage;
 }
 
 static void on_done(void *arg, const struct call_result *res) {

@@ -26,6 +26,8 @@ struct gateway {
     struct probes *probes;
     struct request *open;            /* all of them, linked both ways */
     char error_id[REQUEST_ID_BYTES]; /* of the last error that the server itself answered */
+    uint64_t told[64];               /* hashes of the unknown words that were logged */
+    size_t ntold;
 };
 
 enum step {
@@ -177,4 +179,5 @@ void pass_finish(struct request *r, struct buf *last);
 enum verdict step_settle(struct request *r);
 enum verdict step_log(struct request *r);
 void account_attempt(struct request *r, const struct fault *f, uint64_t first_byte_ms);
+void account_stop(struct request *r, const struct observed *seen); /* of a complete answer */
 #endif

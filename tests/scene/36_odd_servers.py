@@ -292,5 +292,50 @@ def test_refused_keys_are_not_quoted():
         assert not any("up-key" in text for _, text in gw.log_text())
 
 
+def test_words_that_nobody_knows_are_counted_and_told_once():
+    """Reasons to stop and types of errors: the client is served, the operator hears of each word once and not in floods."""
+    up = scene.Upstream()
+    gw = gateway(up)
+
+    def reply(word):
+        body = scene.chat_reply()
+        body["choices"][0]["finish_reason"] = word
+        return lambda a: a.whole(200, body)
+
+    def stream(a):
+        a.sse()
+        for e in (HI, chunk({}, "brand_new"), USED):
+            a.event(e)
+        a.event("[DONE]")
+        a.end()
+
+    up.next(reply("brand_new"), reply("brand_new"), stream, reply("brand_new"), reply("stop"))
+    assert gw.chat().json()["choices"][0]["finish_reason"] == "brand_new", "it passes as it is"
+    r = gw.post("/v1/messages", {"model": "up/m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]})
+    assert r.json()["stop_reason"] == "end_turn", r
+    assert b"brand_new" in gw.chat(stream=True).body
+    r = gw.post("/v1beta/models/up%2Fm:generateContent", {"contents": [{"parts": [{"text": "Hi"}]}]})
+    assert r.json()["candidates"][0]["finishMessage"] == "brand_new", r
+    assert gw.chat().status == 200
+    m = gw.metrics()
+    assert m["penstock_unknown_stop_reasons_total"] == 4 and m["penstock_unknown_errors_total"] == 0, m
+    told = gw.wait_log("brand_new", event="unknown")
+    assert len(told) == 1 and told[0]["level"] == "warn" and "up/m" in told[0]["message"], told
+
+    for body in ({"error": {"message": "m", "type": "teapot"}}, {"error": {"message": "m", "code": "teapot"}},
+                 {"error": {"message": "m", "type": "invalid_request_error", "code": "anything"}}, "<html>"):
+        up.next(lambda a: a.whole(418, body))
+        assert gw.chat().status == 418
+    assert gw.metrics()["penstock_unknown_errors_total"] == 2
+    assert len(gw.wait_log("teapot", event="unknown")) == 1
+
+    up.next(*(reply(f"word_{i} \u001b[31m{'x' * 300}") for i in range(100)))
+    assert all(gw.chat().status == 200 for _ in range(100))
+    assert gw.metrics()["penstock_unknown_stop_reasons_total"] == 104
+    told = gw.log("unknown")
+    assert len(told) == 64 and all(len(x["message"]) < 200 for x in told), len(told)
+    assert not any("\x1b" in text for _, text in gw.log_text())
+
+
 if __name__ == "__main__":
     scene.main()
