@@ -598,6 +598,13 @@ static bool take_thinking(struct rd *r, struct json_object *v, const char *name)
     return true;
 }
 
+static bool take_logit_bias(struct rd *r, struct json_object *v, const char *name) {
+    if (!json_object_is_type(v, json_type_object))
+        return refuse(r, FAULT_BAD_REQUEST, str_of(name), "expected an object");
+    r->c->logit_bias = v;
+    return true;
+}
+
 static bool take_simple(struct rd *r, struct json_object *v, const char *name) {
     struct chat *c = r->c;
     if (strcmp(name, "user") == 0)
@@ -608,8 +615,6 @@ static bool take_simple(struct rd *r, struct json_object *v, const char *name) {
         c->logprobs = json_object_get_boolean(v);
     else if (strcmp(name, "top_logprobs") == 0)
         c->top_logprobs = json_object_get_int64(v);
-    else if (strcmp(name, "logit_bias") == 0)
-        c->logit_bias = v;
     else if (strcmp(name, "metadata") == 0)
         c->metadata = v;
     else if (strcmp(name, "parallel_tool_calls") == 0)
@@ -656,7 +661,7 @@ static const struct {
     {"service_tier", take_simple},
     {"logprobs", take_simple},
     {"top_logprobs", take_simple},
-    {"logit_bias", take_simple},
+    {"logit_bias", take_logit_bias},
     {"metadata", take_simple},
     {"parallel_tool_calls", take_simple},
 };
