@@ -252,6 +252,9 @@ START_TEST(there_and_back) {
     add(c, r.message, PART_THINKING, STR("hm"))->signature = STR("sig");
     message_part(c, r.message, PART_THINKING_REDACTED)->data = STR("blob");
     add(c, r.message, PART_TEXT, STR("hello"));
+    struct part *image = message_part(c, r.message, PART_IMAGE);
+    image->data = STR("aW1n");
+    image->media = STR("image/png");
     struct part *call = add(c, r.message, PART_TOOL_CALL, STR("{\"a\":1}"));
     call->id = STR("c1");
     call->name = STR("f");
@@ -271,7 +274,8 @@ START_TEST(there_and_back) {
     for (; p && q; p = p->next, q = q->next) {
         ck_assert_int_eq(p->kind, q->kind);
         ck_assert(str_eq(p->text, q->text) && str_eq(p->id, q->id) && str_eq(p->name, q->name));
-        ck_assert(str_eq(p->signature, q->signature) && str_eq(p->data, q->data));
+        ck_assert(str_eq(p->signature, q->signature) && str_eq(p->data, q->data) &&
+                  str_eq(p->media, q->media));
     }
     ck_assert(!p && !q);
     arena_free(a);

@@ -11,7 +11,8 @@
 
 enum event_kind {
     EV_START,      /* id, model, created */
-    EV_PART_OPEN,  /* part kind (TEXT, TOOL_CALL with id and name, THINKING, THINKING_REDACTED: text is its data, name its origin; REFUSAL) */
+    EV_PART_OPEN,  /* part kind (TEXT, TOOL_CALL with id and name, THINKING, THINKING_REDACTED: text is its data, name its origin; REFUSAL;
+                   * IMAGE: text is its data, base64, name its media type) */
     EV_TEXT,       /* text of a TEXT or REFUSAL part */
     EV_ARGS,       /* text: a piece of a tool call's arguments */
     EV_THINK,      /* text */

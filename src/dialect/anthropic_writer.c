@@ -84,6 +84,12 @@ static void write_head(struct jw *w, const struct mint *m) {
     jw_kstr(w, "model", m->model);
 }
 
+/* There is no block for a picture in an answer: that there was one is said. */
+static struct str image_note(struct arena *a, struct str media, struct str data) {
+    return arena_printf(a, "[" STR_FMT ", %zu bytes, which cannot be shown here]", STR_ARG(media),
+                        data.n / 4 * 3);
+}
+
 /* A block as it begins; of an answer that is whole it is all there is. */
 static void write_block(struct jw *w, struct arena *a, const struct part *p, bool whole) {
     jw_obj(w);
@@ -129,9 +135,12 @@ void an_write_reply(struct buf *out, const struct reply *r, const struct mint *m
     jw_key(&w, "content");
     jw_arr(&w);
     for (const struct part *p = r->message ? r->message->parts : NULL; p; p = p->next) {
+        struct part note = {.kind = PART_TEXT};
         calls = calls || p->kind == PART_TOOL_CALL;
+        if (p->kind == PART_IMAGE)
+            note.text = image_note(a, p->media, p->data);
         if (is_said(p))
-            write_block(&w, a, p, true);
+            write_block(&w, a, p->kind == PART_IMAGE ? &note : p, true);
     }
     jw_arr_end(&w);
     write_stop(&w, stop_effective(r->stop, calls), r->stop_sequence);
@@ -305,8 +314,12 @@ static void part_open(struct writer *w, struct buf *out, const struct event_item
         w->open.origin = ev->name;
     }
     w->has_call = w->has_call || ev->part == PART_TOOL_CALL;
-    if (ev->part != PART_TEXT && ev->part != PART_REFUSAL)
+    if (ev->part == PART_IMAGE) {
+        w->open.kind = PART_TEXT;
+        delta(w, out, "text_delta", "text", image_note(w->a, ev->name, ev->text));
+    } else if (ev->part != PART_TEXT && ev->part != PART_REFUSAL) {
         block_start(w, out);
+    }
 }
 
 static void part_close(struct writer *w, struct buf *out) {

@@ -135,9 +135,58 @@ static void on_call(struct reader *r, struct str call, struct str signature) {
         close_part(r);
 }
 
+/* --- what the model made besides words --- */
+
+static void on_data(struct reader *r, struct str blob) {
+    struct str media = member(r, blob, "mimeType"), data = member(r, blob, "data");
+    if (str_startsi(media, "image/") && data.n > 0) {
+        close_part(r);
+        event_open(&r->out, (struct event_item){.part = PART_IMAGE, .name = media, .text = data});
+        close_part(r);
+    } else if (data.n > 0) {
+        if (!r->tmp)
+            r->tmp = arena_new(0);
+        on_text(r, false,
+                arena_printf(r->tmp, "[" STR_FMT ", %zu bytes, which cannot be handed on]", STR_ARG(media),
+                             data.n / 4 * 3),
+                STR_NONE);
+    }
+}
+
+/* As Markdown has it; the fence is longer than what is inside. */
+static void on_fenced(struct reader *r, struct str word, struct str text) {
+    const char *fence = str_find(text, STR("```")) < 0 ? "```" : "``````";
+    char language[32];
+    str_copy(language, sizeof language, word);
+    for (size_t i = 0; language[i]; i++)
+        if (language[i] >= 'A' && language[i] <= 'Z')
+            language[i] = (char)(language[i] | 0x20);
+    if (!r->tmp)
+        r->tmp = arena_new(0);
+    on_text(r, false,
+            arena_printf(r->tmp, "\n%s%s\n" STR_FMT "%s%s\n", fence, language, STR_ARG(text),
+                         str_ends(text, "\n") ? "" : "\n", fence),
+            STR_NONE);
+}
+
+/* Code that Gemini ran itself, and what came of it. true: it was that. */
+static bool on_code(struct reader *r, struct str part) {
+    struct json_value v;
+    if (json_member(part, "executableCode", &v) && v.kind == JSON_OBJECT) {
+        on_fenced(r, member(r, v.raw, "language"), member(r, v.raw, "code"));
+        return true;
+    }
+    if (!json_member(part, "codeExecutionResult", &v) || v.kind != JSON_OBJECT)
+        return false;
+    struct str outcome = member(r, v.raw, "outcome"), output = member(r, v.raw, "output");
+    bool ok = outcome.n == 0 || str_is(outcome, "OUTCOME_OK");
+    on_fenced(r, STR_NONE, ok || output.n > 0 ? output : outcome);
+    return true;
+}
+
 static bool on_part(void *arg, struct str key, struct json_value v) {
     struct reader *r = arg;
-    struct json_value said = {.kind = JSON_NULL}, call, thought;
+    struct json_value said = {.kind = JSON_NULL}, call, thinks, blob;
     (void)key;
     if (v.kind != JSON_OBJECT || r->out.done)
         return true;
@@ -146,10 +195,17 @@ static bool on_part(void *arg, struct str key, struct json_value v) {
         on_call(r, call.raw, signature);
         return true;
     }
-    /* Code that Gemini ran itself, and its results: nothing a client must act on. */
+    bool thought = json_member(v.raw, "thought", &thinks) && json_true(thinks);
+    if (json_member(v.raw, "inlineData", &blob) && blob.kind == JSON_OBJECT) {
+        if (!thought) /* drafts on the way to the picture */
+            on_data(r, blob.raw);
+        return true;
+    }
+    if (on_code(r, v.raw))
+        return true;
     if (!json_member(v.raw, "text", &said) && signature.n == 0)
         return true;
-    on_text(r, json_member(v.raw, "thought", &thought) && json_true(thought), text(r, said), signature);
+    on_text(r, thought, text(r, said), signature);
     return true;
 }
 

@@ -106,6 +106,16 @@ static void write_call_part(struct jw *w, struct str id, struct str name, struct
     jw_obj_end(w);
 }
 
+static void write_image_part(struct jw *w, struct str media, struct str data) {
+    jw_obj(w);
+    jw_key(w, "inlineData");
+    jw_obj(w);
+    jw_kstr(w, "mimeType", media);
+    jw_kstr(w, "data", data);
+    jw_obj_end(w);
+    jw_obj_end(w);
+}
+
 /* --- whole --- */
 
 static void write_part(struct jw *w, const struct part *p) {
@@ -121,6 +131,9 @@ static void write_part(struct jw *w, const struct part *p) {
         break;
     case PART_TOOL_CALL:
         write_call_part(w, p->id, p->name, p->text, p->signature, p->origin);
+        break;
+    case PART_IMAGE:
+        write_image_part(w, p->media, p->data);
         break;
     default: /* redacted thinking has no place: it is kept beside */
         break;
@@ -328,9 +341,14 @@ static void chunk_close(struct writer *w, struct buf *out, struct jw *j) {
     frame_close(w, out);
 }
 
-static void part_open(struct writer *w, const struct event_item *ev) {
+static void part_open(struct writer *w, struct buf *out, const struct event_item *ev) {
+    struct jw j;
     w->open = ev->part;
-
+    if (ev->part == PART_IMAGE) {
+        chunk_open(w, out, &j);
+        write_image_part(&j, ev->name, ev->text);
+        chunk_close(w, out, &j);
+    }
     buf_clear(&w->args);
     buf_clear(&w->signature);
     buf_clear(&w->origin);
@@ -386,7 +404,7 @@ void gm_write_event(struct stream_writer *sw, const struct event_item *ev, struc
     struct writer *w = writer_of(sw);
     switch (ev->kind) {
     case EV_PART_OPEN:
-        part_open(w, ev);
+        part_open(w, out, ev);
         break;
     case EV_TEXT:
     case EV_THINK:

@@ -17,6 +17,7 @@ bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *
 
 /* openai_chat_request.c */
 bool oc_read_request(struct arena *a, const struct ask *ask, struct chat **out, struct fault *f);
+bool oc_split_data_url(struct str url, struct str *media, struct str *data);
 /* The same reading for a message of an answer; leniently, since it is not the client's. */
 void oc_read_message(struct arena *a, struct chat *c, struct message *m, struct json_object *o);
 /* openai_chat_encode.c */
@@ -32,6 +33,8 @@ enum stop_reason oc_stop(struct str finish_reason);
 
 /* openai_chat_answer.c */
 struct json_object *oc_first_choice(struct json_object *answer); /* or NULL */
+/* Of an element of "images" (OpenRouter); false: it is elsewhere, and only *url is known. */
+bool oc_image(struct json_object *image, struct str *media, struct str *data, struct str *url);
 struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f);
 /* openai_chat_reader.c */
 struct str oc_call_signature(struct json_object *call); /* Google's; or empty */

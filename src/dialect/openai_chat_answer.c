@@ -16,6 +16,25 @@ static void attach_logprobs(struct arena *a, struct message *m, struct json_obje
         p->logprobs = tree_text(a, list);
 }
 
+bool oc_image(struct json_object *image, struct str *media, struct str *data, struct str *url) {
+    *url = jo_str(jo_obj(image, "image_url"), "url");
+    return oc_split_data_url(*url, media, data) && data->n > 0;
+}
+
+static void read_images(struct arena *a, struct chat *c, struct message *m, struct json_object *list) {
+    size_t n = list ? json_object_array_length(list) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct str media, data, url;
+        if (oc_image(json_object_array_get_idx(list, i), &media, &data, &url)) {
+            struct part *p = message_part(c, m, PART_IMAGE);
+            p->media = media;
+            p->data = data;
+        } else if (url.n > 0) {
+            message_part(c, m, PART_TEXT)->text = arena_printf(a, "![image](" STR_FMT ")", STR_ARG(url));
+        }
+    }
+}
+
 static void read_whole(struct arena *a, struct chat *c, struct message *m, struct json_object *choice) {
     struct json_object *message = jo_obj(choice, "message"), *notes = jo_arr(message, "annotations"),
                        *logprobs = jo_obj(choice, "logprobs");
@@ -25,6 +44,7 @@ static void read_whole(struct arena *a, struct chat *c, struct message *m, struc
         last = p->kind == PART_TEXT ? p : last;
     if (last && notes && json_object_array_length(notes) > 0)
         last->annotations = tree_text(a, notes);
+    read_images(a, c, m, jo_arr(message, "images"));
     attach_logprobs(a, m, jo_arr(logprobs, "content"), PART_TEXT);
     attach_logprobs(a, m, jo_arr(logprobs, "refusal"), PART_REFUSAL);
 }

@@ -334,13 +334,32 @@ static void read_logprobs(struct reader *r, struct json_object *choice, const ch
         tell_tree(r, EV_LOGPROBS, list);
 }
 
+static void read_images(struct reader *r, struct json_object *delta) {
+    struct json_object *list = jo_arr(delta, "images");
+    size_t n = list ? json_object_array_length(list) : 0;
+    for (size_t i = 0; i < n && !r->out.done; i++) {
+        struct str media, data, url;
+        if (oc_image(json_object_array_get_idx(list, i), &media, &data, &url)) {
+            advance(r, true);
+            event_close(&r->out);
+            event_open(&r->out, (struct event_item){.part = PART_IMAGE, .name = media, .text = data});
+            event_close(&r->out);
+        } else if (url.n > 0) {
+            read_text(r, PART_TEXT, STR("![image]("));
+            read_text(r, PART_TEXT, url);
+            read_text(r, PART_TEXT, STR(")"));
+        }
+    }
+}
+
 static void read_annotations(struct reader *r, struct json_object *delta) {
     struct json_object *list = jo_arr(delta, "annotations");
     size_t n = list ? json_object_array_length(list) : 0;
     if (n > 0 && !r->out.open) /* before the text */
         event_open(&r->out, (struct event_item){.part = PART_TEXT});
     for (size_t i = 0; i < n && r->out.part == PART_TEXT; i++)
-        tell_tree(r, EV_ANNOTATION, json_object_array_get_idx(list, i));
+        if (json_object_is_type(json_object_array_get_idx(list, i), json_type_object))
+            tell_tree(r, EV_ANNOTATION, json_object_array_get_idx(list, i));
 }
 
 /* --- chunks --- */
@@ -382,6 +401,7 @@ static void read_choice(struct reader *r, struct json_object *choice) {
         read_content(r, jo_get(delta, "content"));
         read_logprobs(r, choice, "content", PART_TEXT);
         read_annotations(r, delta);
+        read_images(r, delta);
         read_text(r, PART_REFUSAL, jo_str(delta, "refusal"));
         read_logprobs(r, choice, "refusal", PART_REFUSAL);
         read_calls(r, delta);

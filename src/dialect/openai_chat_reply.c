@@ -90,8 +90,27 @@ static void write_opaque(struct jw *w, const char *key, struct str text, struct 
     arena_free(tmp);
 }
 
-void oc_write_thinking_block(struct jw *w, const struct part *p) {
+static void open_entry(struct jw *w, int64_t index) {
     jw_obj(w);
+    if (index >= 0)
+        jw_kint(w, "index", index);
+}
+
+void oc_write_image(struct jw *w, const struct part *p, int64_t index) {
+    struct arena *tmp = arena_new(0);
+    open_entry(w, index);
+    jw_kz(w, "type", "image_url");
+    jw_key(w, "image_url");
+    jw_obj(w);
+    jw_kstr(w, "url",
+            arena_printf(tmp, "data:" STR_FMT ";base64," STR_FMT, STR_ARG(p->media), STR_ARG(p->data)));
+    jw_obj_end(w);
+    jw_obj_end(w);
+    arena_free(tmp);
+}
+
+void oc_write_thinking_block(struct jw *w, const struct part *p, int64_t index) {
+    open_entry(w, index);
     if (p->kind == PART_THINKING) {
         jw_kz(w, "type", "thinking");
         jw_kstr(w, "thinking", p->text);
@@ -118,7 +137,7 @@ static void write_thinking_blocks(struct jw *w, const struct message *m) {
             jw_arr(w);
         }
         any = true;
-        oc_write_thinking_block(w, p);
+        oc_write_thinking_block(w, p, -1);
     }
     if (any)
         jw_arr_end(w);
@@ -225,6 +244,18 @@ static void write_annotations(struct jw *w, const struct message *m) {
         jw_arr_end(w);
 }
 
+static void write_images(struct jw *w, const struct message *m) {
+    const struct part *p = find_part(m, PART_IMAGE);
+    if (!p)
+        return;
+    jw_key(w, "images");
+    jw_arr(w);
+    for (; p; p = p->next)
+        if (p->kind == PART_IMAGE)
+            oc_write_image(w, p, -1);
+    jw_arr_end(w);
+}
+
 static bool raw_item(void *arg, struct str key, struct json_value v) {
     (void)key;
     jw_raw(arg, v.raw);
@@ -279,6 +310,7 @@ static void write_message(struct jw *w, const struct told *t, const struct messa
         write_joined(w, "reasoning_content", m, PART_THINKING);
     write_thinking_blocks(w, m);
     write_annotations(w, m);
+    write_images(w, m);
     if (calls)
         write_calls(w, t, m);
     jw_obj_end(w);

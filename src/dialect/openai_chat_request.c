@@ -58,7 +58,7 @@ static void take_cache_point(struct json_object *o, bool *point, struct str *ttl
 }
 
 /* "data:image/png;base64,iVBOR..." in two; false when it is no such URL. */
-static bool split_data_url(struct str url, struct str *media, struct str *data) {
+bool oc_split_data_url(struct str url, struct str *media, struct str *data) {
     if (!str_startsi(url, "data:"))
         return false;
     struct str rest = str_skip(url, 5), head, piece;
@@ -77,7 +77,7 @@ static bool split_data_url(struct str url, struct str *media, struct str *data) 
 }
 
 static void take_url(struct part *p, struct str url) {
-    if (!split_data_url(url, &p->media, &p->data))
+    if (!oc_split_data_url(url, &p->media, &p->data))
         p->url = url;
 }
 

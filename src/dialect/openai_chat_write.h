@@ -8,9 +8,12 @@
 const char *oc_finish_word(enum stop_reason stop);
 bool oc_tells_native(enum stop_reason stop, struct str native); /* where finish_reason says less than it */
 bool oc_has_usage(const struct usage *u);
-void oc_write_usage(struct jw *w, const struct usage *u);         /* the member */
-void oc_write_id(struct buf *out, const struct mint *m);          /* the member */
-void oc_write_thinking_block(struct jw *w, const struct part *p); /* THINKING with a signature, or redacted */
+void oc_write_usage(struct jw *w, const struct usage *u);               /* the member */
+void oc_write_id(struct buf *out, const struct mint *m);                /* the member */
+void oc_write_image(struct jw *w, const struct part *p, int64_t index); /* as OpenRouter has it */
+/* index: among those of the answer, in streams: OpenAI's libraries put lists together by it; else -1. */
+void oc_write_thinking_block(struct jw *w, const struct part *p,
+                             int64_t index); /* THINKING with a signature, or redacted */
 /* The names of the free-text tools that were asked for; NULL: none. */
 struct json_object *oc_custom_names(struct arena *a, const struct ask *ask);
 bool oc_is_custom(struct json_object *names, struct str name);

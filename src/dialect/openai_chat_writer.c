@@ -13,10 +13,11 @@ struct writer {
     unsigned magic;
     bool include_usage, has_call, args_seen;
     enum part_kind open;
-    unsigned calls;         /* opened so far */
-    struct str head;        /* everything of a chunk up to its delta */
-    struct str tail;        /* and behind the delta, without a finish_reason */
-    uint64_t chars, before; /* of the text so far, and when the open part began */
+    unsigned calls;                /* opened so far */
+    struct str head;               /* everything of a chunk up to its delta */
+    struct str tail;               /* and behind the delta, without a finish_reason */
+    int64_t blocks, notes, images; /* told so far */
+    uint64_t chars, before;        /* of the text so far, and when the open part began */
     struct buf thinking;
     /* A call is told with what comes first of it, for clients that read its signature there only. */
     struct buf call_id, call_name;
@@ -168,20 +169,48 @@ static void chunk_thinking_block(struct writer *w, struct buf *out, const struct
     jw_obj(&j);
     jw_key(&j, "thinking_blocks");
     jw_arr(&j);
-    oc_write_thinking_block(&j, p);
+    oc_write_thinking_block(&j, p, w->blocks++);
     jw_arr_end(&j);
     jw_obj_end(&j);
     buf_adds(out, w->tail);
 }
 
+static bool one_member(void *arg, struct str key, struct json_value v) {
+    struct jw *j = arg;
+    if (json_key_is(key, "index"))
+        return true;
+    buf_addz(j->out, ",\"");
+    buf_adds(j->out, key);
+    buf_addz(j->out, "\":");
+    buf_adds(j->out, v.raw);
+    return true;
+}
+
 static void chunk_annotation(struct writer *w, struct buf *out, struct str annotation) {
+    struct jw j;
+    struct buf moved;
+    buf_init(&moved, 0);
+    jw_init(&j, &moved);
+    cite_moved(&j, annotation, w->before);
+    chunk_open(w, out);
+    BUF_ADD(out, "{\"annotations\":[{\"index\":");
+    buf_addi(out, w->notes++);
+    jw_init(&j, out);
+    json_each(buf_str(&moved), one_member, &j);
+    BUF_ADD(out, "}]}");
+    buf_adds(out, w->tail);
+    buf_free(&moved);
+}
+
+static void chunk_image(struct writer *w, struct buf *out, const struct event_item *ev) {
+    struct part p = {.kind = PART_IMAGE, .media = ev->name, .data = ev->text};
     struct jw j;
     chunk_open(w, out);
     jw_init(&j, out);
     jw_obj(&j);
-    jw_key(&j, "annotations");
+    jw_key(&j, "images");
     jw_arr(&j);
-    cite_moved(&j, annotation, w->before);
+    oc_write_image(&j, &p, w->images++);
     jw_arr_end(&j);
     jw_obj_end(&j);
     buf_adds(out, w->tail);
@@ -247,6 +276,8 @@ static void part_open(struct writer *w, struct buf *out, const struct event_item
     } else if (ev->part == PART_THINKING_REDACTED) {
         struct part p = {.kind = PART_THINKING_REDACTED, .data = ev->text, .origin = ev->name};
         chunk_thinking_block(w, out, &p);
+    } else if (ev->part == PART_IMAGE) {
+        chunk_image(w, out, ev);
     } else if (ev->part == PART_THINKING) {
         buf_clear(&w->thinking);
     }

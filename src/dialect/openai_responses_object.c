@@ -37,6 +37,8 @@ struct str rs_item_id(const struct rs_object *o, const struct part *p, unsigned 
     const char *prefix = "msg";
     if (p->kind == PART_TOOL_CALL)
         prefix = p->custom ? "ctc" : "fc";
+    else if (p->kind == PART_IMAGE)
+        prefix = "ig";
     else if (p->kind == PART_THINKING || p->kind == PART_THINKING_REDACTED)
         prefix = "rs";
     return arena_printf(o->a, "%s_" STR_FMT "%u", prefix, STR_ARG(o->id), n);
@@ -100,6 +102,14 @@ void rs_write_item(struct jw *w, const struct rs_object *o, const struct part *p
     case PART_TOOL_CALL:
         jw_kz(w, "type", p->custom ? "custom_tool_call" : "function_call");
         write_call(w, o, p, begun);
+        break;
+    case PART_IMAGE:
+        jw_kz(w, "type", "image_generation_call");
+        jw_kz(w, "status", begun ? "in_progress" : "completed");
+        if (begun)
+            jw_knull(w, "result");
+        else
+            jw_kstr(w, "result", p->data);
         break;
     case PART_THINKING:
     case PART_THINKING_REDACTED:

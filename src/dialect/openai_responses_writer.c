@@ -32,7 +32,7 @@ static void items_add(struct buf *items, const struct rs_object *o, const struct
 
 static bool is_item(enum part_kind k) {
     return k == PART_TEXT || k == PART_REFUSAL || k == PART_TOOL_CALL || k == PART_THINKING ||
-           k == PART_THINKING_REDACTED;
+           k == PART_THINKING_REDACTED || k == PART_IMAGE;
 }
 
 /* Opaque state that was not asked for leaves nothing to be shown of redacted thinking. */
@@ -179,6 +179,12 @@ static void summary_part(struct writer *w, struct buf *out, bool begun) {
     event_finish(&j, out);
 }
 
+static void image_done(struct writer *w, struct buf *out) {
+    struct jw j;
+    item_event(w, &j, out, "response.image_generation_call.completed", NULL);
+    event_finish(&j, out);
+}
+
 static void part_open(struct writer *w, struct buf *out, const struct event_item *ev) {
     w->part = (struct part){.kind = ev->part};
     w->skipped = !has_form(&w->o, &w->part);
@@ -199,8 +205,12 @@ static void part_open(struct writer *w, struct buf *out, const struct event_item
         w->part.data = arena_dup(w->a, ev->text);
         w->part.origin = arena_dup(w->a, ev->name);
     }
+    if (ev->part == PART_IMAGE)
+        w->part.data = arena_dup(w->a, ev->text);
     w->item = rs_item_id(&w->o, &w->part, w->n);
     whole_item(w, out, "response.output_item.added", true);
+    if (ev->part == PART_IMAGE)
+        image_done(w, out);
     if (is_content(w))
         content_part(w, out, true);
 }

@@ -137,7 +137,8 @@ static bool embed_reply(struct arena *a, const struct dialect *client, const str
 static void watch_reply(struct arena *a, const struct provider_face *provider, struct str body,
                         const struct pipe_opt *o) {
     struct fault ignored;
-    struct reply *r = o->watch ? provider->read_reply(a, body, o->quirks, &ignored) : NULL;
+    struct reply *r =
+        o->watch && provider->read_reply ? provider->read_reply(a, body, o->quirks, &ignored) : NULL;
     if (r)
         fold_out(r, o->watch, o->watch_arg);
 }
@@ -203,7 +204,8 @@ static void observe_event(struct pipe *p, const struct event_item *ev) {
         o->model = arena_dup(p->a, ev->model);
         break;
     case EV_PART_OPEN:
-        o->output = o->output || ev->part == PART_TOOL_CALL || ev->part == PART_THINKING_REDACTED;
+        o->output = o->output || ev->part == PART_TOOL_CALL || ev->part == PART_THINKING_REDACTED ||
+                    ev->part == PART_IMAGE;
         o->output_bytes += ev->name.n;
         break;
     case EV_TEXT:
@@ -389,7 +391,7 @@ struct pipe *pipe_new(struct arena *a, const struct dialect *client, const struc
     if (!p->same) {
         p->reader = p->provider->reader_new(a, o->quirks, on_event, p);
         p->writer = p->client->writer_new(a, o->mint, o->ask);
-    } else if (o->watch) {
+    } else if (o->watch && p->provider->reader_new) {
         p->reader = p->provider->reader_new(a, o->quirks, on_watched, p);
     }
     arena_cleanup(a, at_arena_end, p);

@@ -28,7 +28,7 @@ static bool in_part(const struct event_check *c, const struct event_item *ev) {
 
 static bool may_open(enum part_kind k) {
     return k == PART_TEXT || k == PART_TOOL_CALL || k == PART_THINKING || k == PART_THINKING_REDACTED ||
-           k == PART_REFUSAL;
+           k == PART_REFUSAL || k == PART_IMAGE;
 }
 
 static bool step(struct event_check *c, int from, int to) {

@@ -56,6 +56,10 @@ static void open_part(struct fold *f, const struct event_item *ev) {
         p->data = arena_dup(f->a, ev->text);
         p->origin = p->name;
         p->name = STR_NONE;
+    } else if (ev->part == PART_IMAGE) {
+        p->data = arena_dup(f->a, ev->text);
+        p->media = p->name;
+        p->name = STR_NONE;
     }
     f->open = p;
     buf_clear(&f->text);
@@ -179,6 +183,11 @@ static void out_part(struct event_source *s, const struct part *p) {
     case PART_THINKING_REDACTED:
         ev.text = p->data;
         ev.name = p->origin;
+        event_open(s, ev);
+        break;
+    case PART_IMAGE:
+        ev.text = p->data;
+        ev.name = p->media;
         event_open(s, ev);
         break;
     default:

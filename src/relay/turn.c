@@ -45,6 +45,8 @@ static struct str origin_of(struct turn *t, struct str said) {
 
 static void open_part(struct turn *t, const struct event_item *ev) {
     t->open = NULL;
+    if (ev->part == PART_IMAGE) /* nothing that a provider wants back, and large */
+        return;
     if (++t->parts > PARTS_MAX || !room(t, ev->id.n + ev->text.n))
         return;
     t->open = message_part(t->chat, t->message, ev->part);

@@ -209,7 +209,9 @@ def read_chunks(body, usage_asked):
         out.text += delta.get("content") or ""
         out.refusal += delta.get("refusal") or ""
         out.thinking += delta.get("reasoning_content") or ""
-        out.blocks += delta.get("thinking_blocks") or []
+        for block in delta.get("thinking_blocks") or []:
+            assert block.pop("index") == len(out.blocks), "blocks are put together by their index"
+            out.blocks.append(block)
         for call in delta.get("tool_calls") or []:
             if call["index"] == len(out.calls):
                 assert call["id"] and call["type"] == "function" and call["function"]["name"], call
