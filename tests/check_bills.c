@@ -324,6 +324,9 @@ static const struct bill bills[] = {
     {"ollama", "openai_chat", "gpt-oss:120b", "{\"prompt_tokens\":300,\"completion_tokens\":44,\"total_tokens\":344}",
      "ollama/chat-completions__function-calling-ollama-cloud-gpt-oss-120b-can-use-tools-in-multi-turn__2.json",
      COUNT(.input = 300, .output = 44), NULL, -1},
+    {"ollama", "ollama", "qwen3.6:latest", "\"prompt_eval_count\":21,\"eval_count\":369", "ollama/api-chat__async-chat__0.json",
+     COUNT(.input = 21, .output = 369), &thinker,
+     759000}, /* 21 * 1000 + 369 * 2000 */
     {"vllm", "openai_chat", "m", "{\"prompt_tokens\":30,\"completion_tokens\":12,\"total_tokens\":42,\"prompt_tokens_details\":{\"cached_tokens\":16}}",
      NULL, COUNT(.input = 30, .cache_read = 16, .output = 12), &own_machine, 0},
 
@@ -347,6 +350,9 @@ static const struct bill bills[] = {
      NULL, COUNT(.input = 100, .output = 10), NULL,
      5250}, /* 100 * 37.5 + 10 * 150 */
 
+    {"cohere", "cohere_embed", "embed-v4.0", "{\"billed_units\":{\"input_tokens\":3}}", NULL,
+     COUNT(.input = 3, .billed = true, .billed_input = 3), NULL, 360}, /* 3 * 120 */
+
     /* --- Bedrock: cached and written beside the input --- */
     {"bedrock", "bedrock", "us.anthropic.claude-haiku-4-5-20251001-v1:0",
      "{\"cacheDetails\":[{\"inputTokens\":236,\"ttl\":\"5m\"}],\"cacheReadInputTokenCount\":1712,\"cacheReadInputTokens\":1712,\"cacheWriteInputTokenCount\":236,\"cacheWriteInputTokens\":236,"
@@ -368,6 +374,12 @@ static const struct bill bills[] = {
      "{\"inputTokens\":100,\"outputTokens\":10,\"cacheReadInputTokens\":50,\"cacheWriteInputTokens\":0,\"totalTokens\":160}",
      NULL, COUNT(.input = 150, .cache_read = 50, .output = 10), NULL,
      122000}, /* 100 * 800 + 50 * 200 + 10 * 3200 */
+
+    {"bedrock_invoke", "bedrock_invoke", "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+     "{\"cache_creation\":{\"ephemeral_1h_input_tokens\":0,\"ephemeral_5m_input_tokens\":1956},\"cache_creation_input_tokens\":1956,\"cache_read_input_tokens\":9511,\"input_tokens\":3,\"output_tokens\":44}",
+     "bedrock/invoke__anthropic-cache-bedrock-real-api__1.json",
+     COUNT(.input = 11470, .cache_read = 9511, .cache_write = 1956, .output = 44), NULL,
+     3619100}, /* 3 * 1000 + 9511 * 100 + 1956 * 1250 + 44 * 5000 */
 
     /* --- others that speak OpenAI's --- */
     {"openai_compatible", "openai_chat", "sonar", /* Perplexity: the search is in the cost */
@@ -460,6 +472,17 @@ static const struct {
              EVENT("content-delta", ",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\"ok\"}}}")
                  EVENT("content-end", ",\"index\":0")
                      EVENT("message-end", ",\"delta\":{\"finish_reason\":\"COMPLETE\",\"usage\":$}")},
+    {"bedrock_invoke",
+     "{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[{\"type\":"
+     "\"text\",\"text\":\"ok\"}],\"stop_reason\":\"end_turn\",\"stop_sequence\":null,\"usage\":$}",
+     NULL},
+    {"ollama",
+     "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"ok\"},\"done\":true,\"done_reason\":"
+     "\"stop\",$}",
+     "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"ok\"},\"done\":false}\n"
+     "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":"
+     "\"stop\",$}\n"},
+    {"cohere_embed", "{\"id\":\"1\",\"embeddings\":{\"float\":[[0.5]]},\"texts\":[\"a\"],\"meta\":$}", NULL},
     {"bedrock",
      "{\"output\":{\"message\":{\"role\":\"assistant\",\"content\":[{\"text\":\"ok\"}]}},\"stopReason\":"
      "\"end_turn\",\"usage\":$}",

@@ -257,6 +257,7 @@ static void reader_end(struct stream_reader *sr) {
 }
 
 static const struct provider_face provider = {
+    .early_usage = true, /* Claude's */
     .path = "/model/{model}/invoke",
     .stream_path = "/model/{model}/invoke-with-response-stream",
     .framing = FRAMING_AWS,
