@@ -156,6 +156,10 @@ def said_responses(body, stream):
     return said
 
 
+def fenced(word, text):
+    return f"\n```{word}\n{text}{'' if text.endswith(chr(10)) else chr(10)}```\n"
+
+
 def said_gemini(body, stream):
     said = Said()
     for o in objects(body) if stream else [json.loads(body)]:
@@ -163,6 +167,10 @@ def said_gemini(body, stream):
         for part in [p for c in (o.get("candidates") or [])[:1] for p in (c.get("content") or {}).get("parts") or []]:
             if part.get("functionCall"):
                 said.call(part["functionCall"]["name"], part["functionCall"].get("args") or {})
+            elif "executableCode" in part:
+                said.text += fenced(part["executableCode"]["language"].lower(), part["executableCode"]["code"])
+            elif "codeExecutionResult" in part:
+                said.text += fenced("", part["codeExecutionResult"]["output"])
             elif not part.get("thought"):
                 said.text += part.get("text", "")
         u = o.get("usageMetadata")
