@@ -2,9 +2,11 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/die.h"
+#include "base/net.h"
 #include "base_cases.h"
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 
 START_TEST(compares) {
     ck_assert(str_eqi(STR("Content-TYPE"), STR("content-type")));
@@ -185,6 +187,64 @@ START_TEST(a_bug_aborts) {
 }
 END_TEST
 
+static const struct {
+    const char *text;
+    int bits; /* -1: no network */
+} nets[] = {
+    {"192.0.2.1", 128},
+    {"192.0.2.0/24", 120},
+    {"0.0.0.0/0", 96},
+    {"192.0.2.1/32", 128},
+    {"::/0", 0},
+    {"2001:db8::/32", 32},
+    {"::1", 128},
+    {"::ffff:10.0.0.0/104", 104},
+    {"192.0.2.1/24", -1},
+    {"192.0.2.0/33", -1},
+    {"192.0.2.0/", -1},
+    {"192.0.2.0/-1", -1},
+    {"192.0.2.0/+8", -1},
+    {"/24", -1},
+    {"", -1},
+    {"192.0.2", -1},
+    {"192.0.2.01", -1},
+    {"fe80::1%eth0", -1},
+    {"2001:db8::/129", -1},
+    {"localhost", -1},
+    {"192.0.2.0/24/24", -1},
+    {"2001:db8::1/32", -1},
+    {"1.2.3.4 ", -1},
+    {"0x7f.0.0.1", -1},
+};
+
+START_TEST(networks) {
+    struct net n;
+    bool ok = net_parse(str_of(nets[_i].text), &n);
+    ck_assert_msg(ok == (nets[_i].bits >= 0), "%s", nets[_i].text);
+    if (ok)
+        ck_assert_msg((int)n.bits == nets[_i].bits, "%s: %u", nets[_i].text, n.bits);
+}
+END_TEST
+
+START_TEST(networks_have_addresses) {
+    struct net n;
+    uint8_t a[16];
+    for (unsigned bits = 0; bits <= 32;
+         bits++) { /* the address that differs in one bit is in while it may differ */
+        char text[32];
+        snprintf(text, sizeof text, "128.0.0.0/%u", bits);
+        ck_assert(bits == 0 || net_parse(str_of(text), &n));
+        for (unsigned i = 1; bits && i < 32; i++) {
+            uint32_t v = 0x80000000U | 0x80000000U >> i;
+            snprintf(text, sizeof text, "%u.%u.%u.%u", v >> 24, v >> 16 & 255, v >> 8 & 255, v & 255);
+            ck_assert(net_address(str_of(text), a));
+            ck_assert_int_eq(net_has(&n, a), i >= bits);
+        }
+    }
+    ck_assert(!net_address(STR_NONE, a) && !net_address(str_make("::1\0", 4), a));
+}
+END_TEST
+
 TCase *case_str(void) {
     TCase *t = tcase_create("str, buf, arena, die");
     tcase_add_test(t, compares);
@@ -195,6 +255,8 @@ TCase *case_str(void) {
     tcase_add_test(t, buffers_hold_their_bound);
     tcase_add_test(t, buffers_print);
     tcase_add_test(t, arenas);
+    tcase_add_loop_test(t, networks, 0, sizeof nets / sizeof *nets);
+    tcase_add_test(t, networks_have_addresses);
     tcase_add_exit_test(t, overflow_ends_the_process, 1);
     tcase_add_test_raise_signal(t, a_bug_aborts, SIGABRT);
     return t;

@@ -24,7 +24,7 @@ static struct fault fault;
 static bool may(const char *headers, unsigned permission) {
     who = (struct caller){0};
     fault = (struct fault){0};
-    return auth_caller(w.p, request(headers), permission, &who, &fault);
+    return auth_caller(w.p, request(headers), permission, NULL, &who, &fault);
 }
 
 static void refused(const char *headers, unsigned permission, enum fault_class cls) {
@@ -123,7 +123,7 @@ START_TEST(open_rows) {
     ck_assert(may(NULL, 0));
     ck_assert_ptr_null(who.key);
     who = (struct caller){.key = &w.p->anonymous}; /* whatever was there before */
-    ck_assert(auth_caller(w.p, request("x-api-key: wrong"), 0, &who, &fault));
+    ck_assert(auth_caller(w.p, request("x-api-key: wrong"), 0, NULL, &who, &fault));
     ck_assert_ptr_null(who.key);
     ck_assert(may("x-api-key: sk-old", 0));
     ck_assert_ptr_null(who.key);
@@ -143,9 +143,9 @@ START_TEST(anonymous) {
     ck_assert(may(NULL, PERM_ADMIN)); /* from this machine */
     struct exchange *x = request(NULL);
     x->peer_loopback = false;
-    ck_assert(auth_caller(w.p, x, PERM_COMPLETION, &who, &fault));
-    ck_assert(auth_caller(w.p, x, PERM_ANY, &who, &fault));
-    ck_assert(!auth_caller(w.p, x, PERM_ADMIN, &who, &fault));
+    ck_assert(auth_caller(w.p, x, PERM_COMPLETION, NULL, &who, &fault));
+    ck_assert(auth_caller(w.p, x, PERM_ANY, NULL, &who, &fault));
+    ck_assert(!auth_caller(w.p, x, PERM_ADMIN, NULL, &who, &fault));
     ck_assert_int_eq(fault.cls, FAULT_PERMISSION);
 }
 END_TEST
@@ -154,7 +154,7 @@ START_TEST(admin_with_a_key_from_anywhere) {
     world_load(keys);
     struct exchange *x = request("x-api-key: sk-root");
     x->peer_loopback = false;
-    ck_assert(auth_caller(w.p, x, PERM_ADMIN, &who, &fault));
+    ck_assert(auth_caller(w.p, x, PERM_ADMIN, NULL, &who, &fault));
 }
 END_TEST
 
@@ -222,6 +222,82 @@ START_TEST(patterns_are_not_exponential) {
 }
 END_TEST
 
+static const char narrow[] =
+    "providers: [{kind: mock}]\n"
+    "auth:\n"
+    "  keys:\n"
+    "    - {id: a, key: {value: sk-a}, addresses: [192.0.2.0/25, \"2001:db8::/33\", 127.0.0.1]}\n"
+    "    - {id: six, key: {value: sk-six}, addresses: \"::1\"}\n"
+    "    - {id: far, key: {value: sk-far}, addresses: [0.0.0.0/0]}\n"
+    "    - {id: e, key: {value: sk-e}, endpoints: [embeddings, \"/v1/audio/*\", \"gemini*\"]}\n";
+
+static const struct {
+    const char *key, *peer;
+    bool local, yes;
+} places[] = {
+    {"sk-a", "192.0.2.1", false, true},
+    {"sk-a", "192.0.2.127", false, true},
+    {"sk-a", "192.0.2.128", false, false},
+    {"sk-a", "::ffff:192.0.2.1", false, true},
+    {"sk-a", "::ffff:192.0.2.200", false, false},
+    {"sk-a", "192.0.3.1", false, false},
+    {"sk-a", "2001:db8:7fff::1", false, true},
+    {"sk-a", "2001:db8:7fff::1%eth0", false, true},
+    {"sk-a", "2001:db8:8000::1", false, false},
+    {"sk-a", "127.0.0.1", true, true},
+    {"sk-a", "127.0.0.2", true, false},
+    {"sk-a", "unix", true, true},
+    {"sk-six", "unix", true, true},
+    {"sk-six", "::1", true, true},
+    {"sk-six", "127.0.0.1", true, false},
+    {"sk-far", "203.0.113.9", false, true},
+    {"sk-far", "2001:db8::1", false, false},
+    {"sk-a", "nonsense", false, false},
+    {"sk-a", "", false, false},
+};
+
+START_TEST(addresses_of_a_key) {
+    world_load(narrow);
+    struct exchange *x = request(arena_printf(w.a, "x-api-key: %s", places[_i].key).p);
+    x->peer = str_of(places[_i].peer);
+    x->peer_loopback = places[_i].local;
+    bool yes = auth_caller(w.p, x, PERM_COMPLETION, "chat", &who, &fault);
+    ck_assert_msg(yes == places[_i].yes, "%s %s", places[_i].key, places[_i].peer);
+    if (!yes)
+        ck_assert_int_eq(fault_status(&fault), 403);
+    ck_assert(
+        auth_caller(w.p, x, 0, NULL, &who, &fault)); /* an open page stays one, without the key's name */
+    ck_assert_int_eq(who.key != NULL, yes);
+}
+END_TEST
+
+static const struct {
+    const char *path, *surface;
+    bool yes;
+} reach[] = {
+    {"/v1/embeddings", "embeddings", true},
+    {"/v1/chat/completions", "chat", false},
+    {"/v1/audio/speech", "audio", true},
+    {"/v1/audio/", "audio", true},
+    {"/v1/audio", "audio", false},
+    {"/v1/%61udio/speech", "audio", false}, /* what is not plainly allowed is not */
+    {"/v1beta/models/x:generateContent", "gemini", true},
+    {"/v1beta/models/x:countTokens", "gemini_count", true},
+    {"/v1/models", NULL, false},
+};
+
+START_TEST(endpoints_of_a_key) {
+    world_load(narrow);
+    struct exchange *x = request("x-api-key: sk-e");
+    x->path = str_of(reach[_i].path);
+    unsigned permission = reach[_i].surface ? PERM_EMBEDDING : PERM_ANY;
+    bool yes = auth_caller(w.p, x, permission, reach[_i].surface, &who, &fault);
+    ck_assert_msg(yes == reach[_i].yes, "%s", reach[_i].path);
+    if (!yes)
+        ck_assert_int_eq(fault_status(&fault), 403);
+}
+END_TEST
+
 TCase *case_auth(void) {
     TCase *t = tcase_create("auth");
     tcase_add_checked_fixture(t, world_open, world_close);
@@ -234,6 +310,8 @@ TCase *case_auth(void) {
     tcase_add_test(t, admin_with_a_key_from_anywhere);
     tcase_add_loop_test(t, model_patterns, 0, sizeof patterns / sizeof *patterns);
     tcase_add_test(t, models_of_a_key);
+    tcase_add_loop_test(t, addresses_of_a_key, 0, sizeof places / sizeof *places);
+    tcase_add_loop_test(t, endpoints_of_a_key, 0, sizeof reach / sizeof *reach);
     tcase_add_test(t, patterns_are_not_exponential);
     return t;
 }

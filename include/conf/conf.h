@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/net.h"
 #include "base/str.h"
 #include "conf/kind.h"
 #include "llm/fault.h"
@@ -144,6 +145,11 @@ struct conf_gateway_key {
     unsigned permissions;
     const char **models;      /* patterns with '*'; none: all */
     size_t nmodels;
+    const char **endpoints;   /* names of surfaces ("chat") or paths, patterns with '*'; none: all */
+    size_t nendpoints;
+    const char **addresses;   /* whence it may be used; none: anywhere */
+    size_t naddresses;
+    struct net *nets;         /* those, parsed */
     struct conf_rates limits; /* default_limits filled in */
     int64_t expires;          /* wall ms; 0: never */
     const char *source;       /* "hash", or where the plain key came from: "env:NAME", "file:/path", "value" */

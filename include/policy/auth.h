@@ -11,11 +11,12 @@ struct caller {
     const struct conf_gateway_key *key; /* NULL only where no permission was asked for and no right key came */
     uint32_t entity;
 };
-/* Authorization: Bearer, x-api-key, api-key, x-goog-api-key: the first that is there. false: *f is AUTH or
- * PERMISSION, with a text that tells nothing about which keys exist. permission 0: always true; who sends a
- * right key is known, anybody else is nobody. */
-bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, struct caller *c,
-                 struct fault *f);
+/* Authorization: Bearer, x-api-key, api-key, x-goog-api-key: the first that is there. surface: the name of the
+ * endpoint that is asked for, NULL where it has only a path. false: *f is AUTH or PERMISSION, with a text that
+ * tells nothing about which keys exist. permission 0: always true; who sends a right key is known, anybody else
+ * is nobody. */
+bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, const char *surface,
+                 struct caller *c, struct fault *f);
 /* May this key use this model? Patterns with '*'. */
 bool auth_model(const struct caller *c, struct str model);
 #endif

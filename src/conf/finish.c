@@ -122,6 +122,16 @@ void finish_model(struct load *l, void *element, const struct at *at) {
             m->targets[i].model = m->name;
 }
 
+static void read_nets(struct load *l, struct conf_gateway_key *k, const struct at *at) {
+    struct at list = at_child(at, "addresses");
+    k->nets = arena_array(l->c->arena, k->naddresses + 1, sizeof *k->nets);
+    for (size_t i = 0; i < k->naddresses; i++) {
+        struct at here = list.node->kind == NODE_LIST ? at_item(&list, i) : list;
+        if (*k->addresses[i] && !net_parse(str_of(k->addresses[i]), &k->nets[i]))
+            load_error(l, &here, "expected an address or a network such as 192.0.2.0/24 or 2001:db8::/32");
+    }
+}
+
 void finish_gateway_key(struct load *l, void *element, const struct at *at) {
     struct conf_gateway_key *k = element;
     struct at hash = at_child(at, "hash"), key = at_child(at, "key");
@@ -135,6 +145,7 @@ void finish_gateway_key(struct load *l, void *element, const struct at *at) {
         k->source = secret.source;
     }
     mem_wipe((char *)(uintptr_t)secret.text, strlen(secret.text)); /* only its hash is needed from here on */
+    read_nets(l, k, at);
     if (k->permissions == 0)
         load_error(l, at, "permissions: at least one is needed");
     if (k->expires && k->expires <= clock_wall_ms())

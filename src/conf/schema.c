@@ -315,6 +315,12 @@ static const struct option gateway_key_rows[] = {
      .words = "completion embedding admin", .help = "What the key may do: completion, embedding, admin."},
     {TEXTS("models", conf_gateway_key, models, nmodels), .shown = "all",
      .help = "The models it may use; * stands for anything."},
+    {TEXTS("endpoints", conf_gateway_key, endpoints, nendpoints), .shown = "all",
+     .example = "[chat, /v1/audio/*]",
+     .help = "The endpoints it may use: names such as chat or embeddings, or paths; * stands for anything."},
+    {TEXTS("addresses", conf_gateway_key, addresses, naddresses), .shown = "any", .example = "[192.0.2.0/24]",
+     .help = "Whence it may be used: addresses and networks of IPv4 and IPv6. A Unix socket counts as "
+             "127.0.0.1."},
     {RATE("limits.requests_per_minute", conf_gateway_key, limits.requests_per_minute),
      .shown = "auth.default_limits", .help = "Requests a minute with this key."},
     {RATE("limits.tokens_per_minute", conf_gateway_key, limits.tokens_per_minute),

@@ -55,8 +55,47 @@ static bool anonymous(struct plane *p, const struct exchange *x, unsigned permis
     return true;
 }
 
-bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, struct caller *c,
-                 struct fault *f) {
+static bool is_here(const struct conf_gateway_key *k, const struct exchange *x) {
+    uint8_t peer[16];
+    bool local = x->peer_loopback && !net_address(x->peer, peer); /* a Unix socket */
+    if (k->naddresses == 0)
+        return true;
+    if (!local && !net_address(x->peer, peer))
+        return false;
+    for (size_t i = 0; i < k->naddresses; i++) {
+        static const uint8_t v4[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1},
+                             v6[16] = {[15] = 1};
+        const struct net *n = &k->nets[i];
+        if (local ? net_has(n, v4) || net_has(n, v6) : net_has(n, peer))
+            return true;
+    }
+    return false;
+}
+
+static bool may_reach(const struct conf_gateway_key *k, struct str path, const char *surface) {
+    for (size_t i = 0; i < k->nendpoints; i++) {
+        struct str pattern = str_of(k->endpoints[i]);
+        if (str_glob(pattern, path) || (surface && str_glob(pattern, str_of(surface))))
+            return true;
+    }
+    return k->nendpoints == 0;
+}
+
+/* What a key that is right may not do all the same. NULL: nothing. */
+static const char *forbidden(const struct conf_gateway_key *k, const struct exchange *x, unsigned permission,
+                             const char *surface) {
+    unsigned need = permission & ~PERM_ANY;
+    if (!is_here(k, x))
+        return "This API key may not be used from this address.";
+    if ((k->permissions & need) != need)
+        return "This API key has no permission for this endpoint.";
+    if (permission != 0 && !may_reach(k, x->path, surface))
+        return "This API key may not use this endpoint.";
+    return NULL;
+}
+
+bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, const char *surface,
+                 struct caller *c, struct fault *f) {
     *c = (struct caller){.entity = SHM_NONE};
     if (p->conf->auth.mode == AUTH_NONE)
         return anonymous(p, x, permission, c, f);
@@ -76,9 +115,11 @@ bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission,
         fault_set(f, x->arena, FAULT_AUTH, "Incorrect API key provided.");
         return false;
     }
-    unsigned need = permission & ~PERM_ANY;
-    if ((k->conf->permissions & need) != need) {
-        fault_set(f, x->arena, FAULT_PERMISSION, "This API key has no permission for this endpoint.");
+    const char *no = forbidden(k->conf, x, permission, surface);
+    if (no && permission == 0)
+        return true;
+    if (no) {
+        fault_set(f, x->arena, FAULT_PERMISSION, "%s", no);
         return false;
     }
     *c = (struct caller){.key = k->conf, .entity = k->entity};

@@ -89,7 +89,7 @@ void gateway_request(struct exchange *x, void *arg) {
         no_route(x, &c, res, allow);
     } else if (!c.route->handler) {
         request_start(g, x, c.route, c.rest, c.request_id);
-    } else if (!auth_caller(g->plane, x, c.route->permission, &c.caller, &f)) {
+    } else if (!auth_caller(g->plane, x, c.route->permission, c.route->name, &c.caller, &f)) {
         stat_add(g->env.shm, STAT_AUTH_FAILURES, 1);
         surface_fault(&c, &f);
     } else {

@@ -9,7 +9,7 @@
 #include "shm/stat.h"
 
 enum verdict step_auth(struct request *r) {
-    if (auth_caller(r->p, r->x, r->route->permission, &r->caller, &r->fault))
+    if (auth_caller(r->p, r->x, r->route->permission, r->route->name, &r->caller, &r->fault))
         return NEXT;
     stat_add(r->p->shm, STAT_AUTH_FAILURES, 1);
     return SETTLE;
