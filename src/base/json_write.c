@@ -26,6 +26,8 @@ static void escape_ascii(struct buf *out, char c) {
 }
 
 void json_escape(struct buf *out, struct str s) {
+    if (s.n == 0)
+        return;
     const char *p = s.p, *end = s.p + s.n, *from = p;
     while ((p = json_skip_plain(p, end)) < end) {
         if ((signed char)*p < 0) {
@@ -48,8 +50,7 @@ void json_escape(struct buf *out, struct str s) {
 
 void json_quote(struct buf *out, struct str s) {
     buf_addc(out, '"');
-    if (s.n)
-        json_escape(out, s);
+    json_escape(out, s);
     buf_addc(out, '"');
 }
 
