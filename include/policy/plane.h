@@ -87,6 +87,7 @@ struct plane_provider *plane_provider(struct plane *p, struct str name); /* enab
 /* The entity of a target that no configured model names: its own for the first some hundred ids that clients come up with,
  * then one for all the others of a provider. Their number must not fill the shared table. */
 uint32_t plane_loose_target(struct plane *p, struct arena *a, const struct plane_provider *pr, struct str model);
+bool plane_drained(const struct plane *p, const struct plane_provider *pr); /* by hand, until it is enabled */
 struct plane_model *plane_model(struct plane *p, struct str name);
 /* Whose text a target's is for shm/tokens.h: the configured model's, else its own. */
 uint32_t plane_text_entity(const struct plane *p, const struct target *t);

@@ -29,4 +29,7 @@ void bucket_look(const struct shm *s, uint32_t entity, enum bucket kind, uint64_
 void rest_until(struct shm *s, uint32_t entity, uint64_t until_ns); /* UINT64_MAX: until rest_clear */
 uint64_t rest_left_ns(const struct shm *s, uint32_t entity, uint64_t now_ns);
 void rest_clear(struct shm *s, uint32_t entity);
+/* A share set by hand; 0: as configured. */
+void weight_set(struct shm *s, uint32_t entity, uint32_t weight);
+uint32_t weight_of(const struct shm *s, uint32_t entity, uint32_t configured);
 #endif

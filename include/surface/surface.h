@@ -59,6 +59,10 @@ void surface_cache_clear(struct surface_call *c);
 void surface_cache_stats(struct surface_call *c);
 void surface_workers(struct surface_call *c);
 void surface_providers(struct surface_call *c);
+void surface_provider_drain(struct surface_call *c);
+void surface_provider_enable(struct surface_call *c);
+void surface_provider_reset(struct surface_call *c);
+void surface_provider_weight(struct surface_call *c);
 void surface_config(struct surface_call *c);
 void surface_reload(struct surface_call *c);
 #endif

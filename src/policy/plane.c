@@ -260,6 +260,10 @@ struct plane_provider *plane_provider(struct plane *p, struct str name) {
     return NULL;
 }
 
+bool plane_drained(const struct plane *p, const struct plane_provider *pr) {
+    return rest_left_ns(p->shm, pr->entity, clock_coarse_ns()) > 0;
+}
+
 struct plane_model *plane_model(struct plane *p, struct str name) {
     const struct conf_model *m = conf_model(p->conf, name);
     return m ? &p->models[m - p->conf->models] : NULL;

@@ -341,7 +341,7 @@ static void add_fallbacks(struct plane *p, struct arena *a, struct plan *plan, e
 
 static bool passes(struct plane *p, const struct target *t) {
     uint64_t now = clock_coarse_ns();
-    return rest_left_ns(p->shm, t->entity, now) == 0 &&
+    return rest_left_ns(p->shm, t->entity, now) == 0 && !plane_drained(p, t->provider) &&
            breaker_would_pass(p->shm, t->entity, &t->provider->breaker, now);
 }
 
@@ -395,10 +395,12 @@ const struct plane_key *route_key(struct plane *p, const struct plane_provider *
                                   size_t *index) {
     uint64_t now = clock_coarse_ns(), sum = 0;
     bool free_key[CONF_MAX_KEYS];
+    unsigned weight[CONF_MAX_KEYS];
     size_t n = pr->nkeys;
     for (size_t i = 0; i < n; i++) {
         free_key[i] = !(tried >> i & 1) && rest_left_ns(p->shm, pr->keys[i].entity, now) == 0;
-        sum += free_key[i] ? pr->keys[i].conf->weight : 0;
+        weight[i] = weight_of(p->shm, pr->keys[i].entity, pr->keys[i].conf->weight);
+        sum += free_key[i] ? weight[i] : 0;
     }
     if (sum == 0)
         return NULL;
@@ -406,11 +408,11 @@ const struct plane_key *route_key(struct plane *p, const struct plane_provider *
     for (size_t i = 0; i < n; i++) {
         if (!free_key[i])
             continue;
-        if (r < pr->keys[i].conf->weight) {
+        if (r < weight[i]) {
             *index = i;
             return &pr->keys[i];
         }
-        r -= pr->keys[i].conf->weight;
+        r -= weight[i];
     }
     return NULL;
 }

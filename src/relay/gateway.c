@@ -94,7 +94,8 @@ void gateway_request(struct exchange *x, void *arg) {
         surface_fault(&c, &f);
     } else {
         if ((c.route->permission & PERM_ADMIN) && x->method != HTTP_GET)
-            log_event(LVL_INFO, "audit", "%s by key %s, request " STR_FMT, c.route->path, c.caller.key->id,
+            log_event(LVL_INFO, "audit", STR_FMT " %.*s by key %s, request " STR_FMT, STR_ARG(x->method_name),
+                      x->path.n > 200 ? 200 : (int)x->path.n, x->path.p, c.caller.key->id,
                       STR_ARG(c.request_id));
         c.route->handler(&c);
     }

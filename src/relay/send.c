@@ -191,6 +191,10 @@ static enum tried try_target(struct request *r, bool last_resort, struct fault *
                   "The provider of this model has no endpoint for such requests.");
         return SKIPPED;
     }
+    if (plane_drained(r->p, t->provider)) { /* since it was chosen */
+        fault_set(f, r->a, FAULT_NO_TARGET, "The provider is not available at the moment.");
+        return SKIPPED;
+    }
     if (!pick_key(r, last_resort)) {
         no_key(r, f);
         return SKIPPED;
@@ -343,7 +347,8 @@ static bool pause_ms(struct request *r, const struct fault *f, uint64_t *ms) {
     bool elsewhere = f->cls == FAULT_CONNECTION || f->cls == FAULT_TIMEOUT || f->cls == FAULT_RATE_LIMIT;
     if (elsewhere && route_has_more(r->p, r->a, &r->plan, f->cls))
         return false;
-    if (!breaker_would_pass(r->p->shm, r->now.target->entity, &r->now.target->provider->breaker,
+    if (plane_drained(r->p, r->now.target->provider) ||
+        !breaker_would_pass(r->p->shm, r->now.target->entity, &r->now.target->provider->breaker,
                             clock_coarse_ns()))
         return false;
     *ms = backoff_ms(c, r->now.again);

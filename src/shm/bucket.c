@@ -167,3 +167,15 @@ void rest_clear(struct shm *s, uint32_t entity) {
     if (e)
         atomic_store_explicit(&e->rest, 0, memory_order_relaxed);
 }
+
+void weight_set(struct shm *s, uint32_t entity, uint32_t weight) {
+    struct shm_state *e = state_of(s, entity);
+    if (e)
+        atomic_store_explicit(&e->weight, weight, memory_order_relaxed);
+}
+
+uint32_t weight_of(const struct shm *s, uint32_t entity, uint32_t configured) {
+    struct shm_state *e = state_of(s, entity);
+    uint32_t weight = e ? atomic_load_explicit(&e->weight, memory_order_relaxed) : 0;
+    return weight ? weight : configured;
+}

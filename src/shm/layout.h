@@ -95,7 +95,8 @@ struct shm_state {
     word text;     /* two floats: bytes and tokens, see tokens.c */
     word last_wall_ms;
     half failures_in_a_row;
-    word turn; /* round-robin */
+    half weight; /* set by hand; 0: as configured */
+    word turn;   /* round-robin */
     _Alignas(SHM_LINE) word counter[ENTITY_COUNTERS_N];
     _Alignas(SHM_LINE) word cell[HEALTH_SCALES][HEALTH_CELLS];
 };

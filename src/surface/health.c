@@ -11,7 +11,7 @@ static const char *overall(struct plane *p) {
     for (size_t i = 0; i < p->nproviders; i++) {
         struct provider_view v;
         provider_look(p, &p->providers[i], &v);
-        if (!p->providers[i].upstream)
+        if (!p->providers[i].upstream || v.drained)
             continue;
         all++;
         serving += v.serves;

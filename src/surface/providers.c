@@ -60,8 +60,10 @@ static bool has_key(struct plane *p, const struct plane_provider *pr) {
 
 void provider_look(struct plane *p, const struct plane_provider *pr, struct provider_view *v) {
     health_look(p->shm, pr->entity, pr->breaker.window_ms, clock_ns(), &v->health);
-    v->serves = pr->upstream && has_key(p, pr) && serves(p, pr);
+    v->drained = pr->upstream && plane_drained(p, pr);
+    v->serves = pr->upstream && !v->drained && has_key(p, pr) && serves(p, pr);
     v->status = !pr->upstream        ? "disabled"
+                : v->drained         ? "drained"
                 : !v->serves         ? "unhealthy"
                 : v->health.degraded ? "degraded"
                                      : "healthy";
@@ -120,7 +122,7 @@ static void write_keys(struct plane *p, struct jw *w, const struct plane_provide
         jw_obj(w);
         jw_kz(w, "id", pr->keys[i].conf->id);
         jw_kz(w, "source", pr->keys[i].conf->secret.source);
-        jw_kint(w, "weight", pr->keys[i].conf->weight);
+        jw_kint(w, "weight", weight_of(p->shm, pr->keys[i].entity, pr->keys[i].conf->weight));
         jw_kbool(w, "resting", left > 0);
         if (left == UINT64_MAX)
             jw_kz(w, "rests_until", "reload");
@@ -129,6 +131,21 @@ static void write_keys(struct plane *p, struct jw *w, const struct plane_provide
         jw_obj_end(w);
     }
     jw_arr_end(w);
+}
+
+void provider_write(struct plane *p, struct jw *w, const struct plane_provider *pr) {
+    struct provider_view v;
+    provider_look(p, pr, &v);
+    jw_obj(w);
+    jw_kz(w, "name", pr->conf->name);
+    jw_kz(w, "kind", pr->conf->kind->name);
+    jw_kz(w, "status", v.status);
+    jw_ku64(w, "in_flight", gauge_sum(p->shm, pr->entity, GAUGE_IN_FLIGHT));
+    write_health(w, &v.health);
+    write_counts(p, w, pr->entity);
+    write_targets(p, w, pr);
+    write_keys(p, w, pr);
+    jw_obj_end(w);
 }
 
 void surface_providers(struct surface_call *c) {
@@ -140,21 +157,8 @@ void surface_providers(struct surface_call *c) {
     jw_obj(&w);
     jw_key(&w, "providers");
     jw_arr(&w);
-    for (size_t i = 0; i < p->nproviders; i++) {
-        const struct plane_provider *pr = &p->providers[i];
-        struct provider_view v;
-        provider_look(p, pr, &v);
-        jw_obj(&w);
-        jw_kz(&w, "name", pr->conf->name);
-        jw_kz(&w, "kind", pr->conf->kind->name);
-        jw_kz(&w, "status", v.status);
-        jw_ku64(&w, "in_flight", gauge_sum(p->shm, pr->entity, GAUGE_IN_FLIGHT));
-        write_health(&w, &v.health);
-        write_counts(p, &w, pr->entity);
-        write_targets(p, &w, pr);
-        write_keys(p, &w, pr);
-        jw_obj_end(&w);
-    }
+    for (size_t i = 0; i < p->nproviders; i++)
+        provider_write(p, &w, &p->providers[i]);
     jw_arr_end(&w);
     jw_obj_end(&w);
     surface_json(c, 200, buf_str(&b));

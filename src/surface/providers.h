@@ -1,13 +1,17 @@
 /* What the shared state says of a provider, for the pages that show it. */
 #ifndef PENSTOCK_SURFACE_PROVIDERS_H
 #define PENSTOCK_SURFACE_PROVIDERS_H
+#include "base/json.h"
 #include "policy/plane.h"
 #include "shm/health.h"
 
 struct provider_view {
-    const char *status; /* healthy, degraded, unhealthy, disabled */
+    const char *status; /* healthy, degraded, unhealthy, drained, disabled */
     bool serves;        /* at least one of its targets would let a call through, and a key is left for it */
+    bool drained;       /* by hand: not used until it is enabled */
     struct health health;
 };
 void provider_look(struct plane *p, const struct plane_provider *pr, struct provider_view *v);
+/* Its object as in GET /admin/v1/providers. */
+void provider_write(struct plane *p, struct jw *w, const struct plane_provider *pr);
 #endif
