@@ -26,6 +26,12 @@ static const struct dialect *pick(const uint8_t *at, bool client) {
     return best;
 }
 
+/* What clients told of their tools, in the manner of both of OpenAI's dialects. */
+#define TOOLS                                                                                                \
+    STR("{\"tools\":[{\"type\":\"custom\",\"name\":\"f\",\"custom\":{\"name\":\"f\"}},{\"type\":"            \
+        "\"namespace\","                                                                                     \
+        "\"name\":\"n\",\"tools\":[{\"type\":\"function\",\"name\":\"g\"}]}]}")
+
 struct run {
     struct buf out;
     struct observed seen;
@@ -34,7 +40,7 @@ struct run {
 
 static void run(struct arena *a, const struct dialect *client, const struct dialect *provider, struct str in,
                 size_t step, struct run *r) {
-    struct ask ask = {.n = 1, .stream = true, .include_usage = true, .array = in.n % 2};
+    struct ask ask = {.n = 1, .stream = true, .include_usage = true, .array = in.n % 2, .body = TOOLS};
     struct pipe_opt o = {.quirks = QUIRK_REBUILD, .mint = &fuzz_mint, .ask = &ask};
     struct pipe *p = pipe_new(a, client, provider, &o);
     buf_init(&r->out, 1 << 26);
@@ -63,7 +69,7 @@ static void stream(struct arena *a, const struct dialect *client, const struct d
 
 static void answer(struct arena *a, const struct dialect *client, const struct dialect *provider,
                    struct str in) {
-    struct ask ask = {.n = 1};
+    struct ask ask = {.n = 1, .body = TOOLS};
     struct pipe_opt o = {.quirks = QUIRK_REBUILD, .mint = &fuzz_mint, .ask = &ask};
     struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
     struct observed seen;
