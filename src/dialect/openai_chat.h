@@ -17,7 +17,8 @@ bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *
 
 /* openai_chat_request.c */
 bool oc_read_request(struct arena *a, const struct ask *ask, struct chat **out, struct fault *f);
-bool oc_split_data_url(struct str url, struct str *media, struct str *data);
+/* openai_chat_turns.c */
+bool oc_split_data_url(struct str url, struct str *media, struct str *data); /* false: not one of base64 */
 /* The same reading for a message of an answer; leniently, since it is not the client's. */
 void oc_read_message(struct arena *a, struct chat *c, struct message *m, struct json_object *o);
 /* openai_chat_encode.c */
