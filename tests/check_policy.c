@@ -9,6 +9,7 @@ int main(void) {
     suite_add_tcase(s, case_auth());
     suite_add_tcase(s, case_admit());
     suite_add_tcase(s, case_route());
+    suite_add_tcase(s, case_hints());
     suite_add_tcase(s, case_cache());
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

@@ -39,7 +39,7 @@ static struct cache_ticket ticket_of(size_t key, const char *body, const char *h
     struct str hints = exchange_header(x, "x-penstock-routing");
     if (hints.p)
         ask.routing = hints;
-    ck_assert(route_resolve(w.p, w.a, ask.model, &plan, &fault));
+    ck_assert(route_resolve(w.p, w.a, ask.model, NULL, &plan, &fault));
     cache_ticket(w.p, w.a, x, &c, &dialect_openai_chat, &ask, &plan, &t);
     return t;
 }

@@ -23,7 +23,7 @@ static const char *listed(size_t from, size_t to) {
 }
 
 static bool resolve(const char *id) {
-    return route_resolve(w.p, w.a, str_of(id), &plan, &fault);
+    return route_resolve(w.p, w.a, str_of(id), NULL, &plan, &fault);
 }
 
 static void means(const char *id, const char *targets) {
@@ -209,15 +209,15 @@ START_TEST(odd_ids) {
                "routing: {default_provider: openai}\n");
     char id[20000];
     memset(id, '.', sizeof id);
-    ck_assert(
-        route_resolve(w.p, w.a, str_make(id, sizeof id), &plan, &fault)); /* the default takes anything */
-    ck_assert(route_resolve(w.p, w.a, str_make("nul\0x", 5), &plan, &fault));
+    ck_assert(route_resolve(w.p, w.a, str_make(id, sizeof id), NULL, &plan,
+                            &fault)); /* the default takes anything */
+    ck_assert(route_resolve(w.p, w.a, str_make("nul\0x", 5), NULL, &plan, &fault));
     ck_assert_ptr_null(plan.model);
     means("/", "openai//");
     means(".", "openai/.");
     world_reload("providers:\n" OPENAI ANTHROPIC MODELS);
     memset(id, 'x', sizeof id);
-    ck_assert(!route_resolve(w.p, w.a, str_make(id, sizeof id), &plan, &fault));
+    ck_assert(!route_resolve(w.p, w.a, str_make(id, sizeof id), NULL, &plan, &fault));
     ck_assert_uint_lt(fault.message.n, 256); /* the text does not grow with it */
 }
 END_TEST

@@ -33,6 +33,7 @@ TCase *case_price(void);
 TCase *case_auth(void);
 TCase *case_admit(void);
 TCase *case_route(void);
+TCase *case_hints(void);
 TCase *case_cache(void);
 
 #define ck_str(got, want)                                                                                    \

@@ -105,7 +105,17 @@ struct conf_provider {
     struct conf_where where;
 };
 
-enum conf_strategy { STRATEGY_FALLBACK, STRATEGY_WEIGHTED, STRATEGY_ROUND_ROBIN };
+enum conf_strategy {
+    STRATEGY_FALLBACK,    /* in the order that is written */
+    STRATEGY_WEIGHTED,
+    STRATEGY_ROUND_ROBIN, /* exact over all workers */
+    STRATEGY_HEALTH,      /* best score first */
+    STRATEGY_COST,        /* what this request is expected to cost, lowest first */
+    STRATEGY_LATENCY,     /* the faster of two that are drawn, by peak EWMA */
+    STRATEGY_LEAST_BUSY,  /* fewest requests in flight */
+};
+const char *conf_strategy_name(enum conf_strategy s);
+bool conf_strategy_of(struct str name, enum conf_strategy *out); /* case and -/_ alike */
 enum conf_unsupported { UNSUPPORTED_REJECT, UNSUPPORTED_DROP, UNSUPPORTED_PASS };
 struct conf_prices { /* nano-dollars per million tokens; -1: not said */
     int64_t input, cached_input, cache_write, output, reasoning, audio_in, audio_out;
@@ -115,6 +125,8 @@ struct conf_target {
     size_t provider_index;    /* into conf->providers */
     const char *model;
     unsigned weight;
+    const char **tags;
+    size_t ntags;
 };
 struct conf_model {
     const char *name;
@@ -129,6 +141,11 @@ struct conf_model {
     unsigned fallback_on;     /* mask of 1 << fault_class; as configured, aliases by fault_matches() */
     struct conf_prices prices;
     struct conf_where where;
+};
+struct conf_task {            /* what a request that names no model, but what it is for, is served by */
+    const char *name;
+    const char **models;      /* the first, and its fallbacks */
+    size_t nmodels;
 };
 struct conf_fallback_rule {
     const char *model;
@@ -189,6 +206,10 @@ struct conf {
         const char *default_provider; /* "" : none said */
         bool default_provider_said;   /* explicitly, by file or environment */
         bool infer_provider;
+        bool affinity;       /* a conversation goes where its prompt is cached already */
+        double retry_budget; /* retries, as a share of all requests */
+        struct conf_task *tasks;
+        size_t ntasks;
     } routing;
 
     struct {

@@ -105,6 +105,7 @@ struct client_face {
     struct stream_writer *(*writer_new)(struct arena *a, const struct mint *m, const struct ask *ask);
     void (*write_event)(struct stream_writer *w, const struct event_item *ev, struct buf *out);
     const char *stream_type; /* Content-Type of a stream of events */
+    const char *turns;       /* the member with the turns of a conversation: "messages"; NULL: none */
 };
 
 enum framing {

@@ -21,6 +21,8 @@ bool admit_provider(struct plane *p, const struct plane_provider *pr, const stru
                     uint64_t tokens, struct admission *a, struct arena *arena, struct fault *f);
 /* Settles the reservation with the tokens really used, and lets the gauges go. Once. */
 void admit_settle(struct plane *p, struct admission *a, uint64_t tokens_used);
+/* What an answer is likely to take: the smaller of max_tokens and the average, for each of n. */
+uint64_t admit_output(const struct plane *p, const struct ask *ask, uint32_t model_entity);
 /* Tokens to reserve: the input's estimate (by the text of text_entity, shm/tokens.h) and the smaller of max_tokens and
  * what this model's answers take on average. Either may be SHM_NONE. */
 uint64_t admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity, uint32_t text_entity);

@@ -36,6 +36,7 @@ struct target { /* a provider and a model there */
     unsigned weight;
     bool first;                    /* of the configured ones that are the same */
     const struct conf_model *conf; /* the configured model it belongs to, or NULL */
+    const struct conf_target *tags; /* its tags; never NULL */
 };
 struct plane_model {
     const struct conf_model *conf;
@@ -89,6 +90,8 @@ struct plane_provider *plane_provider(struct plane *p, struct str name); /* enab
 uint32_t plane_loose_target(struct plane *p, struct arena *a, const struct plane_provider *pr, struct str model);
 bool plane_drained(const struct plane *p, const struct plane_provider *pr); /* by hand, until it is enabled */
 struct plane_model *plane_model(struct plane *p, struct str name);
+/* The first configured model whose name has a star that stands for a part of `name`: *star. */
+struct plane_model *plane_wildcard(struct plane *p, struct str name, struct str *star);
 /* Whose text a target's is for shm/tokens.h: the configured model's, else its own. */
 uint32_t plane_text_entity(const struct plane *p, const struct target *t);
 #endif

@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_POLICY_ROUTE_H
 #define PENSTOCK_POLICY_ROUTE_H
 #include "policy/auth.h"
+#include "policy/hints.h"
 #include "policy/plane.h"
 
 enum { PLAN_MAX = 32 };
@@ -10,20 +11,40 @@ struct plan {
     struct plane_model *model;     /* configured model, or NULL */
     struct target *list[PLAN_MAX]; /* in the order to try */
     size_t n, next;
+    size_t preferred; /* list[0..preferred): of providers that the hints prefer */
     size_t own; /* list[0..own) are the model's own targets, the rest are fallbacks */
     enum conf_unsupported on_unsupported;
     uint32_t model_entity; /* counters; SHM_NONE for names that are not configured */
     bool fallbacks_added;
+    const struct hints *hints; /* never NULL after route_resolve */
+    /* Of this request, before route_order; 0: unknown. For those who look at windows, costs, speed. */
+    uint64_t input_bytes, output_tokens;
     unsigned fallback_on; /* mask of 1 << fault_class: what leads on from one of the models to the next */
 };
-/* configuration.md, "Which target a model id means". false: MODEL_NOT_FOUND. */
-bool route_resolve(struct plane *p, struct arena *a, struct str model, struct plan *plan, struct fault *f);
+/* configuration.md, "Which target a model id means", within what the hints (NULL: none) allow; they must live as long as
+ * the plan. false: MODEL_NOT_FOUND, or BAD_REQUEST when the hints leave nothing. */
+bool route_resolve(struct plane *p, struct arena *a, struct str model, const struct hints *hints, struct plan *plan,
+                   struct fault *f);
 /* A request that goes through untouched (OP_PASS): to the provider that is named, else where its model leads, else (also
  * without a model) to the first provider that understands `d`, the default one before the others. */
-bool route_pass(struct plane *p, struct arena *a, struct str provider, struct str model, const struct dialect *d,
-                struct plan *plan, struct fault *f);
-/* Orders the model's own targets by its strategy. Once, after resolve. */
+bool route_pass(struct plane *p, struct arena *a, struct str provider, struct str model, const struct hints *hints,
+                const struct dialect *d, struct plan *plan, struct fault *f);
+/* Orders the model's own targets by its strategy, or the hints'. Once, after resolve. */
 void route_order(struct plane *p, struct plan *plan);
+void route_order_dry(struct plane *p, struct plan *plan); /* takes no turn and draws nothing */
+enum conf_strategy route_strategy(const struct plan *plan);
+/* The target with this entity goes first, if it is one of the own and may be asked. */
+void route_prefer(struct plane *p, struct plan *plan, uint32_t target);
+/* What this request is expected to take and to cost at a target; -1: no price known. */
+uint64_t route_input_tokens(struct plane *p, const struct plan *plan, const struct target *t);
+int64_t route_cost(struct plane *p, const struct plan *plan, const struct target *t);
+double route_weight(struct plane *p, const struct plan *plan, const struct target *t); /* what its strategy sorts by */
+/* Why a target may not be asked now. */
+enum route_no { ROUTE_OK, ROUTE_DRAINED, ROUTE_RESTS, ROUTE_BREAKER, ROUTE_WINDOW, ROUTE_COST };
+enum route_no route_why_not(struct plane *p, const struct plan *plan, const struct target *t);
+/* Nothing may be asked: is there one reason of the request's own for it (COST_LIMIT, CONTEXT_LENGTH)? false: no. */
+const char *route_no_name(enum route_no why); /* "ok", "breaker_open" ... */
+bool route_refused(struct plane *p, struct arena *a, const struct plan *plan, struct fault *f);
 /* The next target whose breaker would let it pass, and that `after`, the fault of the one before (FAULT_NONE at
  * the start), allows: another one of the same model, or another model, after CONTEXT_LENGTH with a larger window
  * if known. NULL when there is none left. Fallback models are added when they are needed. */

@@ -65,4 +65,5 @@ void surface_provider_reset(struct surface_call *c);
 void surface_provider_weight(struct surface_call *c);
 void surface_config(struct surface_call *c);
 void surface_reload(struct surface_call *c);
+void surface_explain(struct surface_call *c);
 #endif

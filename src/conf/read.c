@@ -206,9 +206,48 @@ static bool read_headers(struct load *l, const struct option *o, const struct at
     return ok;
 }
 
+/* {a: x, b: {y: 1}} as [{name: a, models: x}, {name: b, y: 1}]. */
+static const struct node *keyed_list(struct load *l, const struct table *t, const struct node *map) {
+    struct node *list = node_new(l, NODE_LIST);
+    for (const struct node *n = map->first; n; n = n->next) {
+        struct node *element = node_new(l, NODE_MAP), *all = element->all, *key = node_new(l, NODE_SCALAR),
+                    *key_all = key->all;
+        *element = *n;
+        element->all = all;
+        element->key = NULL;
+        *key = *n;
+        key->all = key_all;
+        key->kind = NODE_SCALAR;
+        key->key = t->keyed;
+        key->text = key->raw = str_of(n->key);
+        key->line = n->key_line;
+        key->column = n->key_column;
+        if (n->kind == NODE_MAP) {
+            key->next = n->first;
+        } else {
+            struct node *value = node_new(l, n->kind), *value_all = value->all;
+            *value = *n;
+            value->all = value_all;
+            value->key = t->scalar;
+            value->next = NULL;
+            key->next = value;
+            element->kind = NODE_MAP;
+        }
+        element->first = key;
+        node_append(list, element);
+    }
+    return list;
+}
+
 static bool read_list(struct load *l, const struct option *o, const struct at *at, void *to, void *count) {
     const struct table *t = o->table;
     const struct node *node = at->node;
+    struct at keyed;
+    if (t->keyed && node->kind == NODE_MAP) {
+        keyed = *at;
+        keyed.node = node = keyed_list(l, t, node);
+        at = &keyed;
+    }
     bool list = node->kind == NODE_LIST;
     if (!list && !(t->single && (node->kind == NODE_MAP || t->scalar))) {
         load_error(l, at, "expected a list%s; got %s", t->single ? ", or one map" : "", kind_of(node));

@@ -36,8 +36,6 @@ typedef uint8_t hash_bytes[32];
 
 #define FALLBACK_ON                                                                                          \
     "rate_limit_exceeded server_error timeout connection model_not_found context_length_exceeded"
-#define STRATEGIES       "fallback weighted round-robin"
-#define LATER_STRATEGIES "health cost latency least-busy"
 
 /* ---- listen[] and admin_listen ---- */
 
@@ -242,6 +240,8 @@ static const struct option target_rows[] = {
      .example = "gpt-4o-2024-11-20", .help = "The provider's id of the model."},
     {NUMBER("weight", conf_target, weight), .min = 1, .max = 10000, .def = "1",
      .help = "Share of the requests, with strategy weighted."},
+    {TEXTS("tags", conf_target, tags, ntags), .example = "[eu]",
+     .help = "A request with tags goes only to targets that have all of them."},
 };
 static const struct table target_options = {TABLE(target_rows), .size = sizeof(struct conf_target),
                                             .title = "models[].targets[]", .single = true};
@@ -252,9 +252,10 @@ static const struct option model_rows[] = {
     {STRING(TYPE_TEXT, "display_name", conf_model, display_name), .max = 256, .help = "A name for people."},
     {LIST("targets", conf_model, targets, ntargets, target_options, conf_target), .required = true,
      .help = "Who serves it."},
-    {CHOICE("strategy", conf_model, strategy), .words = STRATEGIES, .later = LATER_STRATEGIES,
-     .shown = "routing.default_strategy", .example = "fallback",
-     .help = "Which target first: the first that works, a share by weight, or each in turn."},
+    {CHOICE("strategy", conf_model, strategy), .words = CONF_STRATEGIES, .shown = "routing.default_strategy",
+     .example = "fallback",
+     .help = "Which target first: the first that works, a share by weight, each in turn, the healthiest, the "
+             "cheapest, the fastest, or the one with the fewest requests in flight."},
     {CHOICE("on_unsupported", conf_model, on_unsupported), .def = "reject", .words = "reject drop pass",
      .help = "A request with something the target cannot express: refuse it, leave that out, or send it on."},
     {TEXTS("fallbacks", conf_model, fallbacks, nfallbacks),
@@ -293,6 +294,15 @@ static const struct option rule_rows[] = {
 };
 static const struct table rule_options = {TABLE(rule_rows), .size = sizeof(struct conf_fallback_rule),
                                           .title = "fallback_rules[]"};
+
+static const struct option task_rows[] = {
+    {STRING(TYPE_NAME, "name", conf_task, name), .required = true, .example = "summarization",
+     .help = "What the request is for."},
+    {TEXTS("models", conf_task, models, nmodels), .required = true, .example = "[gpt-4o-mini]",
+     .help = "The model to use, and those to fall back to."},
+};
+static const struct table task_options = {TABLE(task_rows), .size = sizeof(struct conf_task),
+                                          .title = "routing.tasks[]", .keyed = "name", .scalar = "models"};
 
 /* ---- auth.keys[] ---- */
 
@@ -407,12 +417,21 @@ static const struct option rows[] = {
     {STRING(TYPE_TEXT, "routing.default_model", conf, routing.default_model), .max = 256, .env = "LLM_MODEL",
      .help = "For a request without a model."},
     {CHOICE("routing.default_strategy", conf, routing.default_strategy), .def = "fallback",
-     .words = STRATEGIES, .later = LATER_STRATEGIES, .env = "DEFAULT_ROUTING_STRATEGY",
-     .help = "Of models that name none: fallback, weighted or round-robin."},
+     .words = CONF_STRATEGIES, .env = "DEFAULT_ROUTING_STRATEGY", .help = "Of models that name none."},
     {STRING(TYPE_TEXT, "routing.default_provider", conf, routing.default_provider), .max = 64,
      .env = "LLM_PROVIDER,PRIMARY_LLM_PROVIDER", .help = "Takes a model id that no other rule knows."},
     {BOOL("routing.infer_provider", conf, routing.infer_provider), .def = "true",
      .help = "Know a provider by the model id: gpt-* is openai's, claude-* anthropic's."},
+    {BOOL("routing.affinity", conf, routing.affinity), .def = "true",
+     .help =
+         "A conversation prefers the target that answered it last, whose prompt cache it warmed, but where "
+         "the strategy is fallback."},
+    {REAL("routing.retry_budget", conf, routing.retry_budget), .def = "0.2", .max = 10,
+     .help =
+         "Further attempts at the same target, as a share of the requests of the last ten seconds, so that "
+         "an outage is not amplified. Ten are always allowed."},
+    {LIST("routing.tasks", conf, routing.tasks, routing.ntasks, task_options, conf_task),
+     .help = "Models by what a request is for: {summarization: [gpt-4o-mini, claude-haiku]}."},
 
     SECTION("Authentication", ""),
     {CHOICE("auth.mode", conf, auth.mode), .words = "keys none", .later = "jwt keys+jwt", .example = "keys",
@@ -471,7 +490,6 @@ const char *const conf_later[] = {
     "telemetry",
     "cluster",
     "ui",
-    "routing.tasks",
     "routing.hedge",
     "auth.open_surfaces",
     "auth.jwt",

@@ -61,6 +61,7 @@ struct table {
     const char *title;  /* "providers[]" */
     const char *scalar; /* the option that an element given as a plain text sets, or NULL */
     bool single;        /* one element need not be written as a list */
+    const char *keyed;  /* a map is a list too: of its keys, each this option of an element, and its value */
     void (*start)(struct load *l, void *element, const struct at *at);
     void (*finish)(struct load *l, void *element, const struct at *at);
 };
@@ -92,6 +93,8 @@ void read_table(struct load *l, const struct table *t, void *element, const stru
 
 /* schema.c */
 extern const struct table conf_table, provider_options;
+#define CONF_STRATEGIES                                                                                      \
+    "fallback weighted round-robin health cost latency least-busy" /* enum conf_strategy */
 extern const char *const conf_later[]; /* "queue", "providers[].region": NULL at the end */
 extern const char *const conf_later_kinds;
 

@@ -28,6 +28,22 @@ bool word_is(struct str word, struct str name) {
     return false;
 }
 
+const char *conf_strategy_name(enum conf_strategy s) {
+    static const char *const names[] = {"fallback", "weighted", "round-robin", "health",
+                                        "cost",     "latency",  "least-busy"};
+    return names[s];
+}
+
+bool conf_strategy_of(struct str name, enum conf_strategy *out) {
+    struct str rest = STR(CONF_STRATEGIES), word;
+    for (unsigned i = 0; word_next(&rest, &word); i++)
+        if (word_is(word, name)) {
+            *out = (enum conf_strategy)i;
+            return true;
+        }
+    return false;
+}
+
 struct str word_first(struct str word) {
     struct str one = STR_NONE;
     str_next(&word, '|', &one);

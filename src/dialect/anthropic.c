@@ -13,6 +13,7 @@ static const struct client_face client = {
     .writer_new = an_writer_new,
     .write_event = an_write_event,
     .stream_type = "text/event-stream; charset=utf-8",
+    .turns = "messages",
 };
 
 static const struct provider_face provider = {

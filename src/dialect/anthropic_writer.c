@@ -171,6 +171,7 @@ static const char *fault_word(enum fault_class c) {
         [FAULT_PERMISSION] = "permission_error",
         [FAULT_MODEL_NOT_FOUND] = "not_found_error",
         [FAULT_RATE_LIMIT] = "rate_limit_error",
+        [FAULT_COST_LIMIT] = "billing_error",
         [FAULT_QUOTA] = "billing_error",
         [FAULT_PROVIDER_AUTH] = "api_error",
         [FAULT_SERVER] = "api_error",

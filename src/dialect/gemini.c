@@ -10,6 +10,7 @@ static const struct client_face client = {
     .writer_new = gm_writer_new,
     .write_event = gm_write_event,
     .stream_type = "text/event-stream",
+    .turns = "contents",
 };
 
 static const struct provider_face provider = {

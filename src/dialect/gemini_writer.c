@@ -188,6 +188,7 @@ static const char *status_word(enum fault_class c) {
         [FAULT_PERMISSION] = "PERMISSION_DENIED",
         [FAULT_MODEL_NOT_FOUND] = "NOT_FOUND",
         [FAULT_RATE_LIMIT] = "RESOURCE_EXHAUSTED",
+        [FAULT_COST_LIMIT] = "FAILED_PRECONDITION",
         [FAULT_QUOTA] = "RESOURCE_EXHAUSTED",
         [FAULT_PROVIDER_AUTH] = "INTERNAL",
         [FAULT_SERVER] = "INTERNAL",

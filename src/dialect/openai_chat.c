@@ -21,6 +21,7 @@ static const struct client_face client = {
     .writer_new = oc_writer_new,
     .write_event = oc_write_event,
     .stream_type = "text/event-stream; charset=utf-8",
+    .turns = "messages",
 };
 
 static const struct provider_face provider = {

@@ -392,6 +392,7 @@ static struct words words_of(enum fault_class c) {
         [FAULT_PERMISSION] = {"invalid_request_error", "permission_denied"},
         [FAULT_MODEL_NOT_FOUND] = {"invalid_request_error", "model_not_found"},
         [FAULT_RATE_LIMIT] = {"requests", "rate_limit_exceeded"},
+        [FAULT_COST_LIMIT] = {"cost_limit_exceeded", "cost_limit_exceeded"},
         [FAULT_QUOTA] = {"insufficient_quota", "insufficient_quota"},
         [FAULT_PROVIDER_AUTH] = {"server_error", "provider_authentication"},
         [FAULT_SERVER] = {"server_error", NULL},

@@ -21,6 +21,7 @@ static const struct client_face client = {
     .writer_new = rs_writer_new,
     .write_event = rs_write_event,
     .stream_type = "text/event-stream; charset=utf-8",
+    .turns = "input",
 };
 
 static const struct provider_face provider = {

@@ -219,6 +219,8 @@ struct str rs_error_code(const struct fault *f) {
     switch (f->cls) {
     case FAULT_RATE_LIMIT:
         return STR("rate_limit_exceeded");
+    case FAULT_COST_LIMIT:
+        return STR("cost_limit_exceeded");
     case FAULT_QUOTA:
         return STR("insufficient_quota");
     case FAULT_CONTEXT_LENGTH:

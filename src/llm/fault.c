@@ -25,6 +25,7 @@ static const struct fault_rule rules[FAULT_CLASSES] = {
     [FAULT_PERMISSION] = {"permission", 403, 0, false, false},
     [FAULT_MODEL_NOT_FOUND] = {"model_not_found", 404, FAULT_TRY_TARGET | FAULT_TRY_MODEL, false, false},
     [FAULT_RATE_LIMIT] = {"rate_limit_exceeded", 429, ANYWHERE, false, true},
+    [FAULT_COST_LIMIT] = {"cost_limit_exceeded", 402, 0, false, false},
     [FAULT_QUOTA] = {"insufficient_quota", 429, ELSEWHERE, false, true},
     [FAULT_PROVIDER_AUTH] = {"provider_authentication", 502, ELSEWHERE, false, true},
     [FAULT_SERVER] = {"server_error", 502, ANYWHERE, true, false},

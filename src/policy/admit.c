@@ -127,12 +127,17 @@ static uint64_t average_output(const struct plane *p, uint32_t model_entity) {
     return entity_count(p->shm, e, ENTITY_STAT_OUTPUT_TOKENS) / (n - errors) + 1;
 }
 
-uint64_t admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity, uint32_t text_entity) {
-    uint64_t out = average_output(p, model_entity), sum;
+uint64_t admit_output(const struct plane *p, const struct ask *ask, uint32_t model_entity) {
+    uint64_t out = average_output(p, model_entity), all;
     if (ask->max_tokens && ask->max_tokens < out)
         out = ask->max_tokens;
-    if (__builtin_mul_overflow(out, ask->n ? ask->n : 1, &sum) ||
-        __builtin_add_overflow(sum, tokens_estimate(p->shm, text_entity, ask->input_bytes), &sum))
+    return __builtin_mul_overflow(out, ask->n ? ask->n : 1, &all) ? UINT64_MAX : all;
+}
+
+uint64_t admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity, uint32_t text_entity) {
+    uint64_t sum;
+    if (__builtin_add_overflow(admit_output(p, ask, model_entity),
+                               tokens_estimate(p->shm, text_entity, ask->input_bytes), &sum))
         return UINT64_MAX;
     return sum;
 }

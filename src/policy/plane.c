@@ -111,6 +111,7 @@ static void model_init(struct plane *p, struct plane_model *m, const struct conf
             .entity = target_entity(p, pr->conf->name, t->model),
             .weight = t->weight ? t->weight : 1,
             .conf = c,
+            .tags = t,
         };
     }
     if (m->ntargets > PLAN_MAX)
@@ -271,4 +272,17 @@ struct plane_model *plane_model(struct plane *p, struct str name) {
 
 uint32_t plane_text_entity(const struct plane *p, const struct target *t) {
     return t->conf ? p->models[t->conf - p->conf->models].entity : t->entity;
+}
+
+struct plane_model *plane_wildcard(struct plane *p, struct str name, struct str *star) {
+    for (size_t i = 0; i < p->nmodels; i++) {
+        const char *pattern = p->models[i].conf->name, *at = strchr(pattern, '*');
+        size_t before = at ? (size_t)(at - pattern) : 0, behind = at ? strlen(at + 1) : 0;
+        if (!at || name.n < before + behind || memcmp(name.p, pattern, before) != 0 ||
+            !str_ends(name, at + 1))
+            continue;
+        *star = str_make(name.p + before, name.n - before - behind);
+        return &p->models[i];
+    }
+    return NULL;
 }

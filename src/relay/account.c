@@ -5,7 +5,10 @@
 #include "base/log.h"
 #include "policy/price.h"
 #include "request.h"
+#include "shm/affinity.h"
 #include "shm/health.h"
+#include "shm/slot.h"
+#include "shm/speed.h"
 #include "shm/stat.h"
 #include "shm/tokens.h"
 #include "store/record.h"
@@ -66,12 +69,28 @@ static void attempt_row(struct request *r, const struct fault *f, uint64_t ms) {
     };
 }
 
+/* For those who choose by it the next time. */
+static void remember_speed(struct request *r, uint64_t ms, uint64_t first_byte_ms, uint64_t now) {
+    const struct usage *u = &r->usage;
+    if (r->plan.own > 1 && first_byte_ms)
+        speed_record(r->p->shm, r->now.target->entity, (double)first_byte_ms,
+                     u->output && ms > first_byte_ms ? (double)(ms - first_byte_ms) / (double)u->output : 0,
+                     now);
+    if (r->conversation)
+        affinity_put(r->p->shm, r->conversation, r->now.target->entity, now);
+}
+
 void account_attempt(struct request *r, const struct fault *f, uint64_t first_byte_ms) {
     struct shm *s = r->p->shm;
     struct target *t = r->now.target;
     uint64_t now = clock_ns(), ms = (now - r->now.started_ns) / 1000000;
     enum outcome o = !f ? OUTCOME_OK : fault_rule(f->cls)->counts ? OUTCOME_FAILED : OUTCOME_NEUTRAL;
     r->now.open = false;
+    if (r->now.busy)
+        gauge_drop(s, t->entity, GAUGE_IN_FLIGHT);
+    r->now.busy = false;
+    if (!f)
+        remember_speed(r, ms, first_byte_ms, now);
     attempt_row(r, f, ms);
     if (f)
         note_unknown(r, STAT_UNKNOWN_ERRORS, "a type of error", f->unknown);

@@ -58,6 +58,7 @@ struct attempt {
     uint64_t tried_keys; /* of this target's provider */
     unsigned again;      /* further tries at this target */
     bool open;           /* begun and not accounted for yet: pass and held are ours */
+    bool busy;           /* the target's gauge is taken */
     enum breaker_pass pass;
     struct admission held;
     struct call *call;
@@ -86,8 +87,10 @@ struct request {
 
     struct caller caller;
     struct ask ask;
+    struct hints *hints; /* NULL: none */
     struct plan plan;
-    struct fault fault; /* what the client gets, or why it ended */
+    uint64_t conversation; /* 0: not known, or of no interest */
+    struct fault fault;    /* what the client gets, or why it ended */
     struct admission held;
     uint64_t estimate;
     struct cache_ticket ticket;

@@ -9,6 +9,7 @@
 #include "policy/vault.h"
 #include "request.h"
 #include "shm/bucket.h"
+#include "shm/retry.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
 #include "shm/tokens.h"
@@ -22,7 +23,8 @@ enum {
     REST_403_MS = 60000,       /* the only key, refused for a reason that may pass */
     MAX_TOKENS_UNKNOWN = 4096, /* where a dialect demands a number and nobody knows one */
     MAX_TOKENS_MOST = 32000,
-    HEADERS_MAX = 16, /* of the client's that go through */
+    RETRIES_LEAST = 10, /* that the gateway's budget always allows */
+    HEADERS_MAX = 16,   /* of the client's that go through */
 };
 
 static uint64_t elapsed_ms(const struct request *r) {
@@ -32,6 +34,8 @@ static uint64_t elapsed_ms(const struct request *r) {
 /* Of all attempts together, by the provider that is asked now. */
 static uint64_t time_left_ms(const struct request *r) {
     uint64_t total = r->now.target->provider->conf->total, gone = elapsed_ms(r);
+    if (r->hints && r->hints->timeout_ms && r->hints->timeout_ms < total)
+        total = r->hints->timeout_ms;
     return gone < total ? total - gone : 0;
 }
 
@@ -222,6 +226,7 @@ static enum tried try_target(struct request *r, bool last_resort, struct fault *
     }
     r->now.started_ns = clock_ns();
     r->now.open = true;
+    r->now.busy = r->plan.own > 1 && gauge_take(r->p->shm, t->entity, GAUGE_IN_FLIGHT, UINT64_MAX);
     start_call(r);
     return STARTED;
 }
@@ -265,8 +270,11 @@ enum verdict step_send(struct request *r) {
     struct fault why;
     fault_set(&why, r->a, FAULT_NO_TARGET, "No provider of this model is available at the moment.");
     enum fault_class after = r->fault.cls;
-    if (!r->now.target && !take_target(r, after) && !take_target(r, FAULT_NO_TARGET))
-        return give_up(r, &why); /* nothing is up: neither the model's own targets nor a fallback's */
+    if (!r->now.target && !take_target(r, after)) {
+        bool refused = route_refused(r->p, r->a, &r->plan, &why);
+        if (!take_target(r, refused && why.cls == FAULT_CONTEXT_LENGTH ? why.cls : FAULT_NO_TARGET))
+            return give_up(r, &why); /* neither the model's own targets nor a fallback's */
+    }
     for (;;) {
         switch (try_target(r, false, &why)) {
         case STARTED:
@@ -363,13 +371,21 @@ static void again_now(struct request *r) {
     request_resume(r, STEP_SEND);
 }
 
+/* An outage is not to be amplified: see shm/retry.h. */
+static bool may_retry(struct request *r) {
+    if (retry_take(r->p->shm, r->p->conf->routing.retry_budget, RETRIES_LEAST, clock_coarse_ns()))
+        return true;
+    stat_add(r->p->shm, STAT_RETRIES_DENIED, 1);
+    return false;
+}
+
 static void after_fault(struct request *r, const struct fault *f) {
     uint64_t ms;
     unsigned tries = fault_rule(f->cls)->tries;
     bool room = r->row.attempts < LEDGER_MAX_ATTEMPTS;
     if (room && (tries & (FAULT_TRY_KEY | FAULT_TRY_SAME)) && has_other_key(r)) {
         again_now(r);
-    } else if (pause_ms(r, f, &ms)) {
+    } else if (pause_ms(r, f, &ms) && may_retry(r)) {
         r->now.again++;
         r->waited_ms += f->retry_after_ms >= 0 ? ms : 0;
         stat_add(r->p->shm, STAT_RETRIES, 1);

@@ -5,7 +5,10 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "policy/conversation.h"
 #include "request.h"
+#include "shm/affinity.h"
+#include "shm/retry.h"
 #include "shm/stat.h"
 
 enum verdict step_auth(struct request *r) {
@@ -50,18 +53,22 @@ enum verdict step_read(struct request *r) {
 
 /* --- what is asked --- */
 
+/* The header's come over the body's. */
 static bool take_hints(struct request *r) {
     struct str h = exchange_header(r->x, "x-penstock-routing");
     enum json_kind kind;
-    if (!h.p)
-        return true;
-    if (json_scan(h, &kind, NULL, NULL, NULL) == 0 && kind == JSON_OBJECT) {
-        r->ask.routing = h;
-        return true;
+    if (h.p && (json_scan(h, &kind, NULL, NULL, NULL) != 0 || kind != JSON_OBJECT)) {
+        fault_set(&r->fault, r->a, FAULT_BAD_REQUEST,
+                  "The header x-penstock-routing must hold a JSON object.");
+        r->fault.param = STR("x-penstock-routing");
+        return false;
     }
-    fault_set(&r->fault, r->a, FAULT_BAD_REQUEST, "The header x-penstock-routing must hold a JSON object.");
-    r->fault.param = STR("x-penstock-routing");
-    return false;
+    if (h.p)
+        r->ask.routing = h;
+    if (!r->ask.routing.n)
+        return true;
+    r->hints = arena_alloc(r->a, sizeof(*r->hints));
+    return hints_read(r->a, r->ask.routing, r->hints, &r->fault);
 }
 
 static bool peek(struct request *r) {
@@ -70,9 +77,9 @@ static bool peek(struct request *r) {
 
 static bool resolve(struct request *r) {
     if (!r->pass)
-        return route_resolve(r->p, r->a, r->ask.model, &r->plan, &r->fault);
+        return route_resolve(r->p, r->a, r->ask.model, r->hints, &r->plan, &r->fault);
     struct str provider = exchange_header(r->x, "x-penstock-provider");
-    return route_pass(r->p, r->a, provider, r->ask.model, r->client, &r->plan, &r->fault);
+    return route_pass(r->p, r->a, provider, r->ask.model, r->hints, r->client, &r->plan, &r->fault);
 }
 
 enum verdict step_decode(struct request *r) {
@@ -138,8 +145,24 @@ static struct str mint_id(struct arena *a) {
     return str_make(id, 24);
 }
 
+/* A prompt cache is worth more than the second best of a strategy, but not than an order that was written. */
+static void follow_conversation(struct request *r) {
+    if (!r->p->conf->routing.affinity || r->pass || r->plan.own < 2 ||
+        route_strategy(&r->plan) == STRATEGY_FALLBACK)
+        return;
+    struct conversation c = conversation_of(r->x, &r->caller, r->client, &r->ask, r->plan.asked);
+    r->conversation = c.id;
+    uint32_t target = c.id && c.goes_on ? affinity_find(r->p->shm, c.id, clock_coarse_ns()) : SHM_NONE;
+    if (target != SHM_NONE)
+        route_prefer(r->p, &r->plan, target);
+}
+
 enum verdict step_route(struct request *r) {
+    retry_request(r->p->shm, clock_coarse_ns());
+    r->plan.input_bytes = r->pass ? 0 : r->ask.input_bytes;
+    r->plan.output_tokens = r->client->op == OP_CHAT ? admit_output(r->p, &r->ask, r->plan.model_entity) : 0;
     route_order(r->p, &r->plan);
+    follow_conversation(r);
     r->mint = (struct mint){
         .id = mint_id(r->a),
         .created = clock_wall_ms() / 1000,

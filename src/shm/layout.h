@@ -52,6 +52,7 @@ struct shm_head {
     _Alignas(SHM_LINE) half scribe_asleep;
     _Alignas(SHM_LINE) struct shm_stats master; /* of processes without a slot */
     _Alignas(SHM_LINE) struct shm_index_totals index;
+    _Alignas(SHM_LINE) word retry[2]; /* of the even and the odd half windows, see retry.c */
 };
 
 /* --- slots --- */
@@ -94,6 +95,7 @@ struct shm_state {
     word baseline; /* a float and how many samples made it */
     word text;     /* two floats: bytes and tokens, see tokens.c */
     word last_wall_ms;
+    word speed, speed_ms; /* two floats, see speed.c, and when */
     half failures_in_a_row;
     half weight; /* set by hand; 0: as configured */
     word turn;   /* round-robin */
@@ -105,6 +107,8 @@ struct shm_hist {
     word count[HIST_BUCKETS];
     word sum_ms;
 };
+
+#define AFFINITY_PLACES 16384
 
 /* --- the cache index --- */
 
@@ -148,6 +152,7 @@ struct shm {
     struct shm_entity *entity;
     struct shm_state *state;
     struct shm_hist *hist;
+    word *affinity; /* AFFINITY_PLACES, see affinity.c */
     half *gauges;
     word *set_used; /* a bit for each set that was ever written: walks leave the others untouched */
     struct shm_set *sets;

@@ -26,6 +26,7 @@ enum part {
     PART_ENTITIES,
     PART_STATES,
     PART_HISTS,
+    PART_AFFINITY,
     PART_GAUGES,
     PART_USED,
     PART_SETS,
@@ -47,6 +48,7 @@ static void layout_of(size_t ring_bytes, struct layout *l) {
         [PART_ENTITIES] = SHM_MAX_ENTITIES * sizeof(struct shm_entity),
         [PART_STATES] = SHM_MAX_ENTITIES * sizeof(struct shm_state),
         [PART_HISTS] = SHM_MAX_ENTITIES * HIST_KINDS * sizeof(struct shm_hist),
+        [PART_AFFINITY] = AFFINITY_PLACES * sizeof(word),
         [PART_GAUGES] = (size_t)SHM_MAX_SLOTS * SHM_MAX_ENTITIES * GAUGE_KINDS * sizeof(half),
         [PART_USED] = INDEX_SETS / 8,
         [PART_SETS] = INDEX_SETS * sizeof(struct shm_set),
@@ -69,6 +71,7 @@ static void layout_apply(struct shm *s, const struct layout *l) {
     s->entity = (void *)(s->base + l->at[PART_ENTITIES]);
     s->state = (void *)(s->base + l->at[PART_STATES]);
     s->hist = (void *)(s->base + l->at[PART_HISTS]);
+    s->affinity = (void *)(s->base + l->at[PART_AFFINITY]);
     s->gauges = (void *)(s->base + l->at[PART_GAUGES]);
     s->set_used = (void *)(s->base + l->at[PART_USED]);
     s->sets = (void *)(s->base + l->at[PART_SETS]);

@@ -66,7 +66,7 @@ void surface_gemini_models(struct surface_call *c) {
 /* An id that no model of the configuration names may still lead somewhere ("openai/gpt-x"). */
 static bool write_loose(struct surface_call *c, struct writing *s, struct fault *f) {
     struct plan plan;
-    if (!auth_model(&c->caller, s->only) || !route_resolve(c->plane, c->x->arena, s->only, &plan, f))
+    if (!auth_model(&c->caller, s->only) || !route_resolve(c->plane, c->x->arena, s->only, NULL, &plan, f))
         return false;
     write_model(c->plane, &s->w, s->only, NULL, plan.list[0]->provider, plan.list[0]->model);
     return true;

@@ -154,7 +154,7 @@ void surface_models(struct surface_call *c) {
 /* An id that no model of the configuration names may still lead somewhere ("openai/gpt-x"). */
 static bool write_loose(struct surface_call *c, struct writing *s, struct fault *f) {
     struct plan plan;
-    if (!auth_model(&c->caller, s->only) || !route_resolve(c->plane, c->x->arena, s->only, &plan, f))
+    if (!auth_model(&c->caller, s->only) || !route_resolve(c->plane, c->x->arena, s->only, NULL, &plan, f))
         return false;
     write_one(s, s->only, NULL, plan.list[0]->provider, plan.list[0]->model);
     return true;

@@ -115,6 +115,8 @@ const struct surface_route surface_routes[] = {
      "A key's share of the requests"},
     {HTTP_GET, "/admin/v1/config", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_config,
      "The running configuration, redacted"},
+    {HTTP_POST, "/admin/v1/explain", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_explain,
+     "Where a request would go, and why; nothing is sent"},
     {HTTP_POST, "/admin/v1/reload", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_reload,
      "What SIGHUP does, with its result"},
 };

@@ -1,0 +1,360 @@
+/* From a model id, or what stands in for it, to the targets that may answer. */
+#include "base/clock.h"
+#include "base/hash.h"
+#include "plan.h"
+
+static const struct hints no_hints = {.max_cost_nano = -1};
+
+/* --- from a model id to targets --- */
+
+static bool listed(const struct plan *plan, const struct plane_provider *pr, struct str model) {
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->list[i]->provider == pr && str_eq(plan->list[i]->model, model))
+            return true;
+    return false;
+}
+
+static void add(struct plan *plan, struct target *t) {
+    if (plan->n < PLAN_MAX && !listed(plan, t->provider, t->model))
+        plan->list[plan->n++] = t;
+}
+
+/* A target for an id that no model of the configuration names. */
+void plan_add_loose(struct plane *p, struct arena *a, struct plan *plan, struct plane_provider *pr,
+                    struct str model) {
+    struct target *t = arena_alloc(a, sizeof(*t));
+    static const struct conf_target no_tags;
+    *t = (struct target){.provider = pr, .model = model, .weight = 1, .tags = &no_tags};
+    t->entity = plane_loose_target(p, a, pr, model);
+    add(plan, t);
+}
+
+static bool named_in(const struct hint_list *l, const struct plane_provider *pr) {
+    for (size_t i = 0; i < l->n; i++)
+        if (kind_name_eq(str_of(pr->conf->name), l->at[i]) ||
+            (pr->conf->kind->alias && kind_name_eq(str_of(pr->conf->kind->alias), l->at[i])))
+            return true;
+    return false;
+}
+
+static bool has_tags(const struct conf_target *t, const struct hint_list *tags) {
+    for (size_t i = 0; i < tags->n; i++) {
+        size_t k = 0;
+        while (k < t->ntags && !str_is(tags->at[i], t->tags[k]))
+            k++;
+        if (k == t->ntags)
+            return false;
+    }
+    return true;
+}
+
+/* "*" in a target's model stands for what the star of the model's name stood for. */
+static struct str put_star(struct arena *a, struct str pattern, struct str star) {
+    const char *at = pattern.n ? memchr(pattern.p, '*', pattern.n) : NULL;
+    if (!at)
+        return pattern;
+    size_t before = (size_t)(at - pattern.p);
+    return arena_printf(a, "%.*s" STR_FMT STR_FMT, (int)before, pattern.p, STR_ARG(star),
+                        STR_ARG(str_skip(pattern, before + 1)));
+}
+
+/* star: what a wildcard of its name matched; p NULL: it has none. */
+void plan_add_model(struct plane *p, struct arena *a, struct plan *plan, struct plane_model *m,
+                    struct str star) {
+    for (size_t i = 0; i < m->ntargets; i++) {
+        struct target *t = &m->targets[i];
+        if (!has_tags(t->tags, &plan->hints->tags))
+            continue;
+        if (star.p) {
+            struct target *own = arena_alloc(a, sizeof(*own));
+            *own = *t;
+            own->model = put_star(a, t->model, star);
+            own->entity = plane_loose_target(p, a, t->provider, own->model);
+            t = own;
+        }
+        add(plan, t);
+    }
+}
+
+struct str plan_default_model(const struct plane_provider *pr) {
+    const struct conf_provider *c = pr->conf;
+    return str_of(c->default_model && *c->default_model ? c->default_model : c->kind->default_model);
+}
+
+static struct plane_provider *default_provider(struct plane *p) {
+    struct plane_provider *pr = plane_provider(p, str_of(p->conf->routing.default_provider));
+    for (size_t i = 0; !pr && i < p->nproviders; i++)
+        if (p->providers[i].upstream)
+            pr = &p->providers[i];
+    return pr;
+}
+
+/* "provider/model" or "provider.model" with a configured provider. */
+bool plan_split(struct plane *p, struct str id, struct plane_provider **pr, struct str *model) {
+    for (size_t i = 1; i + 1 < id.n; i++) {
+        if (id.p[i] != '/' && id.p[i] != '.')
+            continue;
+        *pr = plane_provider(p, str_make(id.p, i));
+        *model = str_skip(id, i + 1);
+        if (*pr)
+            return true;
+    }
+    return false;
+}
+
+static bool infer_matches(const char *patterns, struct str id) {
+    struct str rest = str_of(patterns), one;
+    while (str_next(&rest, ',', &one)) {
+        if (one.n && one.p[one.n - 1] == '*' && id.n >= one.n - 1 && memcmp(one.p, id.p, one.n - 1) == 0 &&
+            one.n > 1)
+            return true;
+        if (str_eq(one, id) || (str_is(one, "*/*") && memchr(id.p, '/', id.n)))
+            return true;
+    }
+    return false;
+}
+
+static struct plane_provider *infer(struct plane *p, struct str id) {
+    if (!p->conf->routing.infer_provider)
+        return NULL;
+    for (size_t i = 0; i < p->nproviders; i++)
+        if (p->providers[i].upstream && infer_matches(p->providers[i].conf->kind->infer, id))
+            return &p->providers[i];
+    return NULL;
+}
+
+static bool resolve_loose(struct plane *p, struct arena *a, struct str id, struct plan *plan) {
+    bool is_said = p->conf->routing.default_provider_said;
+    struct plane_provider *said =
+        is_said ? plane_provider(p, str_of(p->conf->routing.default_provider)) : NULL;
+    struct plane_provider *pr;
+    struct str model;
+    if (said && said->conf->kind->whole_ids)
+        plan_add_loose(p, a, plan, said, id);
+    else if (plan_split(p, id, &pr, &model))
+        plan_add_loose(p, a, plan, pr, model);
+    else if ((pr = plane_provider(p, id)) != NULL && plan_default_model(pr).n)
+        plan_add_loose(p, a, plan, pr, plan_default_model(pr));
+    else if ((pr = infer(p, id)) != NULL)
+        plan_add_loose(p, a, plan, pr, id);
+    else if (said || (!is_said && p->nmodels == 0 && (pr = default_provider(p)) != NULL))
+        plan_add_loose(p, a, plan, said ? said : pr, id);
+    return plan->n > 0;
+}
+
+static void resolve_id(struct plane *p, struct arena *a, struct str id, struct plan *plan) {
+    struct str star = STR_NONE;
+    plan->asked = id;
+    plan->model = plane_model(p, id);
+    if (!plan->model)
+        plan->model = plane_wildcard(p, id, &star);
+    if (!plan->model) {
+        resolve_loose(p, a, id, plan);
+        return;
+    }
+    plan->model_entity = plan->model->entity;
+    plan->on_unsupported = plan->model->conf->on_unsupported;
+    plan_add_model(p, a, plan, plan->model, star);
+}
+
+static const struct conf_task *task_of(const struct plane *p, struct str name) {
+    for (size_t i = 0; i < p->conf->routing.ntasks; i++)
+        if (kind_name_eq(str_of(p->conf->routing.tasks[i].name), name))
+            return &p->conf->routing.tasks[i];
+    return NULL;
+}
+
+/* Its models are one list: the first that works, whatever has failed. */
+static void resolve_task(struct plane *p, struct arena *a, const struct conf_task *t, struct plan *plan) {
+    resolve_id(p, a, str_of(t->models[0]), plan);
+    plan->own = plan->n;
+    for (size_t i = 1; i < t->nmodels; i++)
+        plan_add_name(p, a, plan, str_of(t->models[i]));
+    plan->fallback_on = ~0U;
+}
+
+/* No model named: what the task says, else a preferred provider's default. */
+static bool resolve_by_hints(struct plane *p, struct arena *a, struct plan *plan) {
+    const struct hints *h = plan->hints;
+    const struct conf_task *t = h->task.n ? task_of(p, h->task) : NULL;
+    if (t)
+        resolve_task(p, a, t, plan);
+    for (size_t i = 0; !t && i < h->preferred.n; i++) {
+        struct plane_provider *pr = plane_provider(p, h->preferred.at[i]);
+        if (!pr || !plan_default_model(pr).n || named_in(&h->excluded, pr))
+            continue;
+        plan->asked = plan->n ? plan->asked : plan_default_model(pr);
+        plan_add_loose(p, a, plan, pr, plan_default_model(pr));
+    }
+    return plan->n > 0;
+}
+
+/* No model named: the default model, else the default provider's, else the first provider's; and where that
+ * has none, the first model. A provider's default is its own, whatever else would be made of its id. */
+static void resolve_nothing(struct plane *p, struct arena *a, struct plan *plan) {
+    struct str id = str_of(p->conf->routing.default_model);
+    struct plane_provider *pr = id.n ? NULL : default_provider(p);
+    if (pr)
+        id = plan_default_model(pr);
+    if (!id.n && p->nmodels)
+        id = str_of(p->models[0].conf->name);
+    if (pr && id.n && !plane_model(p, id)) {
+        plan->asked = id;
+        plan_add_loose(p, a, plan, pr, id);
+    } else if (id.n) {
+        resolve_id(p, a, id, plan);
+    }
+}
+
+static bool not_found(struct arena *a, struct str model, const struct plan *plan, struct fault *f) {
+    if (plan->model) {
+        fault_set(f, a, FAULT_NO_TARGET, "No provider of the model `" STR_FMT "` is enabled.",
+                  STR_ARG(plan->asked));
+        return false;
+    }
+    if (model.n)
+        fault_set(f, a, FAULT_MODEL_NOT_FOUND,
+                  "The model `%.*s` does not exist or you do not have access to it.",
+                  model.n > 128 ? 128 : (int)model.n, model.p);
+    else
+        fault_set(f, a, FAULT_BAD_REQUEST, "You must provide a model parameter.");
+    f->param = STR("model");
+    return false;
+}
+
+static bool known_providers(struct plane *p, struct arena *a, const struct hint_list *l, const char *param,
+                            struct fault *f) {
+    for (size_t i = 0; i < l->n; i++)
+        if (!plane_provider(p, l->at[i])) {
+            fault_set(f, a, FAULT_BAD_REQUEST, "%s: there is no provider `%.*s`.", param, (int)l->at[i].n,
+                      l->at[i].p);
+            f->param = str_of(param);
+            return false;
+        }
+    return true;
+}
+
+static bool check_hints(struct plane *p, struct arena *a, const struct hints *h, struct fault *f) {
+    if (!known_providers(p, a, &h->preferred, "routing.preferred_providers", f) ||
+        !known_providers(p, a, &h->excluded, "routing.exclude_providers", f))
+        return false;
+    if (!h->task.n || task_of(p, h->task))
+        return true;
+    fault_set(f, a, FAULT_BAD_REQUEST, "routing.task: there is no task `" STR_FMT "`.", STR_ARG(h->task));
+    f->param = STR("routing.task");
+    return false;
+}
+
+void plan_leave_out(struct plan *plan) {
+    size_t n = 0, own = 0;
+    for (size_t i = 0; i < plan->n; i++)
+        if (!named_in(&plan->hints->excluded, plan->list[i]->provider)) {
+            own += i < plan->own;
+            plan->list[n++] = plan->list[i];
+        }
+    plan->n = n;
+    plan->own = own;
+}
+
+/* Those of preferred providers first, in the order that they were named in. */
+void plan_prefer(struct plan *plan) {
+    const struct hint_list *l = &plan->hints->preferred;
+    size_t at = 0;
+    for (size_t k = 0; k < l->n; k++) {
+        const struct hint_list one = {.at = {l->at[k]}, .n = 1};
+        for (size_t i = at; i < plan->own; i++) {
+            struct target *t = plan->list[i];
+            if (!named_in(&one, t->provider))
+                continue;
+            memmove(&plan->list[at + 1], &plan->list[at], (i - at) * sizeof(t));
+            plan->list[at++] = t;
+        }
+    }
+    plan->preferred = at;
+}
+
+static bool nothing_left(struct arena *a, struct fault *f) {
+    fault_set(f, a, FAULT_BAD_REQUEST, "The routing hints leave no provider that could answer.");
+    f->param = STR("routing");
+    return false;
+}
+
+bool route_resolve(struct plane *p, struct arena *a, struct str model, const struct hints *hints,
+                   struct plan *plan, struct fault *f) {
+    *plan = (struct plan){
+        .model_entity = SHM_NONE, .on_unsupported = UNSUPPORTED_REJECT, .hints = hints ? hints : &no_hints};
+    if (!check_hints(p, a, plan->hints, f))
+        return false;
+    if (model.n)
+        resolve_id(p, a, model, plan);
+    else if (!resolve_by_hints(p, a, plan))
+        resolve_nothing(p, a, plan);
+    bool found = plan->n > 0;
+    if (!plan->own)
+        plan->own = plan->n;
+    plan_leave_out(plan);
+    plan_prefer(plan);
+    if (plan->model && plan->n == 0) /* all of its providers are disabled */
+        plan_add_fallbacks(p, a, plan, FAULT_NO_TARGET);
+    if (plan->n > 0)
+        return true;
+    bool hinted = found || (plan->model && plan->hints->tags.n);
+    return hinted ? nothing_left(a, f) : not_found(a, model, plan, f);
+}
+
+/* --- what passes untouched --- */
+
+static struct plane_provider *who_knows(struct plane *p, const struct dialect *d) {
+    struct plane_provider *pr = default_provider(p);
+    if (pr && plane_endpoint(pr, d, STR_NONE))
+        return pr;
+    for (size_t i = 0; i < p->nproviders; i++)
+        if (p->providers[i].upstream && plane_endpoint(&p->providers[i], d, STR_NONE))
+            return &p->providers[i];
+    return NULL;
+}
+
+/* `model` at this provider: one that the configuration names, or as it is. */
+static void add_at(struct plane *p, struct arena *a, struct plan *plan, struct plane_provider *pr,
+                   struct str model) {
+    struct plane_model *m = model.n ? plane_model(p, model) : NULL;
+    struct plane_provider *named;
+    struct str own;
+    for (size_t i = 0; m && i < m->ntargets; i++)
+        if (m->targets[i].provider == pr)
+            add(plan, &m->targets[i]);
+    if (plan->n)
+        plan->model_entity = m->entity;
+    else
+        plan_add_loose(p, a, plan, pr, plan_split(p, model, &named, &own) && named == pr ? own : model);
+}
+
+/* A file or a batch is at one provider, and another's default model is of another trade: no fallbacks but
+ * those that a configured model has. */
+bool route_pass(struct plane *p, struct arena *a, struct str provider, struct str model,
+                const struct hints *hints, const struct dialect *d, struct plan *plan, struct fault *f) {
+    bool resolved = !provider.n && model.n && route_resolve(p, a, model, hints, plan, f);
+    if (resolved && (plan->model || plane_endpoint(plan->list[0]->provider, d, plan->list[0]->model))) {
+        plan->fallbacks_added = plan->fallbacks_added || !plan->model;
+        return true;
+    }
+    *plan = (struct plan){.asked = model,
+                          .model_entity = SHM_NONE,
+                          .fallbacks_added = true,
+                          .hints = hints ? hints : &no_hints};
+    struct plane_provider *pr = provider.n ? plane_provider(p, provider) : who_knows(p, d);
+    if (!pr && provider.n) {
+        fault_set(f, a, FAULT_BAD_REQUEST,
+                  "The header x-penstock-provider names no provider of this gateway.");
+        f->param = STR("x-penstock-provider");
+        return false;
+    }
+    if (!pr) {
+        fault_set(f, a, FAULT_UNSUPPORTED, "No provider of this gateway has an endpoint for such requests.");
+        return false;
+    }
+    *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
+    add_at(p, a, plan, pr, model);
+    plan->own = plan->n;
+    return true;
+}

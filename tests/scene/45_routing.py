@@ -1,0 +1,237 @@
+"""Where a request goes among several targets: strategies on all workers, hints, conversations, the budget of retries,
+and what explains it."""
+
+import collections
+import concurrent.futures
+import json
+import threading
+
+import scene
+
+
+def names(ups):
+    return {f"p{i}": u for i, u in enumerate(ups)}
+
+
+def start(n=3, model=None, workers=4, kind="openai_compatible", providers=None, **more):
+    ups = [scene.Upstream(default=lambda a, i=i: a.whole(200, scene.chat_reply(text=f"p{i}"))) for i in range(n)]
+    rows = [u.provider(f"p{i}", kind=kind, retry={"max": 0}, **(providers or {}).get(i, {})) for i, u in enumerate(ups)]
+    models = [{"name": "m", "targets": [{"provider": f"p{i}"} for i in range(n)], **(model or {})}]
+    return ups, scene.Gateway({"providers": rows, "models": models, **more}, workers=workers)
+
+
+def served(gw, n, **how):
+    """Who answered n requests at once."""
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda i: gw.chat(model="m", **how), range(n)))
+    for r in answers:
+        assert r.status == 200, r
+    return collections.Counter(r.headers["x-penstock-provider"] for r in answers)
+
+
+def test_round_robin_is_exact_over_all_workers():
+    _, gw = start(model={"strategy": "round-robin"})
+    assert served(gw, 60) == {"p0": 20, "p1": 20, "p2": 20}
+
+
+def test_a_request_chooses_its_strategy():
+    _, gw = start()
+    assert served(gw, 6) == {"p0": 6}
+    assert served(gw, 30, routing={"strategy": "round-robin"}) == {"p0": 10, "p1": 10, "p2": 10}
+    assert served(gw, 6, headers={"x-penstock-routing": '{"preferred_providers":["p2"]}'}) == {"p2": 6}
+    assert served(gw, 6, routing={"exclude_providers": ["p0", "p2"]}) == {"p1": 6}
+
+
+def test_the_routing_member_is_not_sent_on():
+    ups, gw = start()
+    gw.chat(model="m", routing={"strategy": "round-robin", "tags": []})
+    assert "routing" not in ups[0].requests[0].json()
+
+
+def test_cost_takes_the_cheapest():
+    _, gw = start(model={"strategy": "cost"})
+    gw.reconfigure({"models": [
+        {"name": "m", "targets": [{"provider": "p0", "model": "gpt-4"}, {"provider": "p1", "model": "unknown"},
+                                  {"provider": "p2", "model": "gpt-4o-mini"}], "strategy": "cost"}]})
+    ups = [scene.Upstream(default=lambda a, i=i: a.whole(200, scene.chat_reply(text=f"p{i}"))) for i in range(3)]
+    gw.reconfigure({"providers": [u.provider(f"p{i}", kind="openai") for i, u in enumerate(ups)]})
+    gw.stop()
+    gw.start()
+    assert served(gw, 8) == {"p2": 8}
+    r = gw.chat(model="m", routing={"max_cost_usd": 0.0000001, "exclude_providers": ["p1"]})
+    assert r.status == 402 and r.json()["error"]["code"] == "cost_limit_exceeded", r
+    assert not ups[0].requests and not ups[1].requests
+    r = gw.chat(model="m", routing={"max_cost_usd": 1})
+    assert r.status == 200
+
+
+def test_latency_leaves_the_slow_one_alone():
+    ups, gw = start(n=2, model={"strategy": "latency"}, routing={"affinity": False})
+    slow = threading.Event()
+
+    def late(a):
+        slow.wait(0.3)
+        a.whole(200, scene.chat_reply())
+    ups[0].default = late
+    served(gw, 4)
+    assert served(gw, 40).get("p0", 0) <= 8
+
+
+def test_least_busy_looks_at_what_is_under_way():
+    ups, gw = start(n=2, model={"strategy": "least-busy"}, routing={"affinity": False})
+    go = threading.Event()
+    hold = lambda a: (a.wait(go), a.whole(200, scene.chat_reply()))
+    ups[0].default = hold
+    ups[1].default = hold
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(gw.chat, model="m", timeout=30) for _ in range(20)]
+        scene.wait_for(lambda: len(ups[0].requests) + len(ups[1].requests) == 20, "all of them at the providers")
+        assert abs(len(ups[0].requests) - len(ups[1].requests)) <= 4, [len(u.requests) for u in ups]
+        go.set()
+        assert all(w.result().status == 200 for w in waiting)
+    scene.wait_for(lambda: all(t["in_flight"] == 0 for t in explain(gw)["targets"]), "nothing under way")
+
+
+def test_health_prefers_who_does_not_fail():
+    ups, gw = start(n=2, model={"strategy": "health"}, routing={"affinity": False},
+                    providers={0: {"breaker": {"consecutive_failures": 1000, "error_rate": 1.0}}})
+    ups[0].default = lambda a: a.whole(500, {"error": {"message": "no"}})
+    served(gw, 12)
+    before = len(ups[0].requests)
+    served(gw, 12)
+    assert len(ups[0].requests) - before <= 1, "it is known to fail"
+
+
+def turns(n, first="How are you?"):
+    out = [{"role": "user", "content": first}]
+    for i in range(n):
+        out += [{"role": "assistant", "content": f"Fine {i}."}, {"role": "user", "content": f"And {i}?"}]
+    return out
+
+
+def ask(gw, messages, **more):
+    r = gw.post("/v1/chat/completions", {"model": "m", "messages": messages, **more})
+    assert r.status == 200, r
+    return r.headers["x-penstock-provider"]
+
+
+def test_a_conversation_stays_where_it_is_on_every_worker():
+    _, gw = start(model={"strategy": "round-robin"})
+    for first in ("one", "two", "three", "four"):
+        at = ask(gw, turns(0, first))
+        for n in range(1, 6):
+            assert ask(gw, turns(n, first)) == at, "its prompt is cached there"
+    named = [ask(gw, turns(0, str(i)), prompt_cache_key="k1") for i in range(5)]
+    assert len(set(named)) == 1, named
+    named = [gw.chat(model="m", text=str(i), headers={"x-penstock-session": "s1"}).headers["x-penstock-provider"]
+             for i in range(5)]
+    assert len(set(named)) == 1, named
+    assert served(gw, 30) == {"p0": 10, "p1": 10, "p2": 10}, "first turns are nobody's"
+
+
+def test_a_conversation_leaves_a_target_that_is_down():
+    ups, gw = start(model={"strategy": "round-robin"}, n=2)
+    at = ask(gw, turns(0))
+    assert ask(gw, turns(1)) == at
+    names(ups)[at].default = lambda a: a.whole(503, {"error": {"message": "down"}})
+    other = ask(gw, turns(2))
+    assert other != at
+    assert ask(gw, turns(3)) == other
+
+
+def test_tags_tasks_and_wildcards():
+    ups, gw = start(routing={"tasks": {"summarization": ["m"], "code": ["p2/coder"]}},
+                    model={"targets": [{"provider": "p0"}, {"provider": "p1", "tags": ["eu"]}]})
+    assert served(gw, 4, routing={"tags": ["eu"]}) == {"p1": 4}
+    r = gw.chat(model="m", routing={"tags": ["mars"]})
+    assert r.status == 400 and r.json()["error"]["param"] == "routing", r
+    r = gw.post("/v1/chat/completions", {"messages": turns(0), "routing": {"task": "code"}})
+    assert r.status == 200 and ups[2].requests[-1].json()["model"] == "coder", r
+    gw.reconfigure({"models": [{"name": "fast-*", "targets": [{"provider": "p1", "model": "turbo-*-v2"}]}]})
+    gw.stop()
+    gw.start()
+    assert gw.chat(model="fast-seven").status == 200
+    assert ups[1].requests[-1].json()["model"] == "turbo-seven-v2"
+
+
+def test_wrong_hints():
+    ups, gw = start()
+    for routing, param in (({"strategy": "best"}, "routing.strategy"), ({"timeout_ms": -1}, "routing.timeout_ms"),
+                           ({"max_cost_usd": -5}, "routing.max_cost_usd"), ({"tags": ["x" * 100]}, "routing.tags"),
+                           ({"tags": ["x"] * 100}, "routing.tags"), ({"what": 1}, "routing"),
+                           ({"exclude_providers": ["nobody"]}, "routing.exclude_providers")):
+        r = gw.chat(model="m", routing=routing)
+        assert r.status == 400 and r.json()["error"]["param"] == param, (routing, r)
+    r = gw.chat(model="m", headers={"x-penstock-routing": "[]"})
+    assert r.status == 400, r
+    assert not ups[0].requests
+
+
+def test_a_timeout_of_its_own():
+    ups, gw = start(n=1)
+    ups[0].default = lambda a: a.until_closed()
+    r = gw.chat(model="m", routing={"timeout_ms": 300})
+    assert r.status == 504 and ups[0].requests[0].closed.wait(10), r
+
+
+def test_a_prompt_that_cannot_fit_is_not_sent():
+    ups, gw = start(n=2)
+    gw.reconfigure({"models": [
+        {"name": "small", "targets": [{"provider": "p0"}], "context_window": 1000, "fallbacks": ["large"]},
+        {"name": "large", "targets": [{"provider": "p1"}], "context_window": 100000},
+        {"name": "alone", "targets": [{"provider": "p0"}], "context_window": 1000}]})
+    gw.stop()
+    gw.start()
+    r = gw.chat(model="small", text="word " * 4000)
+    assert r.status == 200 and r.headers["x-penstock-provider"] == "p1", r
+    r = gw.chat(model="alone", text="word " * 4000)
+    assert r.status == 400 and r.json()["error"]["code"] == "context_length_exceeded", r
+    assert not ups[0].requests
+    assert gw.chat(model="alone", text="word " * 500).status == 200
+
+
+def test_an_outage_is_not_amplified():
+    up = scene.Upstream(default=lambda a: a.whole(500, {"error": {"message": "down"}}))
+    gw = scene.Gateway({"providers": [up.provider("up", retry={"max": 3, "initial_backoff": "1ms", "max_backoff": "2ms"},
+                                                  breaker={"consecutive_failures": 100000, "min_requests": 1000000})]}, workers=4)
+    n = 200
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda i: gw.chat(model="up/m"), range(n)))
+    assert all(r.status >= 500 for r in answers)
+    assert n + 10 <= len(up.requests) <= n + n // 5 + 10, len(up.requests)
+    assert gw.metrics()["penstock_retries_denied_total"] > 0
+
+
+def explain(gw, body=None, query="", status=200):
+    r = gw.admin("/explain" + query, "POST", body or {"model": "m", "messages": turns(0)})
+    assert r.status == status, r
+    return r.json()
+
+
+def test_explain_sends_nothing_and_takes_no_turn():
+    ups, gw = start(model={"strategy": "round-robin"})
+    for _ in range(4):
+        e = explain(gw)
+        assert [t["provider"] for t in e["targets"]] == ["p0", "p1", "p2"], e
+        assert e["strategy"] == "round-robin" and all(t["eligible"] for t in e["targets"]), e
+    assert not any(u.requests for u in ups)
+    assert served(gw, 3) == {"p0": 1, "p1": 1, "p2": 1}
+    e = explain(gw, {"model": "m", "messages": turns(0), "routing": {"exclude_providers": ["p1"], "strategy": "cost"}})
+    assert [t["provider"] for t in e["targets"]] == ["p0", "p2"] and e["strategy"] == "cost", e
+    e = explain(gw, {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}, "?path=/v1/messages")
+    assert e["dialect"] == "anthropic" and e["expected_output_tokens"] <= 5, e
+    assert explain(gw, {"model": "nobody"}, status=400)["error"]["param"] == "messages"
+    assert "error" in explain(gw, {"model": "m", "messages": []}, "?path=/nowhere", 400)
+
+
+def test_explain_tells_why_not():
+    ups, gw = start(n=2, providers={0: {"breaker": {"consecutive_failures": 1, "open_for": "60s"}}})
+    ups[0].default = lambda a: a.whole(500, {"error": {"message": "no"}})
+    assert gw.chat(model="m").status == 200
+    e = explain(gw)
+    assert e["targets"][0]["reason"] == "breaker_open" and not e["targets"][0]["eligible"], e
+    assert e["targets"][1]["eligible"], e
+
+
+if __name__ == "__main__":
+    scene.main()
