@@ -502,3 +502,9 @@ bool decimal_nano(struct str text, int64_t *out) {
     *out = d.v + d.up;
     return true;
 }
+
+bool said_garbage(struct arena *a, struct fault *f, const char *why) {
+    fault_set(f, a, FAULT_SERVER, "the provider's answer %s", why);
+    f->from_provider = true;
+    return false;
+}

@@ -19,6 +19,8 @@ void said_body(struct arena *a, struct str body, struct said *out);
 /* Classes it and fills *f, with the time that a limit's text says to wait. status 0: inside an answer or
  * stream that began well. */
 void said_fault(struct arena *a, int status, const struct said *s, struct fault *f);
+/* An answer that is none, although its status says so: always false. "...is not JSON" */
+bool said_garbage(struct arena *a, struct fault *f, const char *why);
 /* retry-after-ms, retry-after, x-should-retry (dates are taken for none); they count more than a text. */
 void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 

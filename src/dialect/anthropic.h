@@ -21,9 +21,6 @@ void an_write_stream_fault(struct stream_writer *w, struct buf *out, const struc
 struct stream_writer *an_writer_new(struct arena *a, const struct mint *m, const struct ask *ask);
 void an_write_event(struct stream_writer *w, const struct event_item *ev, struct buf *out);
 
-/* anthropic_blocks.c: a call's "input"; text that is no object goes in as {"_raw": text}, "" as {} */
-void an_write_input(struct jw *w, struct str text);
-
 /* anthropic_request.c */
 bool an_write_count_request(struct arena *a, const struct chat *c, const struct encode_opt *o,
                             struct buf *out, struct buf *dropped, struct fault *f);

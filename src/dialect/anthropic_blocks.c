@@ -114,30 +114,13 @@ static bool write_document(struct wr *r, const struct part_ref *ref) {
     return true;
 }
 
-/* Arguments are text in other dialects, and models do write broken JSON. It is handed on as {"_raw": text},
- * which every reader of the history understands; "" means no arguments. */
-void an_write_input(struct jw *w, struct str text) {
-    enum json_kind kind = JSON_NULL;
-    struct json_error err;
-    struct str trimmed = str_trim(text);
-    jw_key(w, "input");
-    if (trimmed.n > 0 && json_scan(text, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT) {
-        jw_raw(w, trimmed);
-        return;
-    }
-    jw_obj(w);
-    if (trimmed.n > 0 && kind != JSON_NULL)
-        jw_kstr(w, "_raw", text);
-    jw_obj_end(w);
-}
-
 static bool write_tool_use(struct wr *r, const struct part_ref *ref) {
     const struct part *p = ref->part;
     jw_obj(&r->e.w);
     jw_kz(&r->e.w, "type", "tool_use");
     jw_kstr(&r->e.w, "id", ref->call->out);
     jw_kstr(&r->e.w, "name", p->name);
-    an_write_input(&r->e.w, p->text);
+    encode_arguments(&r->e.w, "input", p->text);
     an_write_cache_point(r, p->cache_point, p->cache_ttl);
     jw_obj_end(&r->e.w);
     return true;

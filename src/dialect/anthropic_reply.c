@@ -201,27 +201,21 @@ static void read_block(struct arena *a, struct chat *c, struct message *m, struc
      */
 }
 
-static bool garbage(struct arena *a, struct fault *f, const char *why) {
-    fault_set(f, a, FAULT_SERVER, "the provider's answer %s", why);
-    f->from_provider = true;
-    return false;
-}
-
 /* A message, and no error: checked before either reader goes on. */
 static bool is_message(struct arena *a, struct str body, struct fault *f) {
     enum json_kind kind = JSON_NULL;
     struct json_error err;
     struct json_value v;
     if (str_trim(body).n == 0)
-        return garbage(a, f, "is empty");
+        return said_garbage(a, f, "is empty");
     if (json_scan(body, &kind, NULL, NULL, &err) != 0 || kind != JSON_OBJECT)
-        return garbage(a, f, "is not a JSON object");
+        return said_garbage(a, f, "is not a JSON object");
     if (json_member(body, "error", &v) && v.kind != JSON_NULL) {
         an_error(a, body, f);
         return false;
     }
     if (!json_member(body, "content", &v) || v.kind != JSON_ARRAY)
-        return garbage(a, f, "has no content");
+        return said_garbage(a, f, "has no content");
     return true;
 }
 

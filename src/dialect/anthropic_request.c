@@ -362,19 +362,6 @@ static void write_passed(struct wr *r) {
     encode_number(&r->e, "presence_penalty", &c->presence_penalty);
 }
 
-/* Members that do not change what is answered: for accounts, caches and speed. */
-static bool is_hint(const char *name, struct json_object *v) {
-    static const char *const hints[] = {"store",      "prompt_cache_key",  "prompt_cache_retention",
-                                        "prediction", "safety_identifier", "prompt_cache_options",
-                                        "usage",      "include_reasoning"};
-    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
-        if (strcmp(name, hints[i]) == 0)
-            return true;
-    if (strcmp(name, "modalities") == 0 && json_object_is_type(v, json_type_array))
-        return json_object_array_length(v) == 1 && str_is(jo_text(json_object_array_get_idx(v, 0)), "text");
-    return false;
-}
-
 static bool is_inner(const char *name) { /* of a message */
     return strchr(name, '[') != NULL;
 }
@@ -392,19 +379,7 @@ static bool check_inner(struct wr *r) {
 }
 
 static bool write_extra(struct wr *r) {
-    if (!r->e.c->extra)
-        return true;
-    json_object_object_foreach(r->e.c->extra, key, v) {
-        if (is_inner(key) || is_hint(key, v))
-            continue;
-        if (strcmp(key, "cache_control") == 0 || r->e.o->pass_unsupported) {
-            jw_keys(&r->e.w, str_of(key));
-            jw_tree(&r->e.w, v);
-        } else if (!encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT)) {
-            return false;
-        }
-    }
-    return true;
+    return encode_extra(&r->e, "cache_control", "*[*");
 }
 
 static void write_head(struct wr *r) {

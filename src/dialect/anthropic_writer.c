@@ -2,6 +2,7 @@
  * is Anthropic's whatever the provider sent: message_start, blocks that open, grow and close one after the
  * other, and at the end message_delta with the counts and message_stop, or an error in their place. */
 #include "anthropic.h"
+#include "encode.h"
 
 #include "base/die.h"
 #include "opaque.h"
@@ -98,7 +99,7 @@ static void write_block(struct jw *w, struct arena *a, const struct part *p, boo
         jw_kz(w, "type", "tool_use");
         jw_kstr(w, "id", p->id);
         jw_kstr(w, "name", p->name);
-        an_write_input(w, whole ? p->text : STR_NONE);
+        encode_arguments(w, "input", whole ? p->text : STR_NONE);
         break;
     case PART_THINKING:
         jw_kz(w, "type", "thinking");

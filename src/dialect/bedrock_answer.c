@@ -90,12 +90,6 @@ void br_read_fault(struct arena *a, int status, struct str body,
 
 /* --- whole --- */
 
-static struct reply *garbage(struct arena *a, struct fault *f, const char *why) {
-    fault_set(f, a, FAULT_SERVER, "the provider's answer %s", why);
-    f->from_provider = true;
-    return NULL;
-}
-
 static void read_reasoning(struct chat *c, struct message *m, struct json_object *o) {
     struct json_object *text = jo_obj(o, "reasoningText");
     struct str redacted = jo_str(o, "redactedContent");
@@ -132,12 +126,16 @@ struct reply *br_read_reply(struct arena *a, struct str body, unsigned quirks, s
     (void)quirks;
     *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
     struct json_object *tree = chat_hold(a, json_tree(body, &err));
-    if (!json_object_is_type(tree, json_type_object))
-        return garbage(a, f, str_trim(body).n ? "is not a JSON object" : "is empty");
+    if (!json_object_is_type(tree, json_type_object)) {
+        said_garbage(a, f, str_trim(body).n ? "is not a JSON object" : "is empty");
+        return NULL;
+    }
     struct json_object *message = jo_obj(jo_obj(tree, "output"), "message"),
                        *content = jo_arr(message, "content");
-    if (!message)
-        return garbage(a, f, "has no message");
+    if (!message) {
+        said_garbage(a, f, "has no message");
+        return NULL;
+    }
     struct chat *c = chat_new(a);
     struct reply *r = arena_alloc(a, sizeof *r);
     r->message = chat_message(c, ROLE_ASSISTANT);
@@ -145,8 +143,10 @@ struct reply *br_read_reply(struct arena *a, struct str body, unsigned quirks, s
         read_block(a, c, r->message, json_object_array_get_idx(content, i));
     r->stop_native = jo_str(tree, "stopReason");
     r->stop = stop_of(r->stop_native);
-    if (r->stop == STOP_ERROR)
-        return garbage(a, f, "is malformed, as it says itself");
+    if (r->stop == STOP_ERROR) {
+        said_garbage(a, f, "is malformed, as it says itself");
+        return NULL;
+    }
     r->usage = json_member(body, "usage", &v) && v.kind == JSON_OBJECT ? usage_of(v.raw) : USAGE_NONE;
     return r;
 }

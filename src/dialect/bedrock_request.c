@@ -110,7 +110,7 @@ static void write_call(struct wr *r, const struct part *p) {
     jw_obj(&r->e.w);
     jw_kstr(&r->e.w, "toolUseId", fit_id(r, p->id));
     jw_kstr(&r->e.w, "name", p->name);
-    encode_arguments(&r->e, "input", p->text);
+    encode_arguments(&r->e.w, "input", p->text);
     jw_obj_end(&r->e.w);
     jw_obj_end(&r->e.w);
 }
@@ -450,22 +450,6 @@ static void write_format(struct wr *r) {
     buf_free(&text);
 }
 
-static bool check_extra(struct wr *r) {
-    static const char *const hints[] = {"store", "prompt_cache_key", "prompt_cache_retention",
-                                        "safety_identifier"};
-    if (!r->e.c->extra)
-        return true;
-    json_object_object_foreach(r->e.c->extra, key, v) {
-        bool hint = false;
-        (void)v;
-        for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
-            hint = hint || strcmp(key, hints[i]) == 0;
-        if (!hint && !encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT))
-            return false;
-    }
-    return true;
-}
-
 bool br_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                       struct buf *dropped, struct fault *f) {
     struct wr r = {.e = {.a = a, .c = c, .o = o, .dropped = dropped, .f = f}};
@@ -473,7 +457,7 @@ bool br_write_request(struct arena *a, const struct chat *c, const struct encode
     r.claude = str_find(o->model, STR("anthropic")) >= 0;
     jw_init(&r.e.w, out);
     jw_obj(&r.e.w); /* the model and whether it is a stream are in the path */
-    if (!check_unsupported(&r) || !check_extra(&r))
+    if (!check_unsupported(&r) || !encode_extra(&r.e, NULL, ""))
         return false;
     const struct message *body = write_system(&r);
     if (!write_messages(&r, body) || !write_tools(&r))

@@ -57,12 +57,6 @@ static void finish_fault(struct arena *a, struct str why, struct fault *f) {
 
 /* --- whole --- */
 
-static bool garbage(struct arena *a, struct fault *f, const char *why) {
-    fault_set(f, a, FAULT_SERVER, "the provider's answer %s", why);
-    f->from_provider = true;
-    return false;
-}
-
 struct notes {
     struct buf b; /* a JSON array of annotations */
     struct jw w;
@@ -150,7 +144,7 @@ struct reply *co_read_reply(struct arena *a, struct str body, unsigned quirks, s
     *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
     struct json_object *tree = chat_hold(a, json_tree(body, &err)), *message = jo_obj(tree, "message");
     if (!json_object_is_type(tree, json_type_object)) {
-        garbage(a, f, str_trim(body).n ? "is not a JSON object" : "is empty");
+        said_garbage(a, f, str_trim(body).n ? "is not a JSON object" : "is empty");
         return NULL;
     }
     if (!message) { /* {"id", "message": "text"} is an error */

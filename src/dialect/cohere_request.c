@@ -291,39 +291,8 @@ static void write_limits(struct wr *r) {
     jw_arr_end(&r->e.w);
 }
 
-static bool is_hint(const char *key) {
-    static const char *const hints[] = {"store", "prompt_cache_key", "prompt_cache_retention",
-                                        "safety_identifier"};
-    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
-        if (strcmp(key, hints[i]) == 0)
-            return true;
-    return false;
-}
-
-/* Members of Cohere's own that a client may send in whatever dialect. */
-static bool is_own(const char *key) {
-    static const char *const own[] = {"documents", "citation_options", "safety_mode", "strict_tools",
-                                      "priority"};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (strcmp(key, own[i]) == 0)
-            return true;
-    return false;
-}
-
 static bool write_extra(struct wr *r) {
-    if (!r->e.c->extra)
-        return true;
-    json_object_object_foreach(r->e.c->extra, key, v) {
-        if (is_hint(key))
-            continue;
-        if (is_own(key) || (r->e.o->pass_unsupported && !strchr(key, '['))) {
-            jw_keys(&r->e.w, str_of(key));
-            jw_tree(&r->e.w, v);
-        } else if (!encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT)) {
-            return false;
-        }
-    }
-    return true;
+    return encode_extra(&r->e, "documents citation_options safety_mode strict_tools priority", "");
 }
 
 bool co_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,

@@ -2,6 +2,8 @@
  * and told of, as the route is configured. */
 #include "encode.h"
 
+#include <json-c/linkhash.h>
+
 void encode_report(struct encoder *e, struct str name) {
     struct str rest = buf_str(e->dropped), one;
     while (str_next(&rest, ',', &one))
@@ -35,17 +37,52 @@ void encode_number(struct encoder *e, const char *name, const struct opt_num *n)
     jw_raw(&e->w, n->text);
 }
 
-void encode_arguments(struct encoder *e, const char *name, struct str text) {
+void encode_arguments(struct jw *w, const char *name, struct str text) {
     enum json_kind kind = JSON_NULL;
     struct json_error err;
     text = str_trim(text);
-    jw_key(&e->w, name);
+    jw_key(w, name);
     if (text.n && json_scan(text, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT) {
-        jw_raw(&e->w, text);
+        jw_raw(w, text);
         return;
     }
-    jw_obj(&e->w);
+    jw_obj(w);
     if (text.n && kind != JSON_NULL)
-        jw_kstr(&e->w, "_raw", text);
-    jw_obj_end(&e->w);
+        jw_kstr(w, "_raw", text);
+    jw_obj_end(w);
+}
+
+static bool listed(const char *patterns, const char *name) {
+    struct str rest = str_of(patterns), one;
+    while (str_next(&rest, ' ', &one))
+        if (str_glob(one, str_of(name)))
+            return true;
+    return false;
+}
+
+/* For accounts, caches and speed. */
+static bool is_hint(const char *name, struct json_object *v) {
+    if (strcmp(name, "modalities") == 0 && json_object_is_type(v, json_type_array))
+        return json_object_array_length(v) == 1 && str_is(jo_text(json_object_array_get_idx(v, 0)), "text");
+    return listed("store prompt_cache_key prompt_cache_retention prompt_cache_options prediction usage "
+                  "safety_identifier include_reasoning",
+                  name);
+}
+
+bool encode_extra(struct encoder *e, const char *own, const char *done) {
+    if (!e->c->extra)
+        return true;
+    json_object_object_foreach(e->c->extra, key, v) {
+        bool inner = strchr(key, '[') != NULL; /* of a message: it has no place here */
+        bool is_own = own && listed(own, key);
+        if (listed(done, key) || (!is_own && is_hint(key, v)))
+            continue;
+        if (is_own || (own && e->o->pass_unsupported && !inner)) {
+            jw_keys(&e->w, str_of(key));
+            jw_tree(&e->w, v);
+        } else if (!encode_unsupported(e, str_of(key), NO_EQUIVALENT)) {
+            return false;
+        }
+    }
+    return true;
 }

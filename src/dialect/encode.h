@@ -22,6 +22,12 @@ bool encode_bad(struct encoder *e, struct str param,
                 const char *why); /* false and the fault: no provider takes it */
 void encode_number(struct encoder *e, const char *name,
                    const struct opt_num *n); /* as it was written, if it was */
-/* The arguments of a call as an object; what is none is kept as {"_raw": text}. */
-void encode_arguments(struct encoder *e, const char *name, struct str text);
+/* The arguments of a call as an object; what is none is kept as {"_raw": text}, which every reader of a
+ * history understands: models do write broken JSON. */
+void encode_arguments(struct jw *w, const char *name, struct str text);
+/* What the client sent besides the canonical form (chat->extra). Hints that change no answer are left out;
+ * members of `own` are the target's and go as they are, as all do that are passed; those of `done` were
+ * written already; the others are unsupported. Both are lists of patterns with spaces between; own NULL:
+ * nothing can be written. */
+bool encode_extra(struct encoder *e, const char *own, const char *done);
 #endif

@@ -198,12 +198,6 @@ void gm_read_fault(struct arena *a, int status, struct str body,
 
 /* --- whole replies --- */
 
-static bool garbage(struct arena *a, struct fault *f, const char *why) {
-    fault_set(f, a, FAULT_SERVER, "the provider's answer %s", why);
-    f->from_provider = true;
-    return false;
-}
-
 struct look {
     struct arena *a;
     struct fault *f;
@@ -233,16 +227,16 @@ static bool is_answer(struct arena *a, struct str body, enum json_kind *kind, st
     struct look l = {.a = a, .f = f};
     *kind = JSON_NULL;
     if (str_trim(body).n == 0)
-        return garbage(a, f, "is empty");
+        return said_garbage(a, f, "is empty");
     if (json_scan(body, kind, NULL, NULL, &err) != 0 || (*kind != JSON_OBJECT && *kind != JSON_ARRAY))
-        return garbage(a, f, "is not a JSON object");
+        return said_garbage(a, f, "is not a JSON object");
     if (*kind == JSON_ARRAY)
         json_each(body, look_at, &l);
     else
         look_at(&l, STR_NONE, (struct json_value){*kind, body});
     if (l.error)
         return false;
-    return l.answer || garbage(a, f, "has no candidates");
+    return l.answer || said_garbage(a, f, "has no candidates");
 }
 
 static struct reply *read_choice(struct arena *a, struct str body, uint64_t choice, struct fault *f) {
@@ -270,7 +264,7 @@ struct reply *gm_read_reply(struct arena *a, struct str body, unsigned quirks, s
         last = last->next;
     }
     if (!first && !fault_is(f))
-        garbage(a, f, "cannot be read");
+        said_garbage(a, f, "cannot be read");
     return first;
 }
 

@@ -310,43 +310,9 @@ static bool write_config(struct gm_wr *r) {
 
 /* --- what is left --- */
 
-/* Members that do not change what is answered: for accounts, caches and speed. */
-static bool is_hint(const char *name, struct json_object *v) {
-    static const char *const hints[] = {"store",      "prompt_cache_key",  "prompt_cache_retention",
-                                        "prediction", "safety_identifier", "prompt_cache_options",
-                                        "usage",      "include_reasoning", "cache_control"};
-    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
-        if (strcmp(name, hints[i]) == 0)
-            return true;
-    if (strcmp(name, "modalities") == 0 && json_object_is_type(v, json_type_array))
-        return json_object_array_length(v) == 1 && str_is(jo_text(json_object_array_get_idx(v, 0)), "text");
-    return false;
-}
-
-static bool is_own(const char *name) {
-    static const char *const own[] = {"safetySettings", "cachedContent", "labels", "serviceTier",
-                                      "modelArmorConfig"};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (strcmp(name, own[i]) == 0)
-            return true;
-    return false;
-}
-
 static bool write_extra(struct gm_wr *r) {
-    if (!r->e.c->extra)
-        return true;
-    json_object_object_foreach(r->e.c->extra, key, v) {
-        if (is_hint(key, v) || strncmp(key, CONFIG, strlen(CONFIG)) == 0)
-            continue;
-        bool inner = strchr(key, '[') != NULL;
-        if (is_own(key) || (r->e.o->pass_unsupported && !inner)) {
-            jw_keys(&r->e.w, str_of(key));
-            jw_tree(&r->e.w, v);
-        } else if (!encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT)) {
-            return false;
-        }
-    }
-    return true;
+    return encode_extra(&r->e, "safetySettings cachedContent labels serviceTier modelArmorConfig",
+                        CONFIG "* cache_control");
 }
 
 bool gm_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,

@@ -151,7 +151,7 @@ static void write_calls(struct wr *r, const struct message *m) {
         jw_obj(&r->e.w);
         jw_ku64(&r->e.w, "index", n++);
         jw_kstr(&r->e.w, "name", p->name);
-        encode_arguments(&r->e, "arguments", p->text);
+        encode_arguments(&r->e.w, "arguments", p->text);
         jw_obj_end(&r->e.w);
         jw_obj_end(&r->e.w);
     }
@@ -351,31 +351,8 @@ static void write_options(struct wr *r) {
     jw_obj_end(&r->e.w);
 }
 
-static bool is_one_of(const char *key, const char *const *list, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(key, list[i]) == 0)
-            return true;
-    return false;
-}
-
 static bool write_extra(struct wr *r) {
-    static const char *const hints[] = {
-        "store", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "options", "think"};
-    static const char *const own[] = {"keep_alive", "truncate", "shift"};
-    if (!r->e.c->extra)
-        return true;
-    json_object_object_foreach(r->e.c->extra, key, v) {
-        if (is_one_of(key, hints, sizeof hints / sizeof *hints))
-            continue;
-        if (is_one_of(key, own, sizeof own / sizeof *own) ||
-            (r->e.o->pass_unsupported && !strchr(key, '['))) {
-            jw_keys(&r->e.w, str_of(key));
-            jw_tree(&r->e.w, v);
-        } else if (!encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT)) {
-            return false;
-        }
-    }
-    return true;
+    return encode_extra(&r->e, "keep_alive truncate shift", "options think");
 }
 
 bool ol_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,

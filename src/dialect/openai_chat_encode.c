@@ -170,44 +170,15 @@ static void write_stream(struct oc_wr *r) {
     jw_obj_end(&r->e.w);
 }
 
-/* Members that do not change what is answered. */
-static bool is_hint(const char *key) {
-    static const char *const hints[] = {"store", "prompt_cache_key", "prompt_cache_retention",
-                                        "safety_identifier"};
-    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
-        if (strcmp(key, hints[i]) == 0)
-            return true;
-    return false;
-}
-
-/* A client of the same family, whose request was only made anew for a quirk: Mistral's own members. */
-static bool akin(const struct oc_wr *r, const char *key) {
-    static const char *const own[] = {"random_seed", "safe_prompt", "prompt_mode",
-                                      "guardrails",  "prediction",  "service_tier"};
-    for (size_t i = 0; oc_mistral(r) && i < sizeof own / sizeof *own; i++)
-        if (strcmp(key, own[i]) == 0)
-            return true;
-    return false;
-}
-
+/* Mistral's own members come from its own clients, whose requests are only made anew for a quirk. */
 static bool write_extra(struct oc_wr *r) {
     if (r->e.o->pass_unsupported)
         encode_number(&r->e, "top_k", &r->e.c->top_k);
     else if (r->e.c->top_k.set && !encode_unsupported(&r->e, STR("top_k"), NO_EQUIVALENT))
         return false;
-    if (!r->e.c->extra)
-        return true;
-    json_object_object_foreach(r->e.c->extra, key, v) {
-        if (is_hint(key))
-            continue;
-        if ((r->e.o->pass_unsupported || akin(r, key)) && !strchr(key, '[')) {
-            jw_keys(&r->e.w, str_of(key));
-            jw_tree(&r->e.w, v);
-        } else if (!encode_unsupported(&r->e, str_of(key), NO_EQUIVALENT)) {
-            return false;
-        }
-    }
-    return true;
+    return encode_extra(
+        &r->e, oc_mistral(r) ? "random_seed safe_prompt prompt_mode guardrails prediction service_tier" : "",
+        "");
 }
 
 bool oc_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,

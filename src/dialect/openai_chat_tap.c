@@ -330,21 +330,15 @@ static void note_error(struct arena *a, struct json_value error, struct observed
 
 /* --- whole --- */
 
-static bool garbage(struct arena *a, struct fault *f, const char *why) {
-    fault_set(f, a, FAULT_SERVER, "the provider's answer %s", why);
-    f->from_provider = true;
-    return false;
-}
-
 bool oc_tap_reply(struct arena *a, struct str body, unsigned quirks, struct observed *o, struct fault *f) {
     (void)quirks;
     enum json_kind kind = JSON_NULL;
     struct json_error err;
     if (str_trim(body).n == 0)
-        return garbage(a, f, "is empty");
+        return said_garbage(a, f, "is empty");
     struct seen s = {.a = a, .o = o};
     if (json_scan(body, &kind, top_member, &s, &err) != 0 || kind != JSON_OBJECT)
-        return garbage(a, f, "is not a JSON object");
+        return said_garbage(a, f, "is not a JSON object");
     find_bare_error(&s, body);
     if (s.has_error) {
         note_error(a, s.error, o);
@@ -357,7 +351,7 @@ bool oc_tap_reply(struct arena *a, struct str body, unsigned quirks, struct obse
         return false;
     }
     if (s.choices == 0)
-        return garbage(a, f, "has no choices");
+        return said_garbage(a, f, "has no choices");
     if (s.has_usage)
         note_usage(o, s.usage);
     o->output = true;

@@ -231,12 +231,6 @@ static bool write_request(struct arena *a, const struct embed *e, const struct e
     return true;
 }
 
-static bool garbage(struct arena *a, struct fault *f, const char *why) {
-    fault_set(f, a, FAULT_SERVER, "the provider's answer %s", why);
-    f->from_provider = true;
-    return false;
-}
-
 /* A list of embeddings and no error. */
 static bool check(struct arena *a, struct str body, struct json_value *data, struct fault *f) {
     enum json_kind kind = JSON_NULL;
@@ -244,14 +238,14 @@ static bool check(struct arena *a, struct str body, struct json_value *data, str
     struct json_value v;
     struct said said;
     if (json_scan(body, &kind, NULL, NULL, &err) != 0 || kind != JSON_OBJECT)
-        return garbage(a, f, "is not a JSON object");
+        return said_garbage(a, f, "is not a JSON object");
     if (json_member(body, "error", &v) && v.kind != JSON_NULL) {
         said_error(a, v, &said);
         said_fault(a, 0, &said, f);
         return false;
     }
     if (!json_member(body, "data", data) || data->kind != JSON_ARRAY)
-        return garbage(a, f, "has no embeddings");
+        return said_garbage(a, f, "has no embeddings");
     return true;
 }
 
@@ -329,7 +323,7 @@ static struct embed_reply *read_reply(struct arena *a, struct str body, unsigned
     s.r->list = arena_array(a, s.room + 1, sizeof *s.r->list);
     json_each(data.raw, each_embedding, &s);
     if (s.bad) {
-        garbage(a, f, "has embeddings that cannot be read");
+        said_garbage(a, f, "has embeddings that cannot be read");
         return NULL;
     }
     if (json_member(body, "model", &v))
