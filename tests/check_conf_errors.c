@@ -51,6 +51,13 @@ static const struct refusal refusals[] = {
      "1:28: limits.max_request_body: \"2 GiB\" is out of range, allowed is "
      "1KiB to 1GiB"},
     {"limits: {max_request_body: big}\n", "1:28: limits.max_request_body: expected a size"},
+    {"endpoint_limits: {chat: {requests_per_week: 1}}\n",
+     "1:26: endpoint_limits[0].requests_per_week: no such option"},
+    {"endpoint_limits: {chat: 5}\n", "1:25: endpoint_limits[0]: expected a map of options"},
+    {"endpoint_limits: 5\n", "1:18: endpoint_limits: expected a list, or a map"},
+    {"endpoint_limits: [{requests_per_day: 1}]\n", "1:19: endpoint_limits[0]: endpoint is missing"},
+    {"endpoint_limits: [{endpoint: a}, {endpoint: a}]\n", "1:18: endpoint_limits: a is given twice"},
+    {"tenants: [{id: a}, {id: a}]\n", "1:20: tenants[1]: the id a is taken by tenants[0]"},
     {"workers: 0\n", "1:10: workers: \"0\" is out of range, allowed is 1 to 128"},
     {"workers: many\n", "1:10: workers: expected auto, or a whole number such as 4; got \"many\""},
     {"cache: {enabled: 1}\n", "1:18: cache.enabled: expected true or false; got \"1\""},

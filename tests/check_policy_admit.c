@@ -15,7 +15,29 @@ static struct caller caller(size_t i) {
 
 static bool take(const struct caller *c, uint64_t tokens, struct admission *a) {
     fault = (struct fault){0};
-    return admit_caller(w.p, c, tokens, a, w.a, &fault);
+    struct admit_ask ask = {.caller = c, .tokens.input = tokens};
+    return admit_caller(w.p, &ask, a, w.a, &fault);
+}
+
+static void settle(struct admission *a, uint64_t tokens) {
+    admit_settle(w.p, a, &(struct admit_tokens){.input = tokens});
+}
+
+static bool provider_takes(struct plane_provider *pr, struct plane_key *k, struct admission *a) {
+    return admit_provider(w.p, pr, k, NULL, &(struct admit_tokens){.input = 10}, a, w.a, &fault);
+}
+
+/* The headers of one that asks, and uses nothing. */
+static size_t headers(const struct caller *c, struct http_header *h) {
+    struct admission a;
+    take(c, 0, &a);
+    admit_undo(w.p, &a);
+    return admit_headers(w.p, &a, w.a, h);
+}
+
+static uint64_t estimate(const struct ask *ask, uint32_t model, uint32_t text) {
+    struct admit_tokens t = admit_estimate(w.p, ask, model, text);
+    return admit_total(&t);
 }
 
 static uint64_t left(uint32_t entity, enum bucket kind, uint64_t limit) {
@@ -55,11 +77,11 @@ START_TEST(nothing_is_limited) {
     ck_assert_uint_eq(in_flight(c.entity), 50);
     ck_assert_uint_eq(in_flight(w.p->gateway), 50);
     for (size_t i = 0; i < 50; i++)
-        admit_settle(w.p, &a[i], 5);
+        settle(&a[i], 5);
     ck_assert_uint_eq(in_flight(c.entity), 0);
     ck_assert_uint_eq(in_flight(w.p->gateway), 0);
     struct http_header h[ADMIT_HEADERS];
-    ck_assert_uint_eq(admit_headers(w.p, &c, w.a, h), 0);
+    ck_assert_uint_eq(headers(&c, h), 0);
 }
 END_TEST
 
@@ -69,7 +91,7 @@ START_TEST(requests_of_a_key) {
     struct admission held;
     for (int i = 0; i < 3; i++) {
         ck_assert(take(&a, 1, &held));
-        admit_settle(w.p, &held, 1);
+        settle(&held, 1);
     }
     ck_assert(!take(&a, 1, &held));
     says("this key: 3 requests per minute");
@@ -77,11 +99,11 @@ START_TEST(requests_of_a_key) {
     ck_assert_int_gt(fault.retry_after_ms, 15000);
     ck_assert_int_eq(fault_status(&fault), 429);
     ck_assert_uint_eq(held.gauges + held.asks, 0); /* settling it would do nothing */
-    admit_settle(w.p, &held, 0);
+    settle(&held, 0);
     ck_assert_uint_eq(in_flight(a.entity), 0);
     ck_assert_uint_eq(in_flight(w.p->gateway), 0);
     ck_assert(take(&b, 1, &held)); /* another key is not concerned */
-    admit_settle(w.p, &held, 1);
+    settle(&held, 1);
 }
 END_TEST
 
@@ -91,12 +113,12 @@ START_TEST(refused_by_the_gateway_costs_the_key_nothing) {
     struct admission held;
     for (int i = 0; i < 2; i++) {
         ck_assert(take(&b, 1, &held));
-        admit_settle(w.p, &held, 1);
+        settle(&held, 1);
     }
     ck_assert(!take(&a, 400, &held));
     says("the gateway: 2 requests per minute");
-    ck_assert_uint_eq(left(a.entity, BUCKET_REQUESTS, 100), 100);
-    ck_assert_uint_eq(left(a.entity, BUCKET_TOKENS, 1000), 1000);
+    ck_assert_uint_eq(left(a.entity, BUCKET_REQUESTS_PER_MINUTE, 100), 100);
+    ck_assert_uint_eq(left(a.entity, BUCKET_TOKENS_PER_MINUTE, 1000), 1000);
     ck_assert_uint_eq(in_flight(a.entity) + in_flight(w.p->gateway), 0);
 }
 END_TEST
@@ -108,10 +130,10 @@ START_TEST(refused_by_the_key_costs_the_gateway_nothing) {
     ck_assert(take(&a, 400, &one));
     ck_assert(!take(&a, 400, &two));
     says("this key: 500 tokens per minute");
-    ck_assert_uint_ge(left(w.p->gateway, BUCKET_REQUESTS, 100), 99);
-    ck_assert_uint_ge(left(w.p->gateway, BUCKET_TOKENS, 100000), 99600);
+    ck_assert_uint_ge(left(w.p->gateway, BUCKET_REQUESTS_PER_MINUTE, 100), 99);
+    ck_assert_uint_ge(left(w.p->gateway, BUCKET_TOKENS_PER_MINUTE, 100000), 99600);
     ck_assert_uint_eq(in_flight(a.entity), 1); /* the first is still there */
-    admit_settle(w.p, &one, 400);
+    settle(&one, 400);
     ck_assert_uint_eq(in_flight(a.entity), 0);
 }
 END_TEST
@@ -127,10 +149,10 @@ START_TEST(at_the_same_time) {
     ck_assert(!take(&b, 1, &h[3]));
     says("the gateway: 3 concurrent requests");
     ck_assert_uint_eq(in_flight(b.entity), 1); /* what the key gave was given back */
-    admit_settle(w.p, &h[0], 1);
+    settle(&h[0], 1);
     ck_assert(take(&b, 1, &h[3]));
     for (int i = 1; i < 4; i++)
-        admit_settle(w.p, &h[i], 1);
+        settle(&h[i], 1);
     ck_assert_uint_eq(in_flight(a.entity) + in_flight(b.entity) + in_flight(w.p->gateway), 0);
 }
 END_TEST
@@ -140,18 +162,18 @@ START_TEST(settled_down_and_up) {
     struct caller a = caller(0);
     struct admission held;
     ck_assert(take(&a, 6000, &held));
-    ck_assert_uint_lt(left(a.entity, BUCKET_TOKENS, 10000), 5000);
-    admit_settle(w.p, &held, 1000); /* 5000 come back */
-    ck_assert_uint_ge(left(a.entity, BUCKET_TOKENS, 10000), 9000);
-    ck_assert_uint_ge(left(w.p->gateway, BUCKET_TOKENS, 100000), 99000);
-    admit_settle(w.p, &held, 0); /* once: the second does nothing */
-    ck_assert_uint_lt(left(a.entity, BUCKET_TOKENS, 10000), 10000);
+    ck_assert_uint_lt(left(a.entity, BUCKET_TOKENS_PER_MINUTE, 10000), 5000);
+    settle(&held, 1000); /* 5000 come back */
+    ck_assert_uint_ge(left(a.entity, BUCKET_TOKENS_PER_MINUTE, 10000), 9000);
+    ck_assert_uint_ge(left(w.p->gateway, BUCKET_TOKENS_PER_MINUTE, 100000), 99000);
+    settle(&held, 0); /* once: the second does nothing */
+    ck_assert_uint_lt(left(a.entity, BUCKET_TOKENS_PER_MINUTE, 10000), 10000);
     ck_assert(take(&a, 1000, &held));
-    admit_settle(w.p, &held, 20000); /* it took more than there was: a debt */
-    ck_assert_uint_eq(left(a.entity, BUCKET_TOKENS, 10000), 0);
+    settle(&held, 20000); /* it took more than there was: a debt */
+    ck_assert_uint_eq(left(a.entity, BUCKET_TOKENS_PER_MINUTE, 10000), 0);
     ck_assert(!take(&a, 1, &held));
     ck_assert_int_gt(fault.retry_after_ms, 50000);
-    ck_assert_uint_lt(left(w.p->gateway, BUCKET_TOKENS, 100000), 81000);
+    ck_assert_uint_lt(left(w.p->gateway, BUCKET_TOKENS_PER_MINUTE, 100000), 81000);
 }
 END_TEST
 
@@ -160,15 +182,14 @@ START_TEST(absurd_numbers) {
     struct caller a = caller(0);
     struct admission held;
     ck_assert(take(&a, UINT64_MAX, &held)); /* more than the limit passes when it is full */
-    admit_settle(w.p, &held, 1000);
+    settle(&held, 1000);
     ck_assert(!take(&a, 1, &held));
     struct caller b = caller(1);
     uint64_t end =
         clock_ms() + 5000; /* until the clock of limits has ticked: 10^15 a minute are rounded to whole ns */
     while (!take(&b, 1, &held))
         ck_assert_uint_lt(clock_ms(), end);
-    admit_settle(w.p, &held,
-                 UINT64_MAX); /* a provider's word for what was used is taken as much, not as little */
+    settle(&held, UINT64_MAX); /* a provider's word for what was used is taken as much, not as little */
     ck_assert(!take(&b, 1, &held));
     says("the gateway: 1000000000000000 tokens per minute");
 }
@@ -179,20 +200,69 @@ START_TEST(of_a_provider) {
     struct plane_provider *pr = provider("openai");
     struct plane_key *k = &pr->keys[0];
     struct admission a, b, c;
-    ck_assert(admit_provider(w.p, pr, k, 10, &a, w.a, &fault));
+    ck_assert(provider_takes(pr, k, &a));
     ck_assert_uint_eq(in_flight(pr->entity), 1);
     ck_assert_uint_eq(in_flight(k->entity), 1);
-    ck_assert(!admit_provider(w.p, pr, k, 10, &b, w.a, &fault));
+    ck_assert(!provider_takes(pr, k, &b));
     says("the provider's key: 1 concurrent requests");
-    ck_assert(admit_provider(w.p, pr, NULL, 10, &b, w.a, &fault)); /* a provider without keys */
-    ck_assert(!admit_provider(w.p, pr, NULL, 10, &c, w.a, &fault));
+    ck_assert(provider_takes(pr, NULL, &b)); /* a provider without keys */
+    ck_assert(!provider_takes(pr, NULL, &c));
     says("the provider: 2 concurrent requests");
-    admit_settle(w.p, &a, 10);
-    admit_settle(w.p, &b, 10);
-    ck_assert(!admit_provider(w.p, pr, k, 10, &c, w.a, &fault));
+    settle(&a, 10);
+    settle(&b, 10);
+    ck_assert(!provider_takes(pr, k, &c));
     says("the provider: 2 requests per minute");
-    ck_assert_uint_ge(left(k->entity, BUCKET_REQUESTS, 100), 99); /* the key's own was given back */
+    ck_assert_uint_ge(left(k->entity, BUCKET_REQUESTS_PER_MINUTE, 100),
+                      99); /* the key's own was given back */
     ck_assert_uint_eq(in_flight(pr->entity) + in_flight(k->entity), 0);
+}
+END_TEST
+
+/* All layers that one request meets, and what each of them is when another refuses. */
+START_TEST(layers_all_or_none) {
+    world_load("limits: {requests_per_day: 100}\n"
+               "endpoint_limits: {chat: {input_tokens_per_hour: 1000}, /v1/chat/*: {requests_per_hour: 50}}\n"
+               "tenants: [{id: z}, {id: t, limits: {output_tokens_per_day: 500, concurrent: 9}}, {id: a}]\n"
+               "auth:\n  user_limits: {requests_per_minute: 3}\n"
+               "  keys: [{id: a, key: {value: ka}, tenant: t, limits: {tokens_per_hour: 2000}}]\n"
+               "providers: [{kind: openai, key: {value: x}}]\n"
+               "models: [{name: m, targets: [{provider: openai}], limits: {tokens_per_day: 3000}}]\n");
+    struct caller c = caller(0);
+    const struct plane_limits *tenant = plane_tenant(w.p, STR("t"));
+    ck_assert_ptr_nonnull(tenant);
+    ck_assert_ptr_null(plane_tenant(w.p, STR("none")));
+    struct admit_ask ask = {.caller = &c,
+                            .user = STR("u"),
+                            .surface = STR("chat"),
+                            .path = STR("/v1/chat/completions"),
+                            .model = model("m"),
+                            .tokens = {.input = 10, .output = 200}};
+    struct admission held[4];
+    for (int i = 0; i < 2; i++) {
+        ck_assert(admit_caller(w.p, &ask, &held[i], w.a, &fault));
+        ck_assert_uint_eq(held[i].nlayers, 7);
+        ck_assert_uint_eq(held[i].asks, 7);
+        ck_assert_uint_eq(in_flight(tenant->entity), (uint64_t)i + 1);
+    }
+    ck_assert(!admit_caller(w.p, &ask, &held[2], w.a, &fault)); /* 600 of 500 */
+    says("this tenant: 500 output tokens per day");
+    ck_assert_int_gt(fault.retry_after_ms, 17000000); /* a fifth of a day */
+    uint32_t user = plane_user(w.p, w.a, STR("a"), STR("u")), chat = w.p->endpoints[0].entity;
+    ck_assert_uint_eq(left(user, BUCKET_REQUESTS_PER_MINUTE, 3), 1);
+    ck_assert_uint_ge(left(c.entity, BUCKET_TOKENS_PER_HOUR, 2000), 1580);
+    ck_assert_uint_ge(left(chat, BUCKET_INPUT_TOKENS_PER_HOUR, 1000), 980);
+    ck_assert_uint_eq(left(w.p->gateway, BUCKET_REQUESTS_PER_DAY, 100), 98);
+    ck_assert_uint_eq(in_flight(tenant->entity), 2);
+    admit_settle(w.p, &held[0], &(struct admit_tokens){.input = 500, .output = 1});
+    admit_undo(w.p, &held[1]);
+    ck_assert_uint_eq(left(tenant->entity, BUCKET_OUTPUT_TOKENS_PER_DAY, 500), 499);
+    ck_assert_uint_ge(left(chat, BUCKET_INPUT_TOKENS_PER_HOUR, 1000), 499);
+    ck_assert_uint_le(left(chat, BUCKET_INPUT_TOKENS_PER_HOUR, 1000), 501);
+    ck_assert_uint_eq(left(w.p->gateway, BUCKET_REQUESTS_PER_DAY, 100), 99);
+    ck_assert_uint_eq(in_flight(tenant->entity) + in_flight(user) + in_flight(chat), 0);
+    struct http_header h[ADMIT_HEADERS]; /* of the tightest: the user's */
+    ck_assert_uint_eq(admit_headers(w.p, &held[0], w.a, h), ADMIT_HEADERS);
+    ck_assert(str_is(h[0].value, "3"));
 }
 END_TEST
 
@@ -203,9 +273,9 @@ START_TEST(no_room_for_state) {
     for (int i = 0; i < 3; i++)
         ck_assert(take(&c, 1, &held[i]));
     struct http_header h[ADMIT_HEADERS];
-    ck_assert_uint_eq(admit_headers(w.p, &c, w.a, h), 0);
+    ck_assert_uint_eq(headers(&c, h), 0);
     for (int i = 0; i < 3; i++)
-        admit_settle(w.p, &held[i], 1);
+        settle(&held[i], 1);
 }
 END_TEST
 
@@ -227,10 +297,10 @@ START_TEST(headers_of_the_tightest) {
     struct http_header h[ADMIT_HEADERS];
     for (int i = 0; i < 3; i++) {
         ck_assert(take(&a, 10000, &held));
-        admit_settle(w.p, &held, 10000);
+        settle(&held, 10000);
     }
     int64_t now = clock_wall_ms();
-    size_t n = admit_headers(w.p, &a, w.a, h);
+    size_t n = headers(&a, h);
     ck_assert_uint_eq(n, ADMIT_HEADERS);
     /* 1 of 4 is less than 97 of 100 */
     ck_str(value(h, n, "x-ratelimit-limit-requests"), "4");
@@ -258,10 +328,10 @@ START_TEST(the_tightest_is_a_share) {
     struct admission held;
     struct http_header h[ADMIT_HEADERS];
     ck_assert(take(&a, 100, &held)); /* 900 of 1000 are left of it */
-    admit_settle(w.p, &held, 100);
+    settle(&held, 100);
     ck_assert(take(&b, 50000, &held)); /* and half of all */
-    admit_settle(w.p, &held, 50000);
-    size_t n = admit_headers(w.p, &a, w.a, h);
+    settle(&held, 50000);
+    size_t n = headers(&a, h);
     ck_str(value(h, n, "x-ratelimit-limit-tokens"), "100000");
 }
 END_TEST
@@ -270,14 +340,14 @@ START_TEST(headers_of_one_kind) {
     load("", "tokens_per_minute: 1000", "", "");
     struct caller a = caller(0);
     struct http_header h[ADMIT_HEADERS];
-    size_t n = admit_headers(w.p, &a, w.a, h);
+    size_t n = headers(&a, h);
     ck_assert_uint_eq(n, 3);
     ck_str(value(h, n, "x-ratelimit-remaining-tokens"), "1000");
     ck_str(value(h, n, "x-ratelimit-reset-tokens"), "0ms");
     struct admission held;
     ck_assert(take(&a, 1000, &held));
-    admit_settle(w.p, &held, 4000); /* in debt for four minutes */
-    n = admit_headers(w.p, &a, w.a, h);
+    settle(&held, 4000); /* in debt for four minutes */
+    n = headers(&a, h);
     ck_str(value(h, n, "x-ratelimit-remaining-tokens"), "0");
     struct str reset = value(h, n, "x-ratelimit-reset-tokens"); /* by whether the clock has ticked since */
     ck_assert_msg(str_is(reset, "3m59s") || str_is(reset, "4m0s"), STR_FMT, STR_ARG(reset));
@@ -288,7 +358,7 @@ START_TEST(headers_of_huge_limits) {
     load("requests_per_minute: 1000000000000000", "requests_per_minute: 999999999999999", "", "");
     struct caller a = caller(0);
     struct http_header h[ADMIT_HEADERS];
-    size_t n = admit_headers(w.p, &a, w.a, h);
+    size_t n = headers(&a, h);
     ck_assert_uint_eq(n, 6);
     ck_str(value(h, n, "X-RateLimit-Remaining"), "999999999999999"); /* both full: the key's own is told */
 }
@@ -305,29 +375,29 @@ static void answered(uint32_t entity, uint64_t requests, uint64_t errors, uint64
 START_TEST(estimates) {
     load("", "", "", "");
     struct ask ask = {.input_bytes = 400, .n = 1};
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 256); /* nothing is known yet */
+    ck_assert_uint_eq(estimate(&ask, SHM_NONE, SHM_NONE), 100 + 256); /* nothing is known yet */
     ask.max_tokens = 50;
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 50);
+    ck_assert_uint_eq(estimate(&ask, SHM_NONE, SHM_NONE), 100 + 50);
     ask.max_tokens = 100000;
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 256);
+    ck_assert_uint_eq(estimate(&ask, SHM_NONE, SHM_NONE), 100 + 256);
     ask.n = 3;
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 3 * 256);
+    ck_assert_uint_eq(estimate(&ask, SHM_NONE, SHM_NONE), 100 + 3 * 256);
     ask.n = 0;
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 256);
+    ck_assert_uint_eq(estimate(&ask, SHM_NONE, SHM_NONE), 100 + 256);
 
     uint32_t e = shm_entity(w.shm, ENTITY_MODEL, STR("m"));
     answered(e, 7, 0, 7000); /* too few to go by */
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, e, SHM_NONE), 100 + 256);
+    ck_assert_uint_eq(estimate(&ask, e, SHM_NONE), 100 + 256);
     answered(e, 1, 0, 1000);
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, e, SHM_NONE), 100 + 1001);
+    ck_assert_uint_eq(estimate(&ask, e, SHM_NONE), 100 + 1001);
     answered(e, 1000, 1000, 0); /* an outage says nothing of answers */
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, e, SHM_NONE), 100 + 1001);
+    ck_assert_uint_eq(estimate(&ask, e, SHM_NONE), 100 + 1001);
     answered(w.p->gateway, 10, 0, 100); /* of names that are not configured: what all take */
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, SHM_NONE), 100 + 11);
+    ck_assert_uint_eq(estimate(&ask, SHM_NONE, SHM_NONE), 100 + 11);
 
     for (int i = 0; i < 300; i++)
         tokens_learn(w.shm, e, 2000, 1000);
-    ck_assert_uint_eq(admit_estimate(w.p, &ask, SHM_NONE, e), 200 + 11); /* by what its text has been */
+    ck_assert_uint_eq(estimate(&ask, SHM_NONE, e), 200 + 11); /* by what its text has been */
 }
 END_TEST
 
@@ -336,7 +406,7 @@ START_TEST(estimates_do_not_overflow) {
     uint32_t e = shm_entity(w.shm, ENTITY_MODEL, STR("m"));
     answered(e, 8, 0, UINT64_MAX);
     struct ask ask = {.input_bytes = UINT64_MAX, .n = UINT64_MAX};
-    ck_assert_uint_gt(admit_estimate(w.p, &ask, e, SHM_NONE), UINT64_C(1) << 40);
+    ck_assert_uint_gt(estimate(&ask, e, SHM_NONE), UINT64_C(1) << 40);
 }
 END_TEST
 
@@ -351,6 +421,7 @@ TCase *case_admit(void) {
     tcase_add_test(t, settled_down_and_up);
     tcase_add_test(t, absurd_numbers);
     tcase_add_test(t, of_a_provider);
+    tcase_add_test(t, layers_all_or_none);
     tcase_add_test(t, no_room_for_state);
     tcase_add_test(t, headers_of_the_tightest);
     tcase_add_test(t, the_tightest_is_a_share);

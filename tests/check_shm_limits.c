@@ -29,13 +29,13 @@ static struct shm *segment_entered(void) {
 
 static struct bucket_verdict take(struct shm *s, uint32_t e, uint64_t per_minute, uint64_t cost,
                                   uint64_t now) {
-    struct bucket_ask a = {.entity = e, .kind = BUCKET_TOKENS, .per_minute = per_minute, .cost = cost};
+    struct bucket_ask a = {.entity = e, .kind = BUCKET_TOKENS_PER_MINUTE, .limit = per_minute, .cost = cost};
     return buckets_take(s, &a, 1, now);
 }
 
 static uint64_t left(struct shm *s, uint32_t e, uint64_t per_minute, uint64_t now) {
     uint64_t remaining, full;
-    bucket_look(s, e, BUCKET_TOKENS, per_minute, now, &remaining, &full);
+    bucket_look(s, e, BUCKET_TOKENS_PER_MINUTE, per_minute, now, &remaining, &full);
     return remaining;
 }
 
@@ -82,19 +82,54 @@ START_TEST(bucket_edges) {
     ck_assert(take(s, e, 10, 10, NOW + 2 * MINUTE).ok); /* no more than a minute is saved up */
     ck_assert(!take(s, e, 10, 1, NOW + 2 * MINUTE).ok);
     uint64_t remaining, full;
-    bucket_look(s, e, BUCKET_TOKENS, 10, NOW + 2 * MINUTE, &remaining, &full);
+    bucket_look(s, e, BUCKET_TOKENS_PER_MINUTE, 10, NOW + 2 * MINUTE, &remaining, &full);
     ck_assert_uint_eq(full, MINUTE);
-    bucket_look(s, e, BUCKET_REQUESTS, 10, NOW, &remaining, &full);
+    bucket_look(s, e, BUCKET_REQUESTS_PER_MINUTE, 10, NOW, &remaining, &full);
     ck_assert(remaining == 10 && full == 0);
+    shm_free(s);
+}
+END_TEST
+
+/* Each kind is a bucket of its own, and each refills in its own period. */
+START_TEST(bucket_kinds) {
+    struct shm *s = segment();
+    for (int k = 0; k < BUCKET_KINDS; k++) {
+        uint64_t period = bucket_rows[k].period_ns, remaining, full;
+        struct bucket_ask a = {entity(s, 1), (enum bucket)k, 1000, 999};
+        bucket_look(s, a.entity, a.kind, a.limit, NOW, &remaining, &full);
+        ck_assert(remaining == 1000 && full == 0);
+        ck_assert(buckets_take(s, &a, 1, NOW).ok);
+        ck_assert_uint_eq(buckets_take(s, &a, 1, NOW).wait_ns, period / 1000 * 998);
+        ck_assert(buckets_take(s, &a, 1, NOW + period / 1000 * 998).ok);
+        bucket_look(s, a.entity, a.kind, a.limit, NOW + 2 * period, &remaining, &full);
+        ck_assert(remaining == 1000 && full == 0);
+        a.cost = UINT64_MAX; /* as much as the limit: what is owed is never more than a period */
+        a.limit = UINT64_C(1000000000000000);
+        ck_assert(buckets_take(s, &a, 1, NOW + 2 * period).ok);
+        ck_assert_uint_eq(buckets_take(s, &a, 1, NOW + 2 * period).wait_ns, period);
+    }
+    shm_free(s);
+}
+END_TEST
+
+START_TEST(bucket_tells_the_longest_wait) {
+    struct shm *s = segment();
+    struct bucket_ask asks[3] = {{entity(s, 1), BUCKET_REQUESTS_PER_MINUTE, 60, 60},
+                                 {entity(s, 1), BUCKET_REQUESTS_PER_HOUR, 60, 60},
+                                 {entity(s, 1), BUCKET_TOKENS_PER_MINUTE, 60, 60}};
+    ck_assert(buckets_take(s, asks, 3, NOW).ok);
+    struct bucket_verdict v = buckets_take(s, asks, 3, NOW);
+    ck_assert(!v.ok && v.refused == 1);
+    ck_assert_uint_eq(v.wait_ns, 60 * MINUTE);
     shm_free(s);
 }
 END_TEST
 
 START_TEST(bucket_all_or_none) {
     struct shm *s = segment();
-    struct bucket_ask asks[3] = {{entity(s, 1), BUCKET_TOKENS, 100, 10},
-                                 {entity(s, 2), BUCKET_TOKENS, 100, 10},
-                                 {entity(s, 3), BUCKET_TOKENS, 15, 10}};
+    struct bucket_ask asks[3] = {{entity(s, 1), BUCKET_TOKENS_PER_MINUTE, 100, 10},
+                                 {entity(s, 2), BUCKET_TOKENS_PER_MINUTE, 100, 10},
+                                 {entity(s, 3), BUCKET_TOKENS_PER_MINUTE, 15, 10}};
     ck_assert(buckets_take(s, asks, 3, NOW).ok);
     struct bucket_verdict v = buckets_take(s, asks, 3, NOW);
     ck_assert(!v.ok);
@@ -111,7 +146,8 @@ END_TEST
 
 START_TEST(bucket_twice_in_one_ask) { /* the look passes both, the second taking does not */
     struct shm *s = segment();
-    struct bucket_ask asks[2] = {{entity(s, 1), BUCKET_TOKENS, 10, 6}, {entity(s, 1), BUCKET_TOKENS, 10, 6}};
+    struct bucket_ask asks[2] = {{entity(s, 1), BUCKET_TOKENS_PER_MINUTE, 10, 6},
+                                 {entity(s, 1), BUCKET_TOKENS_PER_MINUTE, 10, 6}};
     struct bucket_verdict v = buckets_take(s, asks, 2, NOW);
     ck_assert(!v.ok && v.refused == 1);
     ck_assert_uint_eq(left(s, asks[0].entity, 10, NOW), 10);
@@ -121,7 +157,7 @@ END_TEST
 
 START_TEST(bucket_settles) {
     struct shm *s = segment();
-    struct bucket_ask a = {entity(s, 1), BUCKET_TOKENS, 60, 30};
+    struct bucket_ask a = {entity(s, 1), BUCKET_TOKENS_PER_MINUTE, 60, 30};
     ck_assert(buckets_take(s, &a, 1, NOW).ok);
     bucket_settle(s, &a, -20, NOW);
     ck_assert_uint_eq(left(s, a.entity, 60, NOW), 50);
@@ -130,7 +166,7 @@ START_TEST(bucket_settles) {
     ck_assert_uint_eq(take(s, a.entity, 60, 1, NOW).wait_ns, 31 * SECOND);
     bucket_settle(s, &a, -30, NOW + 1000 * SECOND); /* long full: nothing above full */
     ck_assert_uint_eq(left(s, a.entity, 60, NOW + 1000 * SECOND), 60);
-    struct bucket_ask big = {entity(s, 2), BUCKET_TOKENS, 60, 1000}; /* charged 60 */
+    struct bucket_ask big = {entity(s, 2), BUCKET_TOKENS_PER_MINUTE, 60, 1000}; /* charged 60 */
     ck_assert(buckets_take(s, &big, 1, NOW).ok);
     bucket_settle(s, &big, -900, NOW); /* 100 in truth */
     ck_assert_uint_eq(left(s, big.entity, 60, NOW), 0);
@@ -166,9 +202,10 @@ static void ask_buckets(struct crowd *c, int i) {
     for (unsigned r = 0; r < BUCKET_ROUNDS; r++) {
         /* my own key, one that all share, and the gateway: the shared key is the tight one in even rounds */
         uint64_t shared = r % 2 ? LOOSE : TIGHT, gateway = r % 2 ? TIGHT : LOOSE;
-        struct bucket_ask asks[3] = {{entity(c->s, 1000 + r * 10 + (unsigned)i), BUCKET_TOKENS, OWN, 1},
-                                     {entity(c->s, r * 10), BUCKET_TOKENS, shared, 1},
-                                     {entity(c->s, r * 10 + 1), BUCKET_TOKENS, gateway, 1}};
+        struct bucket_ask asks[3] = {
+            {entity(c->s, 1000 + r * 10 + (unsigned)i), BUCKET_TOKENS_PER_MINUTE, OWN, 1},
+            {entity(c->s, r * 10), BUCKET_TOKENS_PER_MINUTE, shared, 1},
+            {entity(c->s, r * 10 + 1), BUCKET_TOKENS_PER_MINUTE, gateway, 1}};
         meet(c, CROWD);
         uint64_t passed = 0;
         for (int n = 0; n < 2000; n++)
@@ -276,8 +313,8 @@ START_TEST(gauge_pair) {
 END_TEST
 
 static void ask_crosswise(struct crowd *c, int i) {
-    struct bucket_ask asks[2] = {{entity(c->s, 1 + (unsigned)i), BUCKET_TOKENS, 1, 1},
-                                 {entity(c->s, 2 - (unsigned)i), BUCKET_TOKENS, 1, 1}};
+    struct bucket_ask asks[2] = {{entity(c->s, 1 + (unsigned)i), BUCKET_TOKENS_PER_MINUTE, 1, 1},
+                                 {entity(c->s, 2 - (unsigned)i), BUCKET_TOKENS_PER_MINUTE, 1, 1}};
     for (unsigned r = 0; r < PAIR_ROUNDS; r++) {
         meet(c, 2);
         atomic_store(&c->scratch->note[i], buckets_take(c->s, asks, 2, NOW + r * MINUTE).ok);
@@ -654,6 +691,8 @@ TCase *case_limits(void) {
     tcase_add_test(t, bucket_exact);
     tcase_add_test(t, bucket_waits_honestly);
     tcase_add_test(t, bucket_edges);
+    tcase_add_test(t, bucket_kinds);
+    tcase_add_test(t, bucket_tells_the_longest_wait);
     tcase_add_test(t, bucket_all_or_none);
     tcase_add_test(t, bucket_twice_in_one_ask);
     tcase_add_test(t, bucket_settles);

@@ -22,9 +22,30 @@ struct conf_where { /* for errors found after parsing */
     const char *file;
     unsigned line, column;
 };
-struct conf_rates {
-    uint64_t requests_per_minute, tokens_per_minute, concurrent; /* CONF_NO_LIMIT when not set */
+/* The rates that every layer has: X(option), those of shm/bucket.h in its order. */
+#define CONF_RATES(X)                                                                                                \
+    X(requests_per_minute) X(requests_per_hour) X(requests_per_day)                                                  \
+    X(tokens_per_minute) X(tokens_per_hour) X(tokens_per_day)                                                        \
+    X(input_tokens_per_minute) X(input_tokens_per_hour) X(input_tokens_per_day)                                      \
+    X(output_tokens_per_minute) X(output_tokens_per_hour) X(output_tokens_per_day)
+enum { CONF_RATES_N = 12 };
+struct conf_rates { /* CONF_NO_LIMIT when not set */
+    union {
+        struct {
+#define X(option) uint64_t option;
+            CONF_RATES(X)
+#undef X
+        };
+        uint64_t rate[CONF_RATES_N];
+    };
+    uint64_t concurrent;
 };
+static inline bool conf_rates_any(const struct conf_rates *r) {
+    bool any = r->concurrent != CONF_NO_LIMIT;
+    for (int i = 0; i < CONF_RATES_N; i++)
+        any = any || r->rate[i] != CONF_NO_LIMIT;
+    return any;
+}
 
 struct conf_tls { /* a listener's: contents, read at load (the master may read files that workers may not) */
     const char *certificate_file, *key_file, *client_ca_file; /* empty: none */
@@ -140,6 +161,7 @@ struct conf_model {
     size_t nfallbacks;
     unsigned fallback_on;     /* mask of 1 << fault_class; as configured, aliases by fault_matches() */
     struct conf_prices prices;
+    struct conf_rates limits;
     struct conf_where where;
 };
 struct conf_task {            /* what a request that names no model, but what it is for, is served by */
@@ -152,6 +174,15 @@ struct conf_fallback_rule {
     const char **fallbacks;
     size_t nfallbacks;
     unsigned fallback_on;     /* mask of 1 << fault_class */
+};
+
+struct conf_endpoint_limits {
+    const char *endpoint;     /* name of a surface ("embeddings"), or a path with '*' */
+    struct conf_rates limits;
+};
+struct conf_tenant {
+    const char *id;
+    struct conf_rates limits;
 };
 
 enum conf_permission { PERM_COMPLETION = 1, PERM_EMBEDDING = 2, PERM_ADMIN = 4 };
@@ -190,6 +221,10 @@ struct conf {
     uint64_t stop_timeout;    /* TERM and INT */
 
     struct conf_rates limits; /* of the whole gateway */
+    struct conf_endpoint_limits *endpoint_limits;
+    size_t nendpoint_limits;
+    struct conf_tenant *tenants;
+    size_t ntenants;
     uint64_t max_connections; /* per worker */
     uint64_t max_request_body, max_upload, max_response_body, header_timeout, body_rate, idle_timeout;
 
@@ -218,6 +253,7 @@ struct conf {
         struct conf_gateway_key *keys;
         size_t nkeys;
         struct conf_rates default_limits; /* of every key that sets none, and of the anonymous caller */
+        struct conf_rates user_limits;    /* of each user that a request names */
     } auth;
 
     struct {

@@ -1,33 +1,60 @@
-/* Limits: all layers of the caller are taken or none; a provider's own are taken per attempt. */
+/* Limits: all layers of the caller are taken or none; those of an attempt (provider, its key, a fallback's model) are
+ * taken per attempt, all or none. */
 #ifndef PENSTOCK_POLICY_ADMIT_H
 #define PENSTOCK_POLICY_ADMIT_H
 #include "base/buf.h"
 #include "policy/auth.h"
 #include "shm/bucket.h"
 
-enum { ADMIT_LAYERS = 2 };
-struct admission { /* what is held; zero-initialised holds nothing */
-    uint32_t gauge[ADMIT_LAYERS];
-    unsigned gauges;
-    struct bucket_ask ask[2 * ADMIT_LAYERS];
-    unsigned asks;
-    uint64_t tokens; /* reserved at each token layer */
+struct admit_tokens {
+    uint64_t input, output;
 };
-/* The caller's layers: key and gateway. false: *f is RATE_LIMIT with retry_after_ms and says which limit. */
-bool admit_caller(struct plane *p, const struct caller *c, uint64_t tokens, struct admission *a,
-                  struct arena *arena, struct fault *f);
-/* A provider's and its key's layers for one attempt. */
+/* Either may be absurd: the sum stops at UINT64_MAX. */
+uint64_t admit_total(const struct admit_tokens *t);
+
+/* Who asks what, as far as limits know. */
+struct admit_ask {
+    const struct caller *caller;
+    struct str user;                 /* that the request names, or empty */
+    struct str surface, path;        /* for endpoint_limits */
+    const struct plane_model *model; /* asked for, or NULL */
+    struct admit_tokens tokens;      /* to reserve */
+};
+struct admit_layer {
+    uint32_t entity;
+    const struct conf_rates *rates;
+    const char *whose; /* for the caller's eyes */
+};
+struct admission {                    /* what is held; zero-initialised holds nothing */
+    const struct admit_layer *layers; /* these and the asks live in the request's arena */
+    unsigned nlayers;                 /* stay known when nothing is held any more: for the headers */
+    unsigned gauges;                  /* of the first so many layers a gauge is held */
+    struct bucket_ask *ask;
+    unsigned asks;
+    struct admit_tokens tokens; /* reserved */
+};
+/* The caller's layers: user, key, tenant, model, endpoints, gateway. false: *f is RATE_LIMIT with retry_after_ms and
+ * says which limit; of several that are spent, the one that will be so longest. */
+bool admit_caller(struct plane *p, const struct admit_ask *ask, struct admission *a, struct arena *arena,
+                  struct fault *f);
+/* The same layers, but only known: for the headers. */
+void admit_know(struct plane *p, const struct admit_ask *ask, struct admission *a, struct arena *arena);
+/* A provider's and its key's layers for one attempt; fallback: its model when that is another than was asked for, else
+ * NULL. */
 bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key,
-                    uint64_t tokens, struct admission *a, struct arena *arena, struct fault *f);
+                    const struct plane_model *fallback, const struct admit_tokens *tokens, struct admission *a,
+                    struct arena *arena, struct fault *f);
 /* Settles the reservation with the tokens really used, and lets the gauges go. Once. */
-void admit_settle(struct plane *p, struct admission *a, uint64_t tokens_used);
+void admit_settle(struct plane *p, struct admission *a, const struct admit_tokens *used);
+/* Gives all of it back: the request was never sent. In place of admit_settle. */
+void admit_undo(struct plane *p, struct admission *a);
 /* What an answer is likely to take: the smaller of max_tokens and the average, for each of n. */
 uint64_t admit_output(const struct plane *p, const struct ask *ask, uint32_t model_entity);
 /* Tokens to reserve: the input's estimate (by the text of text_entity, shm/tokens.h) and the smaller of max_tokens and
  * what this model's answers take on average. Either may be SHM_NONE. */
-uint64_t admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity, uint32_t text_entity);
+struct admit_tokens admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity, uint32_t text_entity);
 
-/* The rate headers of the caller's tightest layer; at most ADMIT_HEADERS, texts in the arena. */
+/* The rate headers of the tightest of the admission's layers; at most ADMIT_HEADERS, texts in the arena. */
 enum { ADMIT_HEADERS = 9 };
-size_t admit_headers(struct plane *p, const struct caller *c, struct arena *a, struct http_header *out);
+size_t admit_headers(struct plane *p, const struct admission *held, struct arena *a, struct http_header *out);
 #endif

@@ -48,6 +48,11 @@ struct plane_gateway_key {
     const struct conf_gateway_key *conf;
     uint32_t entity;
 };
+struct plane_limits { /* of an endpoint or a tenant */
+    struct str name;
+    const struct conf_rates *rates;
+    uint32_t entity;
+};
 struct price_table;
 struct cache_memo;
 
@@ -64,6 +69,8 @@ struct plane {
     size_t nmodels;
     bool *configured; /* by entity: it is a target of the configuration's */
     uint32_t nconfigured;
+    struct plane_limits *endpoints, *tenants; /* tenants sorted by name */
+    size_t nendpoints, ntenants;
     struct plane_gateway_key *keys; /* in the order of conf->auth.keys */
     size_t nkeys;
     struct conf_gateway_key anonymous; /* the caller when auth.mode is none */
@@ -92,6 +99,10 @@ bool plane_drained(const struct plane *p, const struct plane_provider *pr); /* b
 struct plane_model *plane_model(struct plane *p, struct str name);
 /* The first configured model whose name has a star that stands for a part of `name`: *star. */
 struct plane_model *plane_wildcard(struct plane *p, struct str name, struct str *star);
+const struct plane_limits *plane_tenant(const struct plane *p, struct str id); /* NULL: not configured */
+/* The entity of a user that a key's requests name: their own for the first some thousand, then one that they share
+ * with a few others, so that made-up names neither fill the shared table nor escape from the limits. */
+uint32_t plane_user(struct plane *p, struct arena *a, struct str key, struct str user);
 /* Whose text a target's is for shm/tokens.h: the configured model's, else its own. */
 uint32_t plane_text_entity(const struct plane *p, const struct target *t);
 #endif

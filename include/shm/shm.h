@@ -29,12 +29,16 @@ enum entity_kind {
     ENTITY_PROVIDER_KEY,/* provider/position or id; state follows the name, not the secret */
     ENTITY_TARGET,      /* provider/model: breaker, health, histograms */
     ENTITY_MODEL,       /* the model name asked for (configured names only: a bounded set) */
-    ENTITY_TENANT,
+    ENTITY_TENANT,      /* its id */
+    ENTITY_ENDPOINT,    /* of endpoint_limits: the name of a surface, or a path */
+    ENTITY_USER,        /* key id/user, as clients name them */
+    ENTITY_KINDS
 };
 /* Found or made (any process, CAS). SHM_NONE when the table is full: the caller goes without state for it, and every
  * function of this room takes it for an entity without limits that remembers nothing. */
 uint32_t shm_entity(struct shm *s, enum entity_kind kind, struct str name);
-/* The same for names that clients make up: when `at_most` have been made this way a new one is SHM_NONE. */
+/* The same for names that clients make up: when `at_most` of this kind have been made this way a new one is
+ * SHM_NONE. */
 uint32_t shm_entity_loose(struct shm *s, enum entity_kind kind, struct str name, uint32_t at_most);
 /* Walks what exists: false when i is past the end. Names are cut at 95 bytes. *kind 0: just being made, skip it. */
 bool shm_entity_at(const struct shm *s, uint32_t i, enum entity_kind *kind, struct str *name);

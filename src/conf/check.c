@@ -281,11 +281,15 @@ static void check_routing(struct load *l, const struct at *root) {
 }
 
 static void fill_limits(struct load *l, struct conf_rates *r, const struct at *at) {
+    static const char *const names[CONF_RATES_N] = {
+#define X(option) "limits." #option,
+        CONF_RATES(X)
+#undef X
+    };
     const struct conf_rates *d = &l->c->auth.default_limits;
-    if (!node_get(at->node, "limits.requests_per_minute"))
-        r->requests_per_minute = d->requests_per_minute;
-    if (!node_get(at->node, "limits.tokens_per_minute"))
-        r->tokens_per_minute = d->tokens_per_minute;
+    for (size_t i = 0; i < CONF_RATES_N; i++)
+        if (!node_get(at->node, names[i]))
+            r->rate[i] = d->rate[i];
     if (!node_get(at->node, "limits.concurrent"))
         r->concurrent = d->concurrent;
 }
@@ -305,6 +309,24 @@ static void check_keys(struct load *l, const struct at *list) {
                 load_error(l, &at, "the same key as auth.keys[%zu]", j);
         }
     }
+}
+
+static void check_tenants(struct load *l, const struct at *list) {
+    const struct conf *c = l->c;
+    for (size_t i = 0; i < c->ntenants; i++)
+        for (size_t j = 0; j < i; j++)
+            if (*c->tenants[i].id && strcmp(c->tenants[i].id, c->tenants[j].id) == 0) {
+                struct at at = list->node && list->node->kind == NODE_LIST ? at_item(list, i) : *list;
+                load_error(l, &at, "the id %s is taken by tenants[%zu]", c->tenants[i].id, j);
+            }
+}
+
+static void check_endpoints(struct load *l, const struct at *list) {
+    const struct conf *c = l->c;
+    for (size_t i = 0; i < c->nendpoint_limits; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(c->endpoint_limits[i].endpoint, c->endpoint_limits[j].endpoint) == 0)
+                load_error(l, list, "%.100s is given twice", c->endpoint_limits[i].endpoint);
 }
 
 static bool same_address(const struct conf_listen *a, const struct conf_listen *b) {
@@ -364,7 +386,8 @@ void check_conf(struct load *l) {
     struct at root = {NULL, NULL, 0, l->root};
     struct conf *c = l->c;
     struct at providers = at_child(&root, "providers"), models = at_child(&root, "models"),
-              rules = at_child(&root, "fallback_rules"), keys = at_child(&root, "auth.keys");
+              rules = at_child(&root, "fallback_rules"), keys = at_child(&root, "auth.keys"),
+              tenants = at_child(&root, "tenants"), endpoints = at_child(&root, "endpoint_limits");
     c->auth.said = node_get(l->root, "auth.mode") != NULL;
     if (!c->auth.said)
         c->auth.mode = c->auth.nkeys ? AUTH_KEYS : AUTH_NONE;
@@ -374,5 +397,7 @@ void check_conf(struct load *l) {
     check_circles(l);
     check_routing(l, &root);
     check_keys(l, &keys);
+    check_tenants(l, &tenants);
+    check_endpoints(l, &endpoints);
     check_listeners(l, &root);
 }

@@ -11,8 +11,9 @@
 static int read_all(int fd, size_t max, struct buf *out) {
     enum { STEP = 16384 };
     for (;;) {
-        size_t room = max + 1 - buf_len(out);
-        size_t want = room < STEP ? room : STEP;
+        size_t room = max + 1 - buf_len(out), left = out->cap - out->end;
+        size_t want = left ? left : STEP; /* what was made in one piece first */
+        want = want < room ? want : room;
         char *p = buf_room(out, want);
         if (!p)
             return EFBIG;

@@ -224,6 +224,9 @@ static const struct node *keyed_list(struct load *l, const struct table *t, cons
         key->column = n->key_column;
         if (n->kind == NODE_MAP) {
             key->next = n->first;
+        } else if (!t->scalar) {
+            node_append(list, element); /* the reader says what it should have been */
+            continue;
         } else {
             struct node *value = node_new(l, n->kind), *value_all = value->all;
             *value = *n;
@@ -250,7 +253,11 @@ static bool read_list(struct load *l, const struct option *o, const struct at *a
     }
     bool list = node->kind == NODE_LIST;
     if (!list && !(t->single && (node->kind == NODE_MAP || t->scalar))) {
-        load_error(l, at, "expected a list%s; got %s", t->single ? ", or one map" : "", kind_of(node));
+        load_error(l, at, "expected a list%s; got %s",
+                   t->single  ? ", or one map"
+                   : t->keyed ? ", or a map"
+                              : "",
+                   kind_of(node));
         return false;
     }
     size_t n = list ? node_count(node) : node->kind == NODE_SCALAR && node->text.n == 0 ? 0 : 1;

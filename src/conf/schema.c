@@ -6,10 +6,28 @@
 
 typedef uint8_t hash_bytes[32];
 
-#define BOOL(p, S, m)      .path = p, .type = TYPE_BOOL, .offset = AT(S, m, bool)
-#define NUMBER(p, S, m)    .path = p, .type = TYPE_NUMBER, .offset = AT(S, m, unsigned)
-#define COUNT(p, S, m)     .path = p, .type = TYPE_COUNT, .offset = AT(S, m, uint64_t)
-#define RATE(p, S, m)      .path = p, .type = TYPE_RATE, .offset = AT(S, m, uint64_t), .min = 1, .def = "none"
+#define BOOL(p, S, m)   .path = p, .type = TYPE_BOOL, .offset = AT(S, m, bool)
+#define NUMBER(p, S, m) .path = p, .type = TYPE_NUMBER, .offset = AT(S, m, unsigned)
+#define COUNT(p, S, m)  .path = p, .type = TYPE_COUNT, .offset = AT(S, m, uint64_t)
+#define RATE(p, S, m)   .path = p, .type = TYPE_RATE, .offset = AT(S, m, uint64_t), .min = 1, .def = "none"
+/* What every layer can be limited to: `at` in front of the names, `whose` behind the help. */
+#define RATE_ROW(at, S, m, name, env_, example_, shown_, help_)                                              \
+    { RATE(at #name, S, m.name), .env = env_, .example = example_, .shown = shown_, .help = help_ "." }
+#define RATE_ROWS(at, S, m, whose, shown_, env_requests, env_tokens)                                         \
+    RATE_ROW(at, S, m, requests_per_minute, env_requests, NULL, shown_, "Requests a minute" whose),          \
+        RATE_ROW(at, S, m, requests_per_hour, NULL, "-", shown_, "Requests an hour" whose),                  \
+        RATE_ROW(at, S, m, requests_per_day, NULL, "-", shown_, "Requests a day" whose),                     \
+        RATE_ROW(at, S, m, tokens_per_minute, env_tokens, NULL, shown_,                                      \
+                 "Tokens a minute" whose ", of prompts and answers together"),                               \
+        RATE_ROW(at, S, m, tokens_per_hour, NULL, "-", shown_, "Tokens an hour" whose),                      \
+        RATE_ROW(at, S, m, tokens_per_day, NULL, "-", shown_, "Tokens a day" whose),                         \
+        RATE_ROW(at, S, m, input_tokens_per_minute, NULL, "-", shown_, "Tokens of prompts a minute" whose),  \
+        RATE_ROW(at, S, m, input_tokens_per_hour, NULL, "-", shown_, "Tokens of prompts an hour" whose),     \
+        RATE_ROW(at, S, m, input_tokens_per_day, NULL, "-", shown_, "Tokens of prompts a day" whose),        \
+        RATE_ROW(at, S, m, output_tokens_per_minute, NULL, "-", shown_, "Tokens of answers a minute" whose), \
+        RATE_ROW(at, S, m, output_tokens_per_hour, NULL, "-", shown_, "Tokens of answers an hour" whose),    \
+        RATE_ROW(at, S, m, output_tokens_per_day, NULL, "-", shown_, "Tokens of answers a day" whose),       \
+        RATE_ROW(at, S, m, concurrent, NULL, NULL, shown_, "Requests at the same time" whose)
 #define DURATION(p, S, m)  .path = p, .type = TYPE_DURATION, .offset = AT(S, m, uint64_t)
 #define SIZE(p, S, m)      .path = p, .type = TYPE_SIZE, .offset = AT(S, m, uint64_t)
 #define REAL(p, S, m)      .path = p, .type = TYPE_REAL, .offset = AT(S, m, double)
@@ -119,12 +137,7 @@ static const struct option provider_key_rows[] = {
      .help = "Share of the requests among the provider's keys."},
     {STRING(TYPE_TEXT, "id", conf_key, id), .max = 128, .example = "-", .shown = "provider and position",
      .help = "Its name in records and logs, such as openai/0."},
-    {RATE("limits.requests_per_minute", conf_key, limits.requests_per_minute),
-     .help = "Requests a minute with this key."},
-    {RATE("limits.tokens_per_minute", conf_key, limits.tokens_per_minute),
-     .help = "Tokens a minute with this key."},
-    {RATE("limits.concurrent", conf_key, limits.concurrent),
-     .help = "Requests at the same time with this key."},
+    RATE_ROWS("limits.", conf_key, limits, " with this key", NULL, NULL, NULL),
 };
 static const struct table provider_key_options = {TABLE(provider_key_rows),
                                                   .size = sizeof(struct conf_key),
@@ -171,11 +184,7 @@ static const struct option provider_rows[] = {
      .count = AT(conf_provider, nheaders, size_t),
      .example = "{X-Title: penstock}",
      .help = "Further headers of every request, a map."},
-    {RATE("limits.requests_per_minute", conf_provider, limits.requests_per_minute),
-     .help = "Requests a minute to this provider; beyond them the next target is taken."},
-    {RATE("limits.tokens_per_minute", conf_provider, limits.tokens_per_minute),
-     .help = "Tokens a minute, of prompts and answers together."},
-    {RATE("limits.concurrent", conf_provider, limits.concurrent), .help = "Requests at the same time."},
+    RATE_ROWS("limits.", conf_provider, limits, " to this provider", NULL, NULL, NULL),
     {DURATION("timeouts.connect", conf_provider, connect), .min = 1, .max = HOUR, .def = "5s",
      .help = "For name, connection and TLS."},
     {DURATION("timeouts.first_byte", conf_provider, first_byte), .min = 1, .max = DAY, .def = "60s",
@@ -280,6 +289,7 @@ static const struct option model_rows[] = {
      .help = "Of audio in prompts."},
     {PRICE("prices.audio_out", conf_model, prices.audio_out), .example = "80.00",
      .shown = "by the price table", .help = "Of audio in answers."},
+    RATE_ROWS("limits.", conf_model, limits, " for this model", NULL, NULL, NULL),
 };
 static const struct table model_options = {TABLE(model_rows), .size = sizeof(struct conf_model),
                                            .title = "models[]", .finish = finish_model};
@@ -303,6 +313,27 @@ static const struct option task_rows[] = {
 };
 static const struct table task_options = {TABLE(task_rows), .size = sizeof(struct conf_task),
                                           .title = "routing.tasks[]", .keyed = "name", .scalar = "models"};
+
+/* ---- endpoint_limits[], tenants[] ---- */
+
+static const struct option endpoint_rows[] = {
+    {STRING(TYPE_TEXT, "endpoint", conf_endpoint_limits, endpoint), .min = 1, .max = 95, .required = true,
+     .example = "embeddings",
+     .help = "The name of a surface, as usage records have it (chat, messages, embeddings), or a path, in "
+             "which * stands for anything (/v1/audio/*)."},
+    RATE_ROWS("", conf_endpoint_limits, limits, "", NULL, NULL, NULL),
+};
+static const struct table endpoint_options = {TABLE(endpoint_rows),
+                                              .size = sizeof(struct conf_endpoint_limits),
+                                              .title = "endpoint_limits[]", .keyed = "endpoint"};
+
+static const struct option tenant_rows[] = {
+    {STRING(TYPE_TEXT, "id", conf_tenant, id), .min = 1, .max = 95, .required = true, .example = "internal",
+     .help = "The tenant that keys name. Unique."},
+    RATE_ROWS("limits.", conf_tenant, limits, " of all its keys together", NULL, NULL, NULL),
+};
+static const struct table tenant_options = {TABLE(tenant_rows), .size = sizeof(struct conf_tenant),
+                                            .title = "tenants[]"};
 
 /* ---- auth.keys[] ---- */
 
@@ -331,12 +362,7 @@ static const struct option gateway_key_rows[] = {
     {TEXTS("addresses", conf_gateway_key, addresses, naddresses), .shown = "any", .example = "[192.0.2.0/24]",
      .help = "Whence it may be used: addresses and networks of IPv4 and IPv6. A Unix socket counts as "
              "127.0.0.1."},
-    {RATE("limits.requests_per_minute", conf_gateway_key, limits.requests_per_minute),
-     .shown = "auth.default_limits", .help = "Requests a minute with this key."},
-    {RATE("limits.tokens_per_minute", conf_gateway_key, limits.tokens_per_minute),
-     .shown = "auth.default_limits", .help = "Tokens a minute with this key."},
-    {RATE("limits.concurrent", conf_gateway_key, limits.concurrent), .shown = "auth.default_limits",
-     .help = "Requests at the same time with this key."},
+    RATE_ROWS("limits.", conf_gateway_key, limits, " with this key", "auth.default_limits", NULL, NULL),
     {.path = "expires",
      .type = TYPE_DATE,
      .offset = AT(conf_gateway_key, expires, int64_t),
@@ -379,10 +405,7 @@ static const struct option rows[] = {
      .help = "The same for SIGTERM and SIGINT."},
 
     SECTION("Limits", "Of the whole gateway, all workers together. none: not limited."),
-    {RATE("limits.requests_per_minute", conf, limits.requests_per_minute), .help = "Requests a minute."},
-    {RATE("limits.tokens_per_minute", conf, limits.tokens_per_minute),
-     .help = "Tokens a minute, of prompts and answers together."},
-    {RATE("limits.concurrent", conf, limits.concurrent), .help = "Requests at the same time."},
+    RATE_ROWS("limits.", conf, limits, "", NULL, NULL, NULL),
     {COUNT("limits.max_connections", conf, max_connections), .min = 1, .max = 1000000, .def = "10000",
      .help = "Connections of clients at the same time, of each worker."},
     {SIZE("limits.max_request_body", conf, max_request_body), .min = KIB, .max = GIB, .def = "32MiB",
@@ -399,6 +422,9 @@ static const struct option rows[] = {
      .help = "Bytes a second that a request's body must keep up after its first 5 s; 0: any."},
     {DURATION("limits.idle_timeout", conf, idle_timeout), .min = 1, .max = DAY, .def = "75s",
      .help = "How long a connection without a request stays open."},
+
+    {LIST("endpoint_limits", conf, endpoint_limits, nendpoint_limits, endpoint_options, conf_endpoint_limits),
+     .help = "Limits of single endpoints: a list, or a map by endpoint."},
 
     SECTION("Providers", "Without any, those whose keys are in the environment; else the built-in mock."),
     {LIST("providers", conf, providers, nproviders, provider_options, conf_provider),
@@ -434,17 +460,18 @@ static const struct option rows[] = {
      .help = "Models by what a request is for: {summarization: [gpt-4o-mini, claude-haiku]}."},
 
     SECTION("Authentication", ""),
+    {LIST("tenants", conf, tenants, ntenants, tenant_options, conf_tenant),
+     .help = "Limits of tenants. A tenant that is not here has none."},
     {CHOICE("auth.mode", conf, auth.mode), .words = "keys none", .later = "jwt keys+jwt", .example = "keys",
      .shown = "keys, if there are any",
      .help = "keys: a request needs a key; none: no request does, also from other machines."},
     {LIST("auth.keys", conf, auth.keys, auth.nkeys, gateway_key_options, conf_gateway_key),
      .help = "The keys that clients of the gateway use."},
-    {RATE("auth.default_limits.requests_per_minute", conf, auth.default_limits.requests_per_minute),
-     .env = "RATE_LIMIT_REQUESTS_PER_MINUTE",
-     .help = "Of every key that sets none; without keys, of all callers together."},
-    {RATE("auth.default_limits.tokens_per_minute", conf, auth.default_limits.tokens_per_minute),
-     .env = "RATE_LIMIT_TOKENS_PER_MINUTE", .help = "Likewise."},
-    {RATE("auth.default_limits.concurrent", conf, auth.default_limits.concurrent), .help = "Likewise."},
+    RATE_ROWS("auth.default_limits.", conf, auth.default_limits,
+              " of every key that sets none, or without keys of all callers together", NULL,
+              "RATE_LIMIT_REQUESTS_PER_MINUTE", "RATE_LIMIT_TOKENS_PER_MINUTE"),
+    RATE_ROWS("auth.user_limits.", conf, auth.user_limits, " of each user that a key's requests name", NULL,
+              NULL, NULL),
 
     SECTION("Cache", ""),
     {BOOL("cache.enabled", conf, cache.enabled), .def = "false", .env = "CACHE_ENABLED,ENABLE_LLM_CACHING",
@@ -484,7 +511,6 @@ const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .titl
 
 const char *const conf_later[] = {
     "queue",
-    "endpoint_limits",
     "cors",
     "alerts",
     "telemetry",

@@ -1,5 +1,5 @@
-/* Admission: gauges first (they cost nothing when refused), then all buckets or none, the most specific
- * first. What was reserved is settled with the real numbers when the request is over. */
+/* Admission: gauges first (they cost nothing when refused), then all buckets or none. What was reserved is
+ * settled with the real numbers when the request is over. */
 #include "policy/admit.h"
 
 #include <inttypes.h>
@@ -10,13 +10,16 @@
 #include "shm/stat.h"
 #include "shm/tokens.h"
 
-struct layer {
-    uint32_t entity;
-    const struct conf_rates *rates;
-    const char *whose; /* for the caller's eyes */
-};
+#define X(NAME, option, unit, seconds, words)                                                                \
+    _Static_assert(offsetof(struct conf_rates, option) == BUCKET_##NAME * sizeof(uint64_t),                  \
+                   "the rates of configuration and of shared memory are in one order");
+BUCKETS(X)
+#undef X
+_Static_assert((int)CONF_RATES_N == (int)BUCKET_KINDS, "likewise");
 
-static void refuse(struct fault *f, struct arena *arena, const struct layer *l, const char *what,
+enum { CALLER_LAYERS = 5, ATTEMPT_LAYERS = 3 }; /* without the endpoints' */
+
+static void refuse(struct fault *f, struct arena *arena, const struct admit_layer *l, const char *what,
                    uint64_t limit, uint64_t wait_ms) {
     fault_set(f, arena, FAULT_RATE_LIMIT, "Rate limit reached for %s: %" PRIu64 " %s.", l->whose, limit,
               what);
@@ -25,79 +28,119 @@ static void refuse(struct fault *f, struct arena *arena, const struct layer *l, 
 
 static void drop_gauges(struct plane *p, struct admission *a) {
     while (a->gauges > 0)
-        gauge_drop(p->shm, a->gauge[--a->gauges], GAUGE_IN_FLIGHT);
+        gauge_drop(p->shm, a->layers[--a->gauges].entity, GAUGE_IN_FLIGHT);
 }
 
-static bool take_gauges(struct plane *p, const struct layer *l, size_t n, struct admission *a,
-                        struct arena *arena, struct fault *f) {
-    for (size_t i = 0; i < n; i++) {
-        if (l[i].entity == SHM_NONE)
+static bool take_gauges(struct plane *p, struct admission *a, struct arena *arena, struct fault *f) {
+    for (; a->gauges < a->nlayers; a->gauges++) {
+        const struct admit_layer *l = &a->layers[a->gauges];
+        if (gauge_take(p->shm, l->entity, GAUGE_IN_FLIGHT, l->rates->concurrent))
             continue;
-        if (!gauge_take(p->shm, l[i].entity, GAUGE_IN_FLIGHT, l[i].rates->concurrent)) {
-            drop_gauges(p, a);
-            refuse(f, arena, &l[i], "concurrent requests", l[i].rates->concurrent, 1000);
-            return false;
-        }
-        a->gauge[a->gauges++] = l[i].entity;
+        drop_gauges(p, a);
+        refuse(f, arena, l, "concurrent requests", l->rates->concurrent, 1000);
+        return false;
     }
     return true;
 }
 
-static bool take_buckets(struct plane *p, const struct layer *l, size_t n, uint64_t tokens,
-                         struct admission *a, struct arena *arena, struct fault *f) {
-    for (size_t i = 0; i < n; i++) {
-        if (l[i].entity == SHM_NONE)
-            continue;
-        if (l[i].rates->requests_per_minute != CONF_NO_LIMIT)
-            a->ask[a->asks++] =
-                (struct bucket_ask){l[i].entity, BUCKET_REQUESTS, l[i].rates->requests_per_minute, 1};
-        if (l[i].rates->tokens_per_minute != CONF_NO_LIMIT)
-            a->ask[a->asks++] =
-                (struct bucket_ask){l[i].entity, BUCKET_TOKENS, l[i].rates->tokens_per_minute, tokens};
+static uint64_t units(enum bucket_unit unit, const struct admit_tokens *t) {
+    switch (unit) {
+    case BUCKET_TOKENS:
+        return admit_total(t);
+    case BUCKET_INPUT_TOKENS:
+        return t->input;
+    case BUCKET_OUTPUT_TOKENS:
+        return t->output;
+    default:
+        return 1;
     }
+}
+
+static void list_asks(struct admission *a, struct arena *arena) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < a->nlayers; i++)
+        for (int k = 0; k < BUCKET_KINDS; k++)
+            n += a->layers[i].rates->rate[k] != CONF_NO_LIMIT;
+    if (n == 0) /* nearly always */
+        return;
+    a->ask = arena_array(arena, n, sizeof(*a->ask));
+    for (unsigned i = 0; i < a->nlayers; i++) {
+        const struct admit_layer *l = &a->layers[i];
+        for (int k = 0; k < BUCKET_KINDS; k++)
+            if (l->rates->rate[k] != CONF_NO_LIMIT)
+                a->ask[a->asks++] = (struct bucket_ask){l->entity, (enum bucket)k, l->rates->rate[k],
+                                                        units(bucket_rows[k].unit, &a->tokens)};
+    }
+}
+
+static bool take_buckets(struct plane *p, struct admission *a, struct arena *arena, struct fault *f) {
+    list_asks(a, arena);
     struct bucket_verdict v = buckets_take(p->shm, a->ask, a->asks, clock_coarse_ns());
     if (v.ok)
         return true;
     const struct bucket_ask *no = &a->ask[v.refused];
-    size_t i = 0;
-    while (l[i].entity != no->entity)
-        i++;
+    const struct admit_layer *l = a->layers;
+    while (l->entity != no->entity)
+        l++;
     uint64_t wait = v.wait_ns == UINT64_MAX ? 60000 : v.wait_ns / 1000000 + 1;
-    refuse(f, arena, &l[i], no->kind == BUCKET_REQUESTS ? "requests per minute" : "tokens per minute",
-           no->per_minute, wait);
+    refuse(f, arena, l, bucket_rows[no->kind].words, no->limit, wait);
     a->asks = 0;
     return false;
 }
 
-static bool admit(struct plane *p, const struct layer *l, size_t n, uint64_t tokens, struct admission *a,
-                  struct arena *arena, struct fault *f) {
-    MUST(n <= ADMIT_LAYERS);
-    *a = (struct admission){.tokens = tokens};
-    if (!take_gauges(p, l, n, a, arena, f))
+static bool admit(struct plane *p, struct admission *a, struct arena *arena, struct fault *f) {
+    if (!take_gauges(p, a, arena, f))
         return false;
-    if (take_buckets(p, l, n, tokens, a, arena, f))
+    if (take_buckets(p, a, arena, f))
         return true;
     drop_gauges(p, a);
     return false;
 }
 
-bool admit_caller(struct plane *p, const struct caller *c, uint64_t tokens, struct admission *a,
-                  struct arena *arena, struct fault *f) {
-    const struct layer layers[] = {
-        {c->entity, &c->key->limits, "this key"},
-        {p->gateway, &p->conf->limits, "the gateway"},
-    };
-    return admit(p, layers, 2, tokens, a, arena, f);
+static bool is_for(const struct plane_limits *l, const struct admit_ask *ask) {
+    return str_eq(l->name, ask->surface) || (l->name.p[0] == '/' && str_glob(l->name, ask->path));
+}
+
+/* The most specific first: of those that refuse for an equal time it is the one that is named. */
+void admit_know(struct plane *p, const struct admit_ask *ask, struct admission *a, struct arena *arena) {
+    const struct caller *c = ask->caller;
+    const struct conf *conf = p->conf;
+    const struct plane_limits *tenant = plane_tenant(p, str_of(c->key->tenant));
+    struct admit_layer *l = arena_array(arena, CALLER_LAYERS + p->nendpoints, sizeof(*l));
+    unsigned n = 0;
+    if (ask->user.n && conf_rates_any(&conf->auth.user_limits))
+        l[n++] = (struct admit_layer){plane_user(p, arena, str_of(c->key->id), ask->user),
+                                      &conf->auth.user_limits, "this user"};
+    l[n++] = (struct admit_layer){c->entity, &c->key->limits, "this key"};
+    if (tenant)
+        l[n++] = (struct admit_layer){tenant->entity, tenant->rates, "this tenant"};
+    if (ask->model)
+        l[n++] = (struct admit_layer){ask->model->entity, &ask->model->conf->limits, "this model"};
+    for (size_t i = 0; i < p->nendpoints; i++)
+        if (is_for(&p->endpoints[i], ask))
+            l[n++] = (struct admit_layer){p->endpoints[i].entity, p->endpoints[i].rates, "this endpoint"};
+    l[n++] = (struct admit_layer){p->gateway, &conf->limits, "the gateway"};
+    *a = (struct admission){.tokens = ask->tokens, .layers = l, .nlayers = n};
+}
+
+bool admit_caller(struct plane *p, const struct admit_ask *ask, struct admission *a, struct arena *arena,
+                  struct fault *f) {
+    admit_know(p, ask, a, arena);
+    return admit(p, a, arena, f);
 }
 
 bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key,
-                    uint64_t tokens, struct admission *a, struct arena *arena, struct fault *f) {
-    struct layer layers[2];
-    size_t n = 0;
+                    const struct plane_model *fallback, const struct admit_tokens *tokens,
+                    struct admission *a, struct arena *arena, struct fault *f) {
+    struct admit_layer *l = arena_array(arena, ATTEMPT_LAYERS, sizeof(*l));
+    unsigned n = 0;
     if (key)
-        layers[n++] = (struct layer){key->entity, &key->conf->limits, "the provider's key"};
-    layers[n++] = (struct layer){pr->entity, &pr->conf->limits, "the provider"};
-    return admit(p, layers, n, tokens, a, arena, f);
+        l[n++] = (struct admit_layer){key->entity, &key->conf->limits, "the provider's key"};
+    l[n++] = (struct admit_layer){pr->entity, &pr->conf->limits, "the provider"};
+    if (fallback)
+        l[n++] = (struct admit_layer){fallback->entity, &fallback->conf->limits, "the fallback's model"};
+    *a = (struct admission){.tokens = *tokens, .layers = l, .nlayers = n};
+    return admit(p, a, arena, f);
 }
 
 /* Numbers of tokens come from providers and clients, and may be anything. */
@@ -106,11 +149,23 @@ static int64_t difference(uint64_t a, uint64_t b) {
     return (int64_t)(a < most ? a : most) - (int64_t)(b < most ? b : most);
 }
 
-void admit_settle(struct plane *p, struct admission *a, uint64_t tokens_used) {
+uint64_t admit_total(const struct admit_tokens *t) {
+    uint64_t sum;
+    return __builtin_add_overflow(t->input, t->output, &sum) ? UINT64_MAX : sum;
+}
+
+void admit_settle(struct plane *p, struct admission *a, const struct admit_tokens *used) {
     uint64_t now = a->asks ? clock_coarse_ns() : 0;
-    for (unsigned i = 0; i < a->asks; i++)
-        if (a->ask[i].kind == BUCKET_TOKENS)
-            bucket_settle(p->shm, &a->ask[i], difference(tokens_used, a->tokens), now);
+    for (unsigned i = 0; i < a->asks; i++) {
+        enum bucket_unit unit = bucket_rows[a->ask[i].kind].unit;
+        bucket_settle(p->shm, &a->ask[i], difference(units(unit, used), units(unit, &a->tokens)), now);
+    }
+    a->asks = 0;
+    drop_gauges(p, a);
+}
+
+void admit_undo(struct plane *p, struct admission *a) {
+    buckets_give_back(p->shm, a->ask, a->asks, clock_coarse_ns());
     a->asks = 0;
     drop_gauges(p, a);
 }
@@ -134,12 +189,10 @@ uint64_t admit_output(const struct plane *p, const struct ask *ask, uint32_t mod
     return __builtin_mul_overflow(out, ask->n ? ask->n : 1, &all) ? UINT64_MAX : all;
 }
 
-uint64_t admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity, uint32_t text_entity) {
-    uint64_t sum;
-    if (__builtin_add_overflow(admit_output(p, ask, model_entity),
-                               tokens_estimate(p->shm, text_entity, ask->input_bytes), &sum))
-        return UINT64_MAX;
-    return sum;
+struct admit_tokens admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity,
+                                   uint32_t text_entity) {
+    return (struct admit_tokens){.input = tokens_estimate(p->shm, text_entity, ask->input_bytes),
+                                 .output = admit_output(p, ask, model_entity)};
 }
 
 /* --- rate headers --- */
@@ -149,18 +202,17 @@ struct left {
     uint64_t limit, remaining, full_in_ns;
 };
 
-/* The layer with the smaller share left is the tightest. */
+/* The bucket with the smaller share left is the tightest; of equals the one that is full again later. */
 static void look(struct plane *p, struct left *t, uint32_t entity, enum bucket kind, uint64_t limit,
                  uint64_t now) {
-    if (limit == CONF_NO_LIMIT || entity == SHM_NONE)
-        return;
     struct left l = {.set = true, .limit = limit};
     bucket_look(p->shm, entity, kind, limit, now, &l.remaining, &l.full_in_ns);
-    if (!t->set || (double)l.remaining * (double)t->limit < (double)t->remaining * (double)l.limit)
+    double mine = (double)l.remaining * (double)t->limit, its = (double)t->remaining * (double)l.limit;
+    if (!t->set || mine < its || (mine <= its && l.full_in_ns > t->full_in_ns))
         *t = l;
 }
 
-/* OpenAI's durations: "12ms", "1.5s", "6m0s". */
+/* OpenAI's durations: "12ms", "1.5s", "6m0s", "1h0m0s". */
 static struct str duration(struct arena *a, uint64_t ns) {
     uint64_t ms = ns / 1000000;
     if (ms == 0)
@@ -169,20 +221,27 @@ static struct str duration(struct arena *a, uint64_t ns) {
         return arena_printf(a, "%" PRIu64 "ms", ms);
     if (ms < 60000)
         return arena_printf(a, "%" PRIu64 ".%03" PRIu64 "s", ms / 1000, ms % 1000);
-    return arena_printf(a, "%" PRIu64 "m%" PRIu64 "s", ms / 60000, ms / 1000 % 60);
+    if (ms < 3600000)
+        return arena_printf(a, "%" PRIu64 "m%" PRIu64 "s", ms / 60000, ms / 1000 % 60);
+    return arena_printf(a, "%" PRIu64 "h%" PRIu64 "m%" PRIu64 "s", ms / 3600000, ms / 60000 % 60,
+                        ms / 1000 % 60);
 }
 
 static void header(struct http_header *out, size_t *n, struct str name, struct str value) {
     out[(*n)++] = (struct http_header){name, value};
 }
 
-size_t admit_headers(struct plane *p, const struct caller *c, struct arena *a, struct http_header *out) {
+size_t admit_headers(struct plane *p, const struct admission *held, struct arena *a,
+                     struct http_header *out) {
     struct left req = {.set = false}, tok = {.set = false};
     uint64_t now = clock_coarse_ns();
-    look(p, &req, c->entity, BUCKET_REQUESTS, c->key->limits.requests_per_minute, now);
-    look(p, &req, p->gateway, BUCKET_REQUESTS, p->conf->limits.requests_per_minute, now);
-    look(p, &tok, c->entity, BUCKET_TOKENS, c->key->limits.tokens_per_minute, now);
-    look(p, &tok, p->gateway, BUCKET_TOKENS, p->conf->limits.tokens_per_minute, now);
+    for (unsigned i = 0; i < held->nlayers; i++) {
+        const struct admit_layer *l = &held->layers[i];
+        for (int k = 0; l->entity != SHM_NONE && k < BUCKET_KINDS; k++)
+            if (l->rates->rate[k] != CONF_NO_LIMIT)
+                look(p, bucket_rows[k].unit == BUCKET_REQUESTS ? &req : &tok, l->entity, (enum bucket)k,
+                     l->rates->rate[k], now);
+    }
     size_t n = 0;
     if (req.set) {
         struct str limit = arena_u64(a, req.limit), left = arena_u64(a, req.remaining);

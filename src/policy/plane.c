@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/die.h"
@@ -52,6 +53,17 @@ uint32_t plane_loose_target(struct plane *p, struct arena *a, const struct plane
     struct str name = arena_printf(a, "%s/" STR_FMT, pr->conf->name, STR_ARG(model));
     uint32_t e = shm_entity_loose(p->shm, ENTITY_TARGET, name_cut(name, cut), AT_MOST);
     return e == SHM_NONE ? pr->other_target : e;
+}
+
+uint32_t plane_user(struct plane *p, struct arena *a, struct str key, struct str user) {
+    enum { AT_MOST = 2048, SHARED = 512 };
+    char cut[NAME_KEPT + 1];
+    struct str name = arena_printf(a, STR_FMT "/" STR_FMT, STR_ARG(key), STR_ARG(user));
+    uint32_t e = shm_entity_loose(p->shm, ENTITY_USER, name_cut(name, cut), AT_MOST);
+    if (e != SHM_NONE)
+        return e;
+    snprintf(cut, sizeof cut, "~%u", (unsigned)(hash64(name.p, name.n) % SHARED));
+    return shm_entity(p->shm, ENTITY_USER, str_of(cut));
 }
 
 static uint32_t target_entity(struct plane *p, const char *provider, const char *model) {
@@ -133,6 +145,40 @@ static void targets_mark(struct plane *p) {
         }
 }
 
+static int compare(struct str a, struct str b) {
+    int c = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
+    return c ? c : (a.n > b.n) - (a.n < b.n);
+}
+
+static int by_name(const void *a, const void *b) {
+    return compare(((const struct plane_limits *)a)->name, ((const struct plane_limits *)b)->name);
+}
+
+static int is_named(const void *name, const void *l) {
+    return compare(*(const struct str *)name, ((const struct plane_limits *)l)->name);
+}
+
+const struct plane_limits *plane_tenant(const struct plane *p, struct str id) {
+    return id.n ? bsearch(&id, p->tenants, p->ntenants, sizeof(*p->tenants), is_named) : NULL;
+}
+
+static struct plane_limits limits_of(struct plane *p, enum entity_kind kind, const char *name,
+                                     const struct conf_rates *rates) {
+    return (struct plane_limits){str_of(name), rates, entity_of(p->shm, kind, str_of(name))};
+}
+
+static void limits_init(struct plane *p) {
+    const struct conf *c = p->conf;
+    p->endpoints = arena_array(p->arena, c->nendpoint_limits + 1, sizeof(*p->endpoints));
+    for (size_t i = 0; i < c->nendpoint_limits; i++)
+        p->endpoints[p->nendpoints++] =
+            limits_of(p, ENTITY_ENDPOINT, c->endpoint_limits[i].endpoint, &c->endpoint_limits[i].limits);
+    p->tenants = arena_array(p->arena, c->ntenants + 1, sizeof(*p->tenants));
+    for (size_t i = 0; i < c->ntenants; i++)
+        p->tenants[p->ntenants++] = limits_of(p, ENTITY_TENANT, c->tenants[i].id, &c->tenants[i].limits);
+    qsort(p->tenants, p->ntenants, sizeof(*p->tenants), by_name);
+}
+
 static void keys_init(struct plane *p) {
     const struct conf *c = p->conf;
     p->nkeys = c->auth.nkeys;
@@ -173,6 +219,7 @@ struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const st
     for (size_t i = 0; i < c->nmodels; i++)
         model_init(p, &p->models[i], &c->models[i]);
     targets_mark(p);
+    limits_init(p);
     keys_init(p);
     return p;
 }

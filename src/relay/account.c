@@ -175,6 +175,23 @@ static void count(struct request *r, uint32_t entity, bool requests) {
         entity_add(s, entity, ENTITY_STAT_COST_NANO, (uint64_t)r->cost_nano);
 }
 
+/* What was refused before anything was sent has used nothing of the caller's limits either. */
+static bool never_sent(const struct request *r) {
+    enum fault_class c = r->fault.cls;
+    return r->row.attempts == 0 && !r->fault.from_provider &&
+           (c == FAULT_RATE_LIMIT || c == FAULT_NO_TARGET || c == FAULT_OVERLOADED);
+}
+
+static void settle_limits(struct request *r) {
+    struct admit_tokens used = {r->usage.input, r->usage.output};
+    if (r->cache == LEDGER_CACHE_HIT)
+        used = (struct admit_tokens){0};
+    if (never_sent(r))
+        admit_undo(r->p, &r->held);
+    else
+        admit_settle(r->p, &r->held, &used);
+}
+
 enum verdict step_settle(struct request *r) {
     r->status = r->gone                                ? 499
                 : fault_is(&r->fault) && !r->committed ? fault_status(&r->fault)
@@ -183,8 +200,7 @@ enum verdict step_settle(struct request *r) {
     learn_density(r);
     estimate_usage(r);
     r->cost_nano = cost_of(r);
-    uint64_t tokens = r->cache == LEDGER_CACHE_HIT ? 0 : usage_total(&r->usage);
-    admit_settle(r->p, &r->held, tokens);
+    settle_limits(r);
     if (r->caller.key)
         count(r, r->caller.entity, true);
     count(r, r->plan.model_entity, true);
@@ -229,7 +245,7 @@ static void fill_row(struct request *r, struct ledger_row *row) {
     row->bytes_in = x->bytes_in;
     row->bytes_out = x->bytes_out + r->reply.n + buf_len(&r->held_bytes); /* with what goes out in a moment */
     row->peer = x->peer;
-    row->estimated_tokens = r->estimate;
+    row->estimated_tokens = admit_total(&r->estimate);
     row->max_tokens = r->ask.max_tokens;
 }
 

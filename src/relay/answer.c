@@ -395,7 +395,7 @@ size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
         put(h, &n, STR("x-penstock-dropped"), arena_dup(r->a, buf_str(&r->dropped)));
     if (r->estimated)
         put(h, &n, STR("x-penstock-estimated"), STR("true"));
-    size_t rates = admit_headers(r->p, &r->caller, r->a, h + n);
+    size_t rates = admit_headers(r->p, &r->held, r->a, h + n);
     n += rates;
     return n + provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0, false);
 }
@@ -413,7 +413,7 @@ static void reply_fault(struct request *r, struct buf *body) {
         put(h, &n, STR("retry-after"), arena_u64(r->a, ((uint64_t)r->fault.retry_after_ms + 999) / 1000));
     if (r->status == 401)
         put(h, &n, STR("www-authenticate"), STR("Bearer"));
-    size_t rates = r->caller.key ? admit_headers(r->p, &r->caller, r->a, h + n) : 0;
+    size_t rates = admit_headers(r->p, &r->held, r->a, h + n);
     n += rates;
     if (r->fault.from_provider)
         n += provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0, true);

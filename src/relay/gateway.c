@@ -5,7 +5,23 @@
 #include "base/die.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "shm/slot.h"
 #include "shm/stat.h"
+
+/* A misspelt endpoint would limit nothing; told of once. */
+static void check_endpoints(const struct gateway_env *env) {
+    struct slot_info me;
+    if (!slot_at(env->shm, slot_mine(env->shm), &me) || me.number != 0)
+        return;
+    for (size_t i = 0; i < env->conf->nendpoint_limits; i++) {
+        const char *name = env->conf->endpoint_limits[i].endpoint;
+        bool known = name[0] == '/';
+        for (size_t j = 0; j < surface_routes_n; j++)
+            known = known || (surface_routes[j].name && strcmp(surface_routes[j].name, name) == 0);
+        if (!known)
+            log_event(LVL_WARN, "config", "endpoint_limits: there is no endpoint %s", name);
+    }
+}
 
 struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
     struct plane *p = plane_new(env->loop, env->multi, env->shm, env->conf, err);
@@ -16,6 +32,7 @@ struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
     g->plane = p;
     g->outbox = outbox_new(env->loop, env->shm);
     g->probes = probes_start(p);
+    check_endpoints(env);
     return g;
 }
 

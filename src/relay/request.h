@@ -92,7 +92,7 @@ struct request {
     uint64_t conversation; /* 0: not known, or of no interest */
     struct fault fault;    /* what the client gets, or why it ended */
     struct admission held;
-    uint64_t estimate;
+    struct admit_tokens estimate;
     struct cache_ticket ticket;
     enum ledger_cache cache;
     struct mint mint;

@@ -185,6 +185,16 @@ static void no_key(struct request *r, struct fault *f) {
     fault_set(f, r->a, FAULT_RATE_LIMIT, "All keys of the provider are resting.");
 }
 
+/* A model that was not asked for has limits of its own. */
+static const struct plane_model *fallback_model(const struct request *r, const struct target *t) {
+    const struct plane_model *m = t->conf ? &r->p->models[t->conf - r->p->conf->models] : NULL;
+    return m == r->plan.model ? NULL : m;
+}
+
+static struct admit_tokens used_tokens(const struct usage *u) {
+    return (struct admit_tokens){u->input, u->output};
+}
+
 /* SKIPPED: this target cannot be asked now (*f says why). REFUSED: the request is at fault. */
 static enum tried try_target(struct request *r, bool last_resort, struct fault *f) {
     struct target *t = r->now.target;
@@ -212,10 +222,11 @@ static enum tried try_target(struct request *r, bool last_resort, struct fault *
         fault_set(f, r->a, FAULT_NO_TARGET, "The provider is not available at the moment.");
         return SKIPPED;
     }
-    bool ok = admit_provider(r->p, t->provider, r->now.key, r->estimate, &r->now.held, r->a, f);
+    bool ok = admit_provider(r->p, t->provider, r->now.key, fallback_model(r, t), &r->estimate, &r->now.held,
+                             r->a, f);
     enum tried no = SKIPPED;
     if (ok && !encode(r, f)) {
-        admit_settle(r->p, &r->now.held, 0);
+        admit_undo(r->p, &r->now.held);
         no = REFUSED;
         ok = false;
     }
@@ -403,13 +414,13 @@ void attempt_failed(struct request *r, const struct fault *f) {
     r->now.call = NULL;
     timer_clear(&r->timer);
     account_attempt(r, f, 0);
-    uint64_t used = 0;
+    struct admit_tokens used = {0};
     if (r->committed && r->now.pipe) {
         const struct observed *seen = pipe_seen(r->now.pipe);
         r->usage = seen->usage;
-        used = seen->usage.known ? usage_total(&seen->usage) : r->estimate;
+        used = seen->usage.known ? used_tokens(&seen->usage) : r->estimate;
     }
-    admit_settle(r->p, &r->now.held, used);
+    admit_settle(r->p, &r->now.held, &used);
     rest_key(r, f);
     r->fault = *f;
     if (r->committed)
@@ -422,7 +433,8 @@ void attempt_done(struct request *r) {
     r->now.call = NULL;
     timer_clear(&r->timer);
     r->fault = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
-    admit_settle(r->p, &r->now.held, r->usage.known ? usage_total(&r->usage) : r->estimate);
+    struct admit_tokens used = r->usage.known ? used_tokens(&r->usage) : r->estimate;
+    admit_settle(r->p, &r->now.held, &used);
     request_resume(r, STEP_SETTLE);
 }
 
@@ -437,5 +449,6 @@ void attempt_drop(struct request *r) {
     account_attempt(r, &f, 0);
     if (r->now.pipe)
         r->usage = pipe_seen(r->now.pipe)->usage;
-    admit_settle(r->p, &r->now.held, r->usage.known ? usage_total(&r->usage) : 0);
+    struct admit_tokens used = r->usage.known ? used_tokens(&r->usage) : (struct admit_tokens){0};
+    admit_settle(r->p, &r->now.held, &used);
 }

@@ -93,11 +93,23 @@ enum verdict step_decode(struct request *r) {
     return NEXT;
 }
 
+static struct admit_tokens estimate(struct request *r) {
+    if (r->pass)
+        return (struct admit_tokens){.input = usage_estimate(r->ask.input_bytes)};
+    return admit_estimate(r->p, &r->ask, r->plan.model_entity, plane_text_entity(r->p, r->plan.list[0]));
+}
+
 enum verdict step_admit(struct request *r) {
-    r->estimate = r->pass ? usage_estimate(r->ask.input_bytes)
-                          : admit_estimate(r->p, &r->ask, r->plan.model_entity,
-                                           plane_text_entity(r->p, r->plan.list[0]));
-    if (admit_caller(r->p, &r->caller, r->estimate, &r->held, r->a, &r->fault))
+    r->estimate = estimate(r);
+    const struct admit_ask ask = {
+        .caller = &r->caller,
+        .user = r->ask.user,
+        .surface = str_of(r->route->name),
+        .path = r->x->path,
+        .model = r->plan.model,
+        .tokens = r->estimate,
+    };
+    if (admit_caller(r->p, &ask, &r->held, r->a, &r->fault))
         return NEXT;
     stat_add(r->p->shm, STAT_RATE_LIMITED, 1);
     return SETTLE;

@@ -4,7 +4,10 @@
  * no conversion. */
 #include "layout.h"
 
-#define MINUTE_NS   60000000000U
+#define X(name, option, unit, seconds, words) {BUCKET_##unit, UINT64_C(seconds) * 1000000000, words},
+const struct bucket_row bucket_rows[BUCKET_KINDS] = {BUCKETS(X)};
+#undef X
+
 #define TAT_HORIZON (UINT64_MAX / 4) /* no debt reaches further, so that sums of times do not overflow */
 
 static uint64_t sat_add(uint64_t a, uint64_t b) {
@@ -12,33 +15,38 @@ static uint64_t sat_add(uint64_t a, uint64_t b) {
     return __builtin_add_overflow(a, b, &sum) || sum > TAT_HORIZON ? TAT_HORIZON : sum;
 }
 
-/* The time it takes to refill `units`. Rounded down, so that per_minute units always fit into the minute. */
-static uint64_t cost_ns(uint64_t units, uint64_t per_minute) {
+static uint64_t period(const struct bucket_ask *a) {
+    return bucket_rows[a->kind].period_ns;
+}
+
+/* The time it takes to refill `units`. Rounded down, so that as many as the limit always fit into the period.
+ */
+static uint64_t cost_ns(const struct bucket_ask *a, uint64_t units) {
     if (units == 0)
         return 0;
-    if (units <= UINT64_MAX / MINUTE_NS) { /* nearly always, and several times as fast */
-        uint64_t ns = units * MINUTE_NS / per_minute;
+    if (units <= UINT64_MAX / period(a)) { /* nearly always, and several times as fast */
+        uint64_t ns = units * period(a) / a->limit;
         return ns == 0 ? 1 : ns > TAT_HORIZON ? TAT_HORIZON : ns;
     }
-    unsigned __int128 ns = (unsigned __int128)units * MINUTE_NS / per_minute;
+    unsigned __int128 ns = (unsigned __int128)units * period(a) / a->limit;
     return ns == 0 ? 1 : ns > TAT_HORIZON ? TAT_HORIZON : (uint64_t)ns;
 }
 
 static uint64_t charged(const struct bucket_ask *a) {
-    return a->cost < a->per_minute ? a->cost : a->per_minute;
+    return a->cost < a->limit ? a->cost : a->limit;
 }
 
 static word *tat_of(const struct shm *s, const struct bucket_ask *a) {
     struct shm_state *e = state_of(s, a->entity);
-    return e && a->per_minute != UINT64_MAX ? &e->bucket[a->kind] : NULL;
+    return e && a->limit != UINT64_MAX ? &e->bucket[a->kind] : NULL;
 }
 
 /* 0: it passes, and *next is the word after it. */
 static uint64_t wait_for(const struct bucket_ask *a, uint64_t tat, uint64_t now_ns, uint64_t *next) {
-    if (a->per_minute == 0)
+    if (a->limit == 0)
         return UINT64_MAX;
-    *next = sat_add(tat > now_ns ? tat : now_ns, cost_ns(charged(a), a->per_minute));
-    uint64_t most = sat_add(now_ns, MINUTE_NS);
+    *next = sat_add(tat > now_ns ? tat : now_ns, cost_ns(a, charged(a)));
+    uint64_t most = sat_add(now_ns, period(a));
     return *next > most ? *next - most : 0;
 }
 
@@ -72,8 +80,8 @@ void buckets_give_back(struct shm *s, const struct bucket_ask *asks, size_t n, u
     (void)now_ns;
     for (size_t i = 0; i < n; i++) {
         word *w = tat_of(s, &asks[i]);
-        if (w && asks[i].per_minute > 0)
-            refund(w, cost_ns(charged(&asks[i]), asks[i].per_minute));
+        if (w && asks[i].limit > 0)
+            refund(w, cost_ns(&asks[i], charged(&asks[i])));
     }
 }
 
@@ -81,12 +89,16 @@ void buckets_give_back(struct shm *s, const struct bucket_ask *asks, size_t n, u
  * and the taking, and what was taken has been given back. */
 static bool attempt(struct shm *s, const struct bucket_ask *asks, size_t n, uint64_t now_ns,
                     struct bucket_verdict *v) {
+    v->wait_ns = 0;
     for (size_t i = 0; i < n && n > 1; i++) {
-        v->refused = i;
-        v->wait_ns = bucket_check(s, &asks[i], now_ns);
-        if (v->wait_ns > 0)
-            return true;
+        uint64_t wait = bucket_check(s, &asks[i], now_ns);
+        if (wait > v->wait_ns) {
+            v->refused = i;
+            v->wait_ns = wait;
+        }
     }
+    if (v->wait_ns > 0)
+        return true;
     for (size_t i = 0; i < n; i++) {
         v->refused = i;
         v->wait_ns = bucket_take(s, &asks[i], now_ns);
@@ -112,16 +124,16 @@ struct bucket_verdict buckets_take(struct shm *s, const struct bucket_ask *asks,
 
 void bucket_settle(struct shm *s, const struct bucket_ask *reserved, int64_t delta, uint64_t now_ns) {
     word *w = tat_of(s, reserved);
-    if (!w || reserved->per_minute == 0 || delta == 0)
+    if (!w || reserved->limit == 0 || delta == 0)
         return;
     if (delta < 0) { /* what was never charged (a cost above the limit) is not given back */
         uint64_t less = (uint64_t)0 - (uint64_t)delta, had = charged(reserved);
         uint64_t real = reserved->cost > less ? reserved->cost - less : 0;
         if (real < had)
-            refund(w, cost_ns(had, reserved->per_minute) - cost_ns(real, reserved->per_minute));
+            refund(w, cost_ns(reserved, had) - cost_ns(reserved, real));
         return;
     }
-    uint64_t more = cost_ns((uint64_t)delta, reserved->per_minute);
+    uint64_t more = cost_ns(reserved, (uint64_t)delta);
     uint64_t tat = atomic_load_explicit(w, memory_order_relaxed), next;
     do {
         next = sat_add(tat > now_ns ? tat : now_ns, more);
@@ -129,16 +141,16 @@ void bucket_settle(struct shm *s, const struct bucket_ask *reserved, int64_t del
         !atomic_compare_exchange_weak_explicit(w, &tat, next, memory_order_relaxed, memory_order_relaxed));
 }
 
-void bucket_look(const struct shm *s, uint32_t entity, enum bucket kind, uint64_t per_minute, uint64_t now_ns,
+void bucket_look(const struct shm *s, uint32_t entity, enum bucket kind, uint64_t limit, uint64_t now_ns,
                  uint64_t *remaining, uint64_t *full_in_ns) {
-    struct bucket_ask a = {.entity = entity, .kind = kind, .per_minute = per_minute};
+    struct bucket_ask a = {.entity = entity, .kind = kind, .limit = limit};
     word *w = tat_of(s, &a);
     uint64_t tat = w ? atomic_load_explicit(w, memory_order_relaxed) : 0;
     *full_in_ns = tat > now_ns ? tat - now_ns : 0;
-    *remaining = per_minute;
+    *remaining = limit;
     if (w && *full_in_ns > 0) {
-        uint64_t left = *full_in_ns < MINUTE_NS ? MINUTE_NS - *full_in_ns : 0;
-        *remaining = (uint64_t)((unsigned __int128)left * per_minute / MINUTE_NS);
+        uint64_t left = *full_in_ns < period(&a) ? period(&a) - *full_in_ns : 0;
+        *remaining = (uint64_t)((unsigned __int128)left * limit / period(&a));
     }
 }
 

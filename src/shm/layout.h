@@ -48,7 +48,7 @@ struct shm_head {
     int64_t started_wall_ms;                          /* likewise */
     _Alignas(SHM_LINE) word cache_epoch;
     half slot_high, entities;
-    half loose; /* entities made for names that are not configured */
+    half loose[ENTITY_KINDS]; /* entities made for names that are not configured */
     _Alignas(SHM_LINE) half scribe_asleep;
     _Alignas(SHM_LINE) struct shm_stats master; /* of processes without a slot */
     _Alignas(SHM_LINE) struct shm_index_totals index;

@@ -254,9 +254,9 @@ static bool entity_known(struct shm *s, uint64_t hash) {
 
 uint32_t shm_entity_loose(struct shm *s, enum entity_kind kind, struct str name, uint32_t at_most) {
     if (!entity_known(s, entity_hash(kind, name))) {
-        if (atomic_load_explicit(&s->head->loose, memory_order_relaxed) >= at_most)
+        if (atomic_load_explicit(&s->head->loose[kind], memory_order_relaxed) >= at_most)
             return SHM_NONE;
-        atomic_fetch_add_explicit(&s->head->loose, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&s->head->loose[kind], 1, memory_order_relaxed);
     }
     return shm_entity(s, kind, name);
 }

@@ -17,6 +17,7 @@ struct asked {
     const struct dialect *client;
     struct ask ask;
     struct hints hints;
+    struct str surface, path;
     struct plan plan;
     struct conversation conversation;
     uint32_t warm; /* the target that answered it last */
@@ -35,6 +36,8 @@ static bool find_dialect(struct surface_call *c, struct asked *q, struct fault *
         route->dialect->op == OP_PASS)
         return query_wrong(c, f, STR("path"), "no endpoint whose requests are routed by their body");
     q->client = route->dialect;
+    q->surface = str_of(route->name);
+    q->path = path;
     q->ask.rest = rest;
     return true;
 }
@@ -117,9 +120,18 @@ static void write_cache(struct jw *w, struct surface_call *c, const struct asked
     jw_obj_end(w);
 }
 
-static void write_limits(struct jw *w, struct surface_call *c) {
+static void write_limits(struct jw *w, struct surface_call *c, const struct asked *q) {
     struct http_header h[ADMIT_HEADERS];
-    size_t n = admit_headers(c->plane, &c->caller, c->x->arena, h);
+    struct admission layers;
+    const struct admit_ask ask = {
+        .caller = &c->caller,
+        .user = q->ask.user,
+        .surface = q->surface,
+        .path = q->path,
+        .model = q->plan.model,
+    };
+    admit_know(c->plane, &ask, &layers, c->x->arena);
+    size_t n = admit_headers(c->plane, &layers, c->x->arena, h);
     jw_key(w, "limits");
     jw_obj(w);
     for (size_t i = 0; i < n; i++) {
@@ -144,7 +156,7 @@ static void answer(struct surface_call *c, const struct asked *q) {
     for (size_t i = 0; i < q->plan.n; i++)
         write_target(&w, c->plane, q, i);
     jw_arr_end(&w);
-    write_limits(&w, c);
+    write_limits(&w, c, q);
     write_cache(&w, c, q);
     jw_obj_end(&w);
     surface_json(c, 200, buf_str(&b));
