@@ -219,7 +219,6 @@ static const struct refusal refusals[] = {
     /* parts of later versions */
     {"queue: {max_wait: 0s}\n", "1:1: queue: not supported by this version"},
     {"cors: {}\n", "1:1: cors: not supported by this version"},
-    {"routing: {hedge: {enabled: false}}\n", "1:11: routing.hedge: not supported by this version"},
     {"cache: {semantic: {}}\n", "1:9: cache.semantic: not supported by this version"},
     {"cache: {coalesce: false}\n", "1:9: cache.coalesce: not supported by this version"},
     {"auth: {jwt: {}}\n", "1:8: auth.jwt: not supported by this version"},

@@ -1,6 +1,6 @@
 /* What routing remembers: the budget of retries, conversations, speed. */
 #include "shm/affinity.h"
-#include "shm/retry.h"
+#include "shm/extra.h"
 #include "shm/speed.h"
 #include "shm_cases.h"
 #include <stdlib.h>
@@ -14,18 +14,18 @@ START_TEST(retry_share) {
     struct shm *s = segment();
     unsigned allowed = 0;
     for (int i = 0; i < 1000; i++) {
-        retry_request(s, NOW);
-        allowed += retry_take(s, 0.2, 10, NOW);
+        extra_request(s, NOW);
+        allowed += extra_take(s, EXTRA_RETRY, 0.2, 10, NOW);
     }
     ck_assert_uint_ge(allowed, 199);
     ck_assert_uint_le(allowed, 200);
     /* Half a window on they still count, a whole one later they do not. */
-    ck_assert(!retry_take(s, 0.2, 10, NOW + 5 * SECOND));
+    ck_assert(!extra_take(s, EXTRA_RETRY, 0.2, 10, NOW + 5 * SECOND));
     allowed = 0;
-    while (retry_take(s, 0.2, 10, NOW + 20 * SECOND))
+    while (extra_take(s, EXTRA_RETRY, 0.2, 10, NOW + 20 * SECOND))
         allowed++;
     ck_assert_uint_eq(allowed, 10); /* the least */
-    ck_assert(!retry_take(s, 0.2, 0, NOW + 40 * SECOND));
+    ck_assert(!extra_take(s, EXTRA_RETRY, 0.2, 0, NOW + 40 * SECOND));
     shm_free(s);
 }
 END_TEST
@@ -34,7 +34,7 @@ START_TEST(retry_of_many) { /* processes at once: none is counted twice or lost 
     struct shm *s = segment();
     enum { PROCESSES = 4, EACH = 20000 };
     for (int i = 0; i < PROCESSES * EACH; i++)
-        retry_request(s, NOW);
+        extra_request(s, NOW);
     int ends[2];
     ck_assert_int_eq(pipe(ends), 0);
     for (int k = 0; k < PROCESSES; k++) {
@@ -43,7 +43,7 @@ START_TEST(retry_of_many) { /* processes at once: none is counted twice or lost 
         if (pid == 0) {
             unsigned mine = 0;
             for (int i = 0; i < EACH; i++)
-                mine += retry_take(s, 0.2, 10, NOW);
+                mine += extra_take(s, EXTRA_RETRY, 0.2, 10, NOW);
             _exit(write(ends[1], &mine, sizeof mine) == sizeof mine ? 0 : 1);
         }
     }

@@ -243,6 +243,11 @@ struct conf {
         bool infer_provider;
         bool affinity;       /* a conversation goes where its prompt is cached already */
         double retry_budget; /* retries, as a share of all requests */
+        struct {
+            bool enabled;
+            enum conf_hedge { HEDGE_P50, HEDGE_P90, HEDGE_P95, HEDGE_P99 } after; /* of the times to the first byte */
+            double budget;                                                        /* hedges, likewise */
+        } hedge;
         struct conf_task *tasks;
         size_t ntasks;
     } routing;

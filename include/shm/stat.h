@@ -13,6 +13,7 @@
     X(RATE_LIMITED, "penstock_rate_limited_total", "Requests refused by a limit of the gateway or of a key.")        \
     X(RETRIES, "penstock_retries_total", "Further attempts at the same target.")                                     \
     X(RETRIES_DENIED, "penstock_retries_denied_total", "Further attempts that the budget of retries did not allow.") \
+    X(HEDGES, "penstock_hedges_total", "Second targets asked because the first was late.")                           \
     X(FALLBACKS, "penstock_fallbacks_total", "Requests answered by another target than the first.")                  \
     X(CACHE_HITS, "penstock_cache_hits_total", "Answers from the cache.")                                            \
     X(CACHE_MISSES, "penstock_cache_misses_total", "Lookups that found nothing.")                                    \

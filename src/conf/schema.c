@@ -456,6 +456,12 @@ static const struct option rows[] = {
      .help =
          "Further attempts at the same target, as a share of the requests of the last ten seconds, so that "
          "an outage is not amplified. Ten are always allowed."},
+    {BOOL("routing.hedge.enabled", conf, routing.hedge.enabled), .def = "false",
+     .help = "Ask a second target when the first is late; who answers first wins, the other is cancelled."},
+    {CHOICE("routing.hedge.after", conf, routing.hedge.after), .words = "p50 p90 p95 p99", .def = "p95",
+     .help = "What is late: later than so many in a hundred of the target's first bytes so far."},
+    {REAL("routing.hedge.budget", conf, routing.hedge.budget), .def = "0.05", .max = 1,
+     .help = "Second targets, as a share of the requests of the last ten seconds. One is always allowed."},
     {LIST("routing.tasks", conf, routing.tasks, routing.ntasks, task_options, conf_task),
      .help = "Models by what a request is for: {summarization: [gpt-4o-mini, claude-haiku]}."},
 
@@ -516,7 +522,6 @@ const char *const conf_later[] = {
     "telemetry",
     "cluster",
     "ui",
-    "routing.hedge",
     "auth.open_surfaces",
     "auth.jwt",
     "auth.keys[].budget",

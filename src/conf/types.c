@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+_Static_assert(sizeof(enum conf_hedge) == sizeof(unsigned), "choices are stored as unsigned");
 _Static_assert(sizeof(enum conf_strategy) == sizeof(unsigned) && sizeof(enum log_level) == sizeof(unsigned),
                "choices are stored as unsigned");
 

@@ -3,6 +3,7 @@
  * fail over; from then on bytes go through as they come, and a slow client pauses the provider. */
 #include "base/clock.h"
 #include "base/die.h"
+#include "hedge.h"
 #include "policy/vault.h"
 #include "request.h"
 #include "shm/stat.h"
@@ -120,6 +121,7 @@ static void capture(struct request *r) {
 static void commit(struct request *r) {
     struct http_header h[ANSWER_HEADERS];
     size_t n = answer_headers(r, h, false);
+    hedge_won(r);
     r->committed = true;
     r->first_byte_ms = (clock_ns() - r->x->started_ns) / 1000000;
     timer_clear(&r->timer);
@@ -161,6 +163,7 @@ static enum flow stream(struct request *r, const char *p, size_t n) {
         return FLOW_STOP;
     if (seen->ended) { /* its last bytes go out when the account is made */
         r->ended = true;
+        hedge_won(r);
         timer_set(&r->timer, END_GRACE_MS);
         return FLOW_OK;
     }
@@ -283,6 +286,7 @@ static void on_done(void *arg, const struct call_result *res) {
         whole(r, &f);
     if (!fault_is(&f)) {
         r->ended = true;
+        hedge_won(r);
         answer_succeeded(r, res->first_byte_ms);
         return;
     }
@@ -466,6 +470,7 @@ static void retire(struct request *r) {
 /* The exchange's end frees its arena, and the request in it: the buffers are moved out first. */
 enum verdict step_finish(struct request *r) {
     store_capture(r);
+    hedge_free(r);
     retire(r);
     struct buf tail = r->held_bytes, fault_body;
     struct buf others[] = {r->out, r->dropped, r->capture, r->scratch, r->now.body};

@@ -98,12 +98,13 @@ struct request {
     struct mint mint;
 
     struct attempt now;
-    struct pass *pass;  /* the client's dialect is OP_PASS; else NULL */
-    struct chat *chat;  /* canonical request, made once for all attempts */
-    bool restored;      /* the vault has put back into it what it has */
-    struct buf out;     /* body for the provider; alive while a call is */
-    struct buf dropped; /* names of what was left out, for the client */
-    uint64_t waited_ms; /* for Retry-After */
+    struct hedge *hedge; /* NULL: no second attempt beside it */
+    struct pass *pass;   /* the client's dialect is OP_PASS; else NULL */
+    struct chat *chat;   /* canonical request, made once for all attempts */
+    bool restored;       /* the vault has put back into it what it has */
+    struct buf out;      /* body for the provider; alive while a call is */
+    struct buf dropped;  /* names of what was left out, for the client */
+    uint64_t waited_ms;  /* for Retry-After */
     struct target
         *rested; /* passed over because all its keys rest: asked all the same when nothing else is left */
     struct timer timer; /* back-off, and the bound on the first output */
@@ -151,6 +152,8 @@ enum verdict step_send(struct request *r);
 void attempt_failed(struct request *r,
                     const struct fault *f);       /* accounts for it and decides what comes next */
 void attempt_done(struct request *r);             /* a complete answer */
+bool attempt_second(struct request *r);           /* now is the hedge's: starts another one there */
+void attempt_cancel(struct request *r);           /* it has lost: neutral, and nobody pays */
 unsigned attempt_quirks(const struct attempt *t); /* enum quirk, of the provider and its endpoint */
 void attempt_drop(struct request *r);             /* the client left: cancels, neutral */
 /* answer.c: from the provider to the client */

@@ -5,11 +5,12 @@
 #include "base/die.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "hedge.h"
 #include "policy/price.h"
 #include "policy/vault.h"
 #include "request.h"
 #include "shm/bucket.h"
-#include "shm/retry.h"
+#include "shm/extra.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
 #include "shm/tokens.h"
@@ -156,7 +157,9 @@ static void start_call(struct request *r) {
     };
     if (r->pass)
         pass_spec(r, &spec);
-    r->now.call = call_start(r->g->env.multi, &spec, r->pass ? &pass_sink : &answer_sink, r);
+    void *arg;
+    const struct call_sink *sink = hedge_sink_of(r, &arg);
+    r->now.call = call_start(r->g->env.multi, &spec, sink, arg);
     if (r->ask.stream) /* comments and empty chunks are bytes, but not an answer */
         timer_set(&r->timer, pr->conf->first_byte);
 }
@@ -286,9 +289,11 @@ enum verdict step_send(struct request *r) {
         if (!take_target(r, refused && why.cls == FAULT_CONTEXT_LENGTH ? why.cls : FAULT_NO_TARGET))
             return give_up(r, &why); /* neither the model's own targets nor a fallback's */
     }
+    hedge_init(r);
     for (;;) {
         switch (try_target(r, false, &why)) {
         case STARTED:
+            hedge_watch(r);
             return WAIT;
         case REFUSED:
             r->fault = why;
@@ -384,7 +389,8 @@ static void again_now(struct request *r) {
 
 /* An outage is not to be amplified: see shm/retry.h. */
 static bool may_retry(struct request *r) {
-    if (retry_take(r->p->shm, r->p->conf->routing.retry_budget, RETRIES_LEAST, clock_coarse_ns()))
+    if (extra_take(r->p->shm, EXTRA_RETRY, r->p->conf->routing.retry_budget, RETRIES_LEAST,
+                   clock_coarse_ns()))
         return true;
     stat_add(r->p->shm, STAT_RETRIES_DENIED, 1);
     return false;
@@ -422,11 +428,41 @@ void attempt_failed(struct request *r, const struct fault *f) {
     }
     admit_settle(r->p, &r->now.held, &used);
     rest_key(r, f);
+    if (!r->committed && hedge_goes_on(r))
+        return;
     r->fault = *f;
     if (r->committed)
         request_resume(r, STEP_SETTLE);
     else
         after_fault(r, f);
+}
+
+/* Another target beside the one that is late: the next of the model's own that can be asked. */
+bool attempt_second(struct request *r) {
+    struct fault why;
+    r->now = (struct attempt){.target = NULL};
+    while (take_target(r, FAULT_NONE)) {
+        if (r->plan.next > r->plan.own) { /* a fallback: not for this */
+            r->plan.next = r->plan.own;
+            break;
+        }
+        if (try_target(r, false, &why) == STARTED)
+            return true;
+    }
+    forget_answer(&r->now);
+    return false;
+}
+
+/* Somebody else was faster: what it was to cost is nobody's. */
+void attempt_cancel(struct request *r) {
+    struct fault f;
+    fault_set(&f, r->a, FAULT_CANCELLED, "Another target was faster.");
+    if (r->now.call)
+        call_cancel(r->now.call);
+    r->now.call = NULL;
+    account_attempt(r, &f, 0);
+    admit_settle(r->p, &r->now.held, 0);
+    forget_answer(&r->now);
 }
 
 void attempt_done(struct request *r) {
@@ -439,6 +475,7 @@ void attempt_done(struct request *r) {
 }
 
 void attempt_drop(struct request *r) {
+    hedge_won(r); /* if there are two */
     if (!r->now.open)
         return;
     struct fault f;

@@ -8,7 +8,7 @@
 #include "policy/conversation.h"
 #include "request.h"
 #include "shm/affinity.h"
-#include "shm/retry.h"
+#include "shm/extra.h"
 #include "shm/stat.h"
 
 enum verdict step_auth(struct request *r) {
@@ -170,7 +170,7 @@ static void follow_conversation(struct request *r) {
 }
 
 enum verdict step_route(struct request *r) {
-    retry_request(r->p->shm, clock_coarse_ns());
+    extra_request(r->p->shm, clock_coarse_ns());
     r->plan.input_bytes = r->pass ? 0 : r->ask.input_bytes;
     r->plan.output_tokens = r->client->op == OP_CHAT ? admit_output(r->p, &r->ask, r->plan.model_entity) : 0;
     route_order(r->p, &r->plan);

@@ -11,6 +11,7 @@
 #include "base/die.h"
 #include "shm/breaker.h"
 #include "shm/bucket.h"
+#include "shm/extra.h"
 #include "shm/health.h"
 #include "shm/index.h"
 #include "shm/ring.h"
@@ -52,7 +53,8 @@ struct shm_head {
     _Alignas(SHM_LINE) half scribe_asleep;
     _Alignas(SHM_LINE) struct shm_stats master; /* of processes without a slot */
     _Alignas(SHM_LINE) struct shm_index_totals index;
-    _Alignas(SHM_LINE) word retry[2]; /* of the even and the odd half windows, see retry.c */
+    _Alignas(SHM_LINE) word requests[2]; /* in the even and the odd half windows, see extra.c */
+    word extra[EXTRAS][2];
 };
 
 /* --- slots --- */

@@ -202,6 +202,80 @@ def test_an_outage_is_not_amplified():
     assert gw.metrics()["penstock_retries_denied_total"] > 0
 
 
+def hedged(stream=False, **hedge):
+    """Two targets; p0 has been quick so far."""
+    ups, gw = start(n=2, routing={"hedge": {"enabled": True, **hedge}}, workers=2)
+    script = scene.chat_script if stream else lambda: (lambda a: a.whole(200, scene.chat_reply()))
+    for u in ups:
+        u.default = script()
+    assert served(gw, 40, stream=stream) == {"p0": 40}
+    return ups, gw
+
+
+def test_a_late_answer_is_hedged_and_the_loser_cancelled():
+    for stream in (False, True):
+        ups, gw = hedged(stream)
+        ups[0].next(lambda a: a.until_closed())
+        r = gw.chat(model="m", stream=stream)
+        assert r.status == 200 and r.headers["x-penstock-provider"] == "p1", r
+        assert ups[0].requests[-1].closed.wait(10), "the loser goes on"
+        assert len(ups[1].requests) == 1
+        assert gw.metrics()["penstock_hedges_total"] == 1
+        row = scene.wait_for(lambda: [x for x in gw.log("response") if x["request_id"] == r.headers["x-request-id"]], "the record")[0]
+        assert [a["reason"] for a in row["attempts"]] == ["cancelled", "ok"], row
+        assert row["complete"] and row["output_tokens"] == 3, row
+        gw.stop()
+
+
+def test_the_first_wins_after_all_and_faults_are_the_others_business():
+    ups, gw = hedged()
+    second = threading.Event()
+    ups[0].next(lambda a: (second.wait(10), a.whole(200, scene.chat_reply())))
+    ups[1].next(lambda a: (second.set(), a.until_closed()))
+    r = gw.chat(model="m")
+    assert r.status == 200 and r.headers["x-penstock-provider"] == "p0", r
+    assert ups[1].requests[0].closed.wait(10)
+    ups, gw = hedged()
+    second = threading.Event()
+    ups[0].next(lambda a: (second.wait(10), a.whole(200, scene.chat_reply())))
+    ups[1].next(lambda a: (a.whole(500, {"error": {"message": "no"}}), second.set()))
+    r = gw.chat(model="m")
+    assert r.status == 200 and r.headers["x-penstock-provider"] == "p0", r
+    ups, gw = hedged()
+    second = threading.Event()
+    ups[0].next(lambda a: (second.wait(10), a.whole(500, {"error": {"message": "no"}})))
+    done = threading.Event()
+    ups[1].next(lambda a: (second.set(), done.wait(0.5), a.whole(200, scene.chat_reply())))
+    r = gw.chat(model="m")
+    assert r.status == 200 and r.headers["x-penstock-provider"] == "p1", r
+
+
+def test_a_client_that_leaves_ends_both():
+    ups, gw = hedged()
+    for u in ups:
+        u.next(lambda a: a.until_closed())
+    c = gw.client()
+    c.request("POST", "/v1/chat/completions", {"model": "m", "messages": turns(0)})
+    ups[1].wait_requests(1)
+    c.reset()
+    assert ups[0].requests[-1].closed.wait(10) and ups[1].requests[-1].closed.wait(10)
+    scene.wait_for(lambda: all(t["in_flight"] == 0 for t in explain(gw)["targets"]), "nothing under way")
+
+
+def test_hedges_have_a_budget():
+    ups, gw = hedged(budget=0)
+    go = threading.Event()
+    ups[0].default = lambda a: (a.wait(go), a.whole(200, scene.chat_reply()))
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        waiting = [pool.submit(gw.chat, model="m", timeout=30) for _ in range(10)]
+        ups[0].wait_requests(50)
+        ups[1].wait_requests(1)
+        assert [w.result(20).status for w in waiting if w.done()] in ([], [200])
+        go.set()
+        assert all(w.result().status == 200 for w in waiting)
+    assert len(ups[1].requests) == 1, "one is always allowed"
+
+
 def explain(gw, body=None, query="", status=200):
     r = gw.admin("/explain" + query, "POST", body or {"model": "m", "messages": turns(0)})
     assert r.status == status, r
