@@ -220,7 +220,8 @@ static const struct option provider_rows[] = {
     {NUMBER("breaker.half_open_probes", conf_provider, breaker.half_open_probes), .min = 1, .max = 1000,
      .def = "1", .help = "Requests let through at once to try whether it may close."},
     {DURATION("health_check.every", conf_provider, health_every), .max = DAY, .def = "0s",
-     .help = "Pause between active checks; 0s: none. No check spends tokens."},
+     .help = "Pause between active checks; 0s: none. No check spends tokens, and one that was used with "
+             "success meanwhile is not checked."},
     {STRING(TYPE_TEXT, "health_check.path", conf_provider, health_path), .max = 1024,
      .shown = "the kind's own", .example = "/models", .help = "What is asked for, behind base_url."},
     {CHOICE("http2", conf_provider, http2), .def = "auto", .words = "auto on|true|yes off|false|no",

@@ -1,16 +1,20 @@
 /* The scribe's life: when to take what waits in the rings, and when to leave. Records are gathered for as
  * long as they keep coming, but not longer than a commit interval, so that a busy gateway pays for few
- * commits and a quiet one sees its usage at once. Plain poll: three descriptors do not need an event library.
- */
+ * commits and a quiet one sees its usage at once. What else it does (checks of providers, alerts) runs on the
+ * same event loop, between two turns: a call never holds a commit up, a commit may delay a call. */
 #include "proc/scribe.h"
 #include "base/clock.h"
 #include "base/die.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "drain.h"
+#include "probe.h"
 #include "shm/ring.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "upstream/call.h"
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -36,6 +40,11 @@ struct scribe {
     const struct scribe_env *env;
     struct shm *shm;
     struct drain drain;
+    struct loop *loop;
+    struct multi *multi;
+    struct event *words, *records; /* of the master; a first one came */
+    struct timer wake;
+    struct probes *probes;
     bool orphan;                                  /* the master is gone */
     bool quit;                                    /* it said so */
     uint64_t first_ms, changed_ms, heads;         /* of what waits in the rings; first_ms 0: nothing does */
@@ -97,13 +106,16 @@ static void obey(struct scribe *s, char word) {
         log_event(LVL_WARN, "bug", "the master said %02x", (unsigned char)word);
 }
 
-static void hear_master(struct scribe *s) {
+static void hear_master(evutil_socket_t fd, short what, void *arg) {
+    struct scribe *s = arg;
     char words[64];
-    ssize_t n = read(s->env->master_fd, words, sizeof words);
+    (void)what;
+    ssize_t n = read(fd, words, sizeof words);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
         s->orphan = true;
+        event_del(s->words);
         log_event(LVL_WARN, "stop", "the master is gone; staying until its workers are");
         return;
     }
@@ -140,24 +152,29 @@ static uint64_t drain_delay(struct scribe *s, uint64_t now) {
 
 /* --- waiting --- */
 
+static void on_records(evutil_socket_t fd, short what, void *arg) { /* looked at by the turn */
+    (void)fd, (void)what, (void)arg;
+}
+
+static void on_wake(void *arg) {
+    (void)arg;
+}
+
 /* Only a scribe that waits for the first record wants to be woken by one; the ring says so to the workers,
  * and what came before it could say so is seen here. */
 static void wait_for_events(struct scribe *s, uint64_t ms, bool for_records) {
     uint64_t heads;
     if (for_records) {
+        if (event_add(s->records, NULL) != 0) /* once: a wake that comes late is not to come for ever */
+            die("libevent: an event cannot be added");
         ring_scribe_sleeps(s->shm, true);
         if (drain_waiting(&s->drain, &heads) > 0)
             ms = 0;
     }
-    struct pollfd p[2] = {{.fd = s->orphan ? -1 : s->env->master_fd, .events = POLLIN},
-                          {.fd = for_records ? ring_wake_fd(s->shm) : -1, .events = POLLIN}};
-    int n = poll(p, 2, (int)ms);
+    timer_set(&s->wake, ms);
+    loop_turn(s->loop, ms > 0);
     if (for_records)
         ring_scribe_sleeps(s->shm, false);
-    if (n <= 0)
-        return;
-    if (p[0].revents)
-        hear_master(s);
 }
 
 /* --- each second --- */
@@ -205,8 +222,18 @@ static bool drain_all(struct scribe *s) {
     return true;
 }
 
+static void stop_calls(struct scribe *s) {
+    probes_stop(s->probes);
+    multi_free(s->multi);
+    event_free(s->words);
+    event_free(s->records);
+    timer_free(&s->wake);
+    loop_free(s->loop);
+}
+
 _Noreturn static void leave(struct scribe *s) {
     slot_set_state(s->shm, SLOT_DRAINING);
+    stop_calls(s);
     bool all = drain_all(s);
     drain_sweep(&s->drain, clock_ms() + QUIT_MS);
     if (!all)
@@ -255,6 +282,24 @@ static void ignore_signals(void) {
         sigaction(ignored[i], &ignore, NULL);
 }
 
+static struct event *make_event(struct scribe *s, int fd, short flags, event_callback_fn fn) {
+    struct event *e = event_new(loop_base(s->loop), fd, flags, fn, s);
+    if (!e)
+        die("libevent: an event cannot be made");
+    return e;
+}
+
+static void start_calls(struct scribe *s) {
+    s->loop = loop_new();
+    s->multi = multi_new(s->loop);
+    s->words = make_event(s, s->env->master_fd, EV_READ | EV_PERSIST, hear_master);
+    s->records = make_event(s, ring_wake_fd(s->shm), EV_READ, on_records);
+    if (event_add(s->words, NULL) != 0)
+        die("libevent: an event cannot be added");
+    timer_init(&s->wake, s->loop, on_wake, s);
+    s->probes = probes_start(s->loop, s->multi, s->shm, s->env->conf);
+}
+
 void scribe_run(const struct scribe_env *env) {
     static struct scribe s; /* large */
     s.env = env;
@@ -264,6 +309,7 @@ void scribe_run(const struct scribe_env *env) {
     slot_enter(env->shm, env->slot);
     take_lock(&s);
     drain_open(&s.drain, env->shm, env->conf, env->ledger_map);
+    start_calls(&s);
     uint64_t now = clock_ms();
     s.last_record_ms = s.tick_ms = now;
     s.readers_ms = now + READERS_MS;

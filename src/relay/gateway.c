@@ -31,7 +31,6 @@ struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
     g->env = *env;
     g->plane = p;
     g->outbox = outbox_new(env->loop, env->shm);
-    g->probes = probes_start(p);
     check_endpoints(env);
     return g;
 }
@@ -44,7 +43,6 @@ void gateway_stop(struct gateway *g) {
 void gateway_free(struct gateway *g) {
     if (!g)
         return;
-    probes_stop(g->probes);
     outbox_free(g->outbox);
     plane_free(g->plane);
     mem_free(g);

@@ -10,7 +10,6 @@
 #include "policy/cache.h"
 #include "policy/plane.h"
 #include "policy/route.h"
-#include "probe.h"
 #include "relay/gateway.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
@@ -22,8 +21,7 @@ enum { REQUEST_ID_BYTES = 4 + 32 + 1 }; /* one of our own */
 struct gateway {
     struct gateway_env env;
     struct plane *plane;
-    struct outbox *outbox; /* usage records waiting for room in the ring */
-    struct probes *probes;
+    struct outbox *outbox;           /* usage records waiting for room in the ring */
     struct request *open;            /* all of them, linked both ways */
     char error_id[REQUEST_ID_BYTES]; /* of the last error that the server itself answered */
     uint64_t told[64];               /* hashes of the unknown words that were logged */
