@@ -71,8 +71,12 @@ static struct child spawn_scribe(void) {
     ck_assert_int_ge(c.pid, 0);
     if (c.pid == 0) {
         close(fd[0]);
-        struct scribe_env env = {
-            .shm = shm, .conf = &conf, .master_fd = fd[1], .slot = c.slot, .ledger_map = ledger_map};
+        struct scribe_env env = {.shm = shm,
+                                 .conf = &conf,
+                                 .master_fd = fd[1],
+                                 .slot = c.slot,
+                                 .ledger_map = ledger_map,
+                                 .quit_ms = WAIT_MS};
         scribe_run(&env);
     }
     close(fd[1]);

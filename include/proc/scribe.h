@@ -15,6 +15,7 @@ struct scribe_env {
     int master_fd;
     uint32_t slot;
     uint64_t ledger_map; /* bytes; 0: 16 GiB (tests want less) */
+    uint64_t quit_ms;    /* how long it goes on writing when it is to end; 0: 10 s (slow machines want more) */
 };
 /* The child's main; privileges are dropped already. Waits up to 30 s for another scribe to leave state_dir. Signals
  * that end a foreground process group are ignored: it ends when the master says so, or is gone. */

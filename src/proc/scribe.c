@@ -206,9 +206,13 @@ static bool workers_live(const struct shm *shm) {
     return false;
 }
 
+static uint64_t quit_ms(const struct scribe *s) {
+    return s->env->quit_ms ? s->env->quit_ms : QUIT_MS;
+}
+
 /* Everything that is in the rings now, without waiting for more. */
 static bool drain_all(struct scribe *s) {
-    uint64_t heads, until = clock_ms() + QUIT_MS;
+    uint64_t heads, until = clock_ms() + quit_ms(s);
     while (drain_waiting(&s->drain, &heads) > 0) {
         uint64_t now = clock_ms(), pause = drain_pause(&s->drain, now);
         if (now >= until)
@@ -235,7 +239,7 @@ _Noreturn static void leave(struct scribe *s) {
     slot_set_state(s->shm, SLOT_DRAINING);
     stop_calls(s);
     bool all = drain_all(s);
-    drain_sweep(&s->drain, clock_ms() + QUIT_MS);
+    drain_sweep(&s->drain, clock_ms() + quit_ms(s));
     if (!all)
         log_event(LVL_ERROR, "stop", "records stay in the rings: the ledger cannot be written");
     drain_close(&s->drain);
