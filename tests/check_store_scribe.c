@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define MIB     ((uint64_t)1 << 20)
-#define WAIT_MS 20000
+#define WAIT_MS 60000
 
 static char err[256];
 static struct shm *shm;
@@ -76,7 +76,7 @@ static struct child spawn_scribe(void) {
                                  .master_fd = fd[1],
                                  .slot = c.slot,
                                  .ledger_map = ledger_map,
-                                 .quit_ms = WAIT_MS};
+                                 .quit_ms = WAIT_MS / 2};
         scribe_run(&env);
     }
     close(fd[1]);
