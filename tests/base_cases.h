@@ -13,6 +13,7 @@ TCase *case_json_scan(void);
 TCase *case_json_read(void);
 TCase *case_json_write(void);
 TCase *case_sse(void);
+TCase *case_vector(void);
 
 #define ck_str_is(s, z)                                                                                      \
     do {                                                                                                     \

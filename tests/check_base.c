@@ -13,6 +13,7 @@ int main(void) {
     suite_add_tcase(s, case_json_read());
     suite_add_tcase(s, case_json_write());
     suite_add_tcase(s, case_sse());
+    suite_add_tcase(s, case_vector());
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     int failed = srunner_ntests_failed(r);

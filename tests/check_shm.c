@@ -111,6 +111,7 @@ int main(void) {
     suite_add_tcase(s, case_limits());
     suite_add_tcase(s, case_ring());
     suite_add_tcase(s, case_cache());
+    suite_add_tcase(s, case_vectors());
     suite_add_tcase(s, case_route_memory());
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

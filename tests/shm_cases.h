@@ -10,6 +10,7 @@ TCase *case_slots(void);
 TCase *case_limits(void);
 TCase *case_ring(void);
 TCase *case_cache(void);
+TCase *case_vectors(void);
 TCase *case_route_memory(void);
 
 struct shm *segment(void); /* with rings of 64 KiB */

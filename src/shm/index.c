@@ -1,14 +1,9 @@
-/* The index of the response cache: sets of eight entries, a writer's word for each set, readers that copy and
- * check. A set's word is {sequence 32, writer 32}; the writer is 0, or {life 23, slot + 1 9} of the process
- * that changes the set just now. When that process dies the master moves the life of its slot on, and the
- * next who needs the set takes it over. Nothing is to be repaired then: an entry's `live` word is cleared
- * before its other words are changed and set after them, so an entry is whole or it is none. */
+/* The index of the response cache: sets of eight entries, a writer's word for each set (seqlock.h), readers
+ * that copy and check. When a writer dies nothing is to be repaired: an entry's `live` word is cleared before
+ * its other words are changed and set after them, so an entry is whole or it is none. */
 #include "base/clock.h"
 #include "base/hash.h"
-#include "layout.h"
-#include <errno.h>
-#include <signal.h>
-#include <unistd.h>
+#include "seqlock.h"
 
 #define TRIES_FIND 8   /* to find something: then it is a miss */
 #define TRIES_PUT  500 /* to change one entry: some hundred microseconds, then it is not cached */
@@ -16,51 +11,12 @@
     20000 /* to change what must be changed: outlasts any writer that is merely not running                  \
            */
 
-/* --- a set's word --- */
-
-#define SLOT_BITS 9
-#define NO_SLOT   511U /* a process without a slot goes by its pid */
-#define LIFE_MASK ((1U << (32 - SLOT_BITS)) - 1)
-
-static uint32_t writer_me(const struct shm *s) {
-    if (s->slot == SHM_NONE)
-        return ((uint32_t)getpid() & LIFE_MASK) << SLOT_BITS | NO_SLOT;
-    return (s->life & LIFE_MASK) << SLOT_BITS | (s->slot + 1);
-}
-
-static bool writer_dead(const struct shm *s, uint32_t writer) {
-    uint32_t slot = writer & ((1U << SLOT_BITS) - 1), life = writer >> SLOT_BITS;
-    if (slot == NO_SLOT)
-        return kill((pid_t)life, 0) != 0 && errno == ESRCH;
-    return slot == 0 || slot > SHM_MAX_SLOTS || (atomic_load(&s->slots[slot - 1].life) & LIFE_MASK) != life;
-}
-
-static bool set_free(const struct shm *s, uint64_t lock) {
-    return (uint32_t)lock == 0 || writer_dead(s, (uint32_t)lock);
-}
-
-static uint64_t next_sequence(uint64_t lock) {
-    return ((lock >> 32) + 1) << 32;
-}
-
-/* False when another process kept it for all the tries. */
 static bool set_lock(struct shm *s, struct shm_set *set, unsigned tries) {
-    for (unsigned i = 0; i < tries; i++) {
-        uint64_t was = atomic_load_explicit(&set->lock, memory_order_relaxed);
-        if (set_free(s, was) &&
-            atomic_compare_exchange_strong_explicit(&set->lock, &was, next_sequence(was) | writer_me(s),
-                                                    memory_order_acquire, memory_order_relaxed)) {
-            atomic_thread_fence(memory_order_release); /* no change is seen before the word */
-            return true;
-        }
-        shm_backoff(i);
-    }
-    return false;
+    return seq_lock(s, &set->lock, tries);
 }
 
 static void set_unlock(struct shm_set *set) {
-    uint64_t was = atomic_load_explicit(&set->lock, memory_order_relaxed);
-    atomic_store_explicit(&set->lock, next_sequence(was), memory_order_release);
+    seq_unlock(&set->lock);
 }
 
 /* --- which sets there are --- */
@@ -240,7 +196,7 @@ static bool look(const struct shm *s, const uint8_t key[INDEX_KEY], struct index
     struct shm_set *st = &s->sets[n];
     for (unsigned i = 0; i < TRIES_FIND; i++) {
         uint64_t before = atomic_load_explicit(&st->lock, memory_order_acquire);
-        if (set_free(s, before)) {
+        if (seq_free(s, before)) {
             *way = set_find(st, key, era_now(s));
             if (*way >= 0)
                 cell_read(&st->cell[*way], out);

@@ -18,6 +18,7 @@
 #include "shm/shm.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "shm/vectors.h"
 #include <stdatomic.h>
 
 #define SHM_LINE   64   /* bytes of a cache line: words of different writers are kept apart */
@@ -55,6 +56,8 @@ struct shm_head {
     _Alignas(SHM_LINE) struct shm_index_totals index;
     _Alignas(SHM_LINE) word requests[2]; /* in the even and the odd half windows, see extra.c */
     word extra[EXTRAS][2];
+    _Alignas(SHM_LINE) word vector_hand; /* where the next vector goes, modulo their number */
+    half vector_high;                    /* entries ever used: [0, high) is worth looking at */
 };
 
 /* --- slots --- */
@@ -137,6 +140,16 @@ struct shm_set {
 };
 _Static_assert(sizeof(struct shm_set) == 1024, "a set must not straddle pages");
 
+/* --- vectors: the parts that a scan goes through lie each on its own --- */
+
+struct shm_vector {
+    word lock; /* see seqlock.h */
+    word partition[INDEX_KEY / sizeof(word)], key[INDEX_KEY / sizeof(word)];
+    word expires_wall_ms, created_wall_ms, model_hash, owner_hash;
+    word spare[3];
+};
+_Static_assert(sizeof(struct shm_vector) == 2 * SHM_LINE, "entries must not share lines");
+
 /* --- the handle --- */
 
 struct shm {
@@ -158,6 +171,11 @@ struct shm {
     half *gauges;
     word *set_used; /* a bit for each set that was ever written: walks leave the others untouched */
     struct shm_set *sets;
+    word *vector_part; /* the first word of an entry's partition; 0: none. Cleared first and set last */
+    half *vector_norm; /* a float */
+    half *vector_used; /* since the hand passed last */
+    struct shm_vector *vector;
+    word (*vector_bytes)[VECTOR_DIM / sizeof(word)];
     unsigned char *rings;
 };
 

@@ -30,6 +30,11 @@ enum part {
     PART_GAUGES,
     PART_USED,
     PART_SETS,
+    PART_VECTOR_PARTS,
+    PART_VECTOR_NORMS,
+    PART_VECTOR_USED,
+    PART_VECTORS,
+    PART_VECTOR_BYTES,
     PART_RINGS,
     PARTS
 };
@@ -52,6 +57,11 @@ static void layout_of(size_t ring_bytes, struct layout *l) {
         [PART_GAUGES] = (size_t)SHM_MAX_SLOTS * SHM_MAX_ENTITIES * GAUGE_KINDS * sizeof(half),
         [PART_USED] = INDEX_SETS / 8,
         [PART_SETS] = INDEX_SETS * sizeof(struct shm_set),
+        [PART_VECTOR_PARTS] = VECTORS_MAX * sizeof(word),
+        [PART_VECTOR_NORMS] = VECTORS_MAX * sizeof(half),
+        [PART_VECTOR_USED] = VECTORS_MAX * sizeof(half),
+        [PART_VECTORS] = VECTORS_MAX * sizeof(struct shm_vector),
+        [PART_VECTOR_BYTES] = (size_t)VECTORS_MAX * VECTOR_DIM,
         [PART_RINGS] = SHM_MAX_SLOTS * ring_bytes,
     };
     size_t at = 0;
@@ -75,6 +85,11 @@ static void layout_apply(struct shm *s, const struct layout *l) {
     s->gauges = (void *)(s->base + l->at[PART_GAUGES]);
     s->set_used = (void *)(s->base + l->at[PART_USED]);
     s->sets = (void *)(s->base + l->at[PART_SETS]);
+    s->vector_part = (void *)(s->base + l->at[PART_VECTOR_PARTS]);
+    s->vector_norm = (void *)(s->base + l->at[PART_VECTOR_NORMS]);
+    s->vector_used = (void *)(s->base + l->at[PART_VECTOR_USED]);
+    s->vector = (void *)(s->base + l->at[PART_VECTORS]);
+    s->vector_bytes = (void *)(s->base + l->at[PART_VECTOR_BYTES]);
     s->rings = s->base + l->at[PART_RINGS];
 }
 

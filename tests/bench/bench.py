@@ -584,6 +584,14 @@ def row_latency(bench):
     return lines
 
 
+def row_vectors(bench):
+    """One scan of the semantic cache's table, full and all of one partition, on one processor."""
+    def scan():
+        got = json.loads(bench.on_load_cpu([bench.tool("vectors")], stdout=subprocess.PIPE).communicate()[0])
+        return got["ms"]
+    return [Line("50,000 vectors, one scan", "ms", [], [scan() for _ in range(bench.rounds)], 5, absolute=True)]
+
+
 ROWS = {  # in this order: memory before load
     "idle": row_idle,
     "memory": row_memory,
@@ -596,6 +604,7 @@ ROWS = {  # in this order: memory before load
     "latency": row_latency,
     "hit": row_hit,
     "hit8k": row_hit8k,
+    "vectors": row_vectors,
 }
 
 
