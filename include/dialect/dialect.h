@@ -125,7 +125,8 @@ struct provider_face {
     /* Same dialect: the client's bytes with spliced values; never re-printed. */
     bool (*splice)(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
                    struct fault *f);
-    /* Another dialect. Names of what was left out go to `dropped`, comma-separated. */
+    /* Another dialect. Names of what was left out go to `dropped`, comma-separated. NULL: no kind asks by this
+     * face in other dialects than its own; it is there for who reads. */
     bool (*write_request)(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                           struct buf *dropped, struct fault *f);
     struct reply *(*read_reply)(struct arena *a, struct str body, unsigned quirks, struct fault *f);
@@ -167,6 +168,7 @@ extern const struct dialect dialect_anthropic;
 extern const struct dialect dialect_openai_responses;
 extern const struct dialect dialect_openai_responses_count;
 extern const struct dialect dialect_gemini;
+extern const struct dialect dialect_gemini_interactions; /* an answer is read; no request is written */
 extern const struct dialect dialect_gemini_count;
 extern const struct dialect dialect_anthropic_count;
 extern const struct dialect dialect_gemini_embed;
@@ -177,6 +179,7 @@ extern const struct dialect dialect_bedrock;
 extern const struct dialect dialect_bedrock_invoke;
 extern const struct dialect dialect_ollama;
 extern const struct dialect dialect_ollama_embed;
+extern const struct dialect dialect_tgi; /* as gemini_interactions */
 /* passthrough.c */
 extern const struct dialect dialect_moderations;
 extern const struct dialect dialect_images;
