@@ -1,4 +1,4 @@
-/* Which dialect a recorded exchange is in, and why some are in none. Of check_pairs.c. */
+/* Which dialect a recorded exchange is in, and which call no model. Of check_pairs.c. */
 #ifndef PENSTOCK_TESTS_PAIRS_PLACES_H
 #define PENSTOCK_TESTS_PAIRS_PLACES_H
 #include "dialect/dialect.h"
@@ -18,6 +18,7 @@ static const struct {
     {"messages/count_tokens", NULL, "anthropic_count"},
     {"generateContent", NULL, "gemini"},
     {"streamGenerateContent", NULL, "gemini"},
+    {"interactions", NULL, "gemini_interactions"},
     {"countTokens", NULL, "gemini_count"},
     {"v2/chat", NULL, "cohere"},
     {"embed", "cohere", "cohere_embed"},
@@ -27,26 +28,22 @@ static const struct {
     {"invoke-with-response-stream", NULL, "bedrock_invoke"},
     {"api/chat", NULL, "ollama"},
     {"api/generate", NULL, "ollama"}, /* the same answers, with the text under another name */
+    {"generate", "huggingface", "tgi"},
     {"moderations", NULL, "moderations"},
     {"rerank", NULL, "rerank"},
 };
 
-/* What no dialect is for, and why. */
-static const struct {
-    const char *endpoint, *why;
-} reasons[] = {
-    {"models", "a list of models: the gateway tells its own"},
-    {"models/get", "a model, a deleted one, or a job: no model is called"},
-    {"generate", "TGI's older API: the same servers speak OpenAI's chat"},
-    {"interactions",
-     "Gemini's second API, which keeps its turns itself: the same models speak generateContent"},
+/* Where no model is called, so that no dialect is for it. */
+static const char *const no_calls[] = {
+    "models",     /* a list of them: the gateway tells its own */
+    "models/get", /* one, a deleted one, or a job */
 };
 
-static inline const char *reason_of(struct str endpoint) {
-    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
-        if (str_is(endpoint, reasons[i].endpoint))
-            return reasons[i].why;
-    return NULL;
+static inline bool is_no_call(struct str endpoint) {
+    for (size_t i = 0; i < sizeof no_calls / sizeof *no_calls; i++)
+        if (str_is(endpoint, no_calls[i]))
+            return true;
+    return false;
 }
 
 static inline const struct dialect *dialect_of(struct str endpoint, struct str provider) {
