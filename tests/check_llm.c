@@ -153,6 +153,8 @@ START_TEST(fault_texts) {
     ck_assert_int_eq(fault_status(&f), 500);
     ck_assert(fault_text_is_context(STR("This model's Maximum Context Length is 8192 tokens")));
     ck_assert(fault_text_is_context(STR("prompt is too long: 3 tokens > 2 maximum")));
+    ck_assert(fault_text_is_context(STR("Input validation error: `inputs` must have less than 1024 tokens. "
+                                        "Given: 1168")));
     ck_assert(!fault_text_is_context(STR("max_tokens is too large: 99999")));
     ck_assert(!fault_text_is_context(STR("")));
     arena_free(a);

@@ -128,7 +128,7 @@ static bool contains(struct str text, const char *phrase) {
 }
 
 /* From recorded and published errors of OpenAI, Azure, Anthropic, Google, Mistral, Cohere, xAI, Bedrock,
- * Groq, vLLM, SGLang and llama.cpp. */
+ * Groq, vLLM, SGLang, TGI and llama.cpp. */
 bool fault_text_is_context(struct str message) {
     static const char *const phrases[] = {
         "context length",
@@ -137,6 +137,8 @@ bool fault_text_is_context(struct str message) {
         "context size",
         "context limit",
         "prompt is too long",
+        "`inputs` must have less than",
+        "`inputs` tokens + `max_new_tokens` must be",
         "input is too long",
         "prompt too long",
         "input token count",
