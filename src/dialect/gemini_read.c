@@ -1,7 +1,7 @@
 /* A generateContent request into the canonical form, for providers that speak something else. Names are read
  * in both spellings, camelCase and snake_case. What the form does not know is kept by name in `extra`, so
  * that the other side can refuse it by that name. */
-#include "gemini.h"
+#include "gemini_read.h"
 
 #include "answer.h"
 #include "opaque.h"
@@ -9,33 +9,24 @@
 #include <json-c/linkhash.h>
 #include <stddef.h>
 
-struct rd {
-    struct arena *a;
-    struct chat *c;
-    struct fault *f;
-    size_t i, j;          /* of the content, and of the part in it */
-    unsigned calls;       /* minted so far */
-    struct message *said; /* the last message of the model with calls */
-};
-
-static bool refuse(struct rd *r, struct str param, const char *what) {
+bool gm_refuse(struct gm_rd *r, struct str param, const char *what) {
     fault_set(r->f, r->a, FAULT_BAD_REQUEST, "Invalid value at '" STR_FMT "': %s", STR_ARG(param), what);
     r->f->param = param;
     return false;
 }
 
-static struct str at(struct rd *r, const char *more) {
+static struct str at(struct gm_rd *r, const char *more) {
     return arena_printf(r->a, "contents[%zu].parts[%zu]%s", r->i, r->j, more);
 }
 
-static void keep(struct rd *r, struct str name, struct json_object *v) {
+void gm_keep(struct gm_rd *r, struct str name, struct json_object *v) {
     if (!r->c->extra)
         r->c->extra = chat_hold(r->a, json_object_new_object());
     json_object_object_add(r->c->extra, arena_dupz(r->a, name), json_object_get(v));
 }
 
 /* "fooBar" and "foo_bar" */
-static bool same_name(const char *key, const char *camel) {
+bool gm_same_name(const char *key, const char *camel) {
     for (; *camel; camel++, key++) {
         if (*camel >= 'A' && *camel <= 'Z' && *key == '_')
             key++;
@@ -49,40 +40,40 @@ static bool same_name(const char *key, const char *camel) {
     return *key == '\0';
 }
 
-static struct json_object *get(struct json_object *o, const char *camel) {
+struct json_object *gm_get(struct json_object *o, const char *camel) {
     struct json_object *v = jo_get(o, camel);
     if (v || !json_object_is_type(o, json_type_object))
         return v;
     json_object_object_foreach(o, key, x) {
-        if (same_name(key, camel))
+        if (gm_same_name(key, camel))
             return x;
     }
     return NULL;
 }
 
-static struct str get_str(struct json_object *o, const char *camel) {
-    struct json_object *v = get(o, camel);
+struct str gm_get_str(struct json_object *o, const char *camel) {
+    struct json_object *v = gm_get(o, camel);
     return json_object_is_type(v, json_type_string) ? jo_text(v) : STR_NONE;
 }
 
 static struct json_object *get_obj(struct json_object *o, const char *camel) {
-    struct json_object *v = get(o, camel);
+    struct json_object *v = gm_get(o, camel);
     return json_object_is_type(v, json_type_object) ? v : NULL;
 }
 
 static struct json_object *get_arr(struct json_object *o, const char *camel) {
-    struct json_object *v = get(o, camel);
+    struct json_object *v = gm_get(o, camel);
     return json_object_is_type(v, json_type_array) ? v : NULL;
 }
 
-static size_t length(struct json_object *array) {
+size_t gm_length(struct json_object *array) {
     return array ? json_object_array_length(array) : 0;
 }
 
 /* --- parts --- */
 
-static void take_signature(struct rd *r, struct part *p, struct json_object *o) {
-    struct str s = get_str(o, "thoughtSignature");
+static void take_signature(struct gm_rd *r, struct part *p, struct json_object *o) {
+    struct str s = gm_get_str(o, "thoughtSignature");
     if (s.n > 0 && !str_is(s, "skip_thought_signature_validator"))
         p->signature = opaque_unwrap(r->a, s, GM_ORIGIN, &p->origin);
 }
@@ -91,42 +82,42 @@ static enum part_kind kind_of_media(struct str media) {
     return str_starts(media, "image/") ? PART_IMAGE : str_starts(media, "audio/") ? PART_AUDIO : PART_FILE;
 }
 
-typedef struct part *make_fn(struct rd *r, void *where, enum part_kind kind);
+typedef struct part *make_fn(struct gm_rd *r, void *where, enum part_kind kind);
 
-static struct part *in_message(struct rd *r, void *where, enum part_kind kind) {
+static struct part *in_message(struct gm_rd *r, void *where, enum part_kind kind) {
     return message_part(r->c, where, kind);
 }
 
-static struct part *in_result(struct rd *r, void *where, enum part_kind kind) {
+static struct part *in_result(struct gm_rd *r, void *where, enum part_kind kind) {
     return part_inner(r->c, where, kind);
 }
 
 /* inlineData and fileData; false: there is none. */
-static bool take_media(struct rd *r, struct json_object *o, make_fn *make, void *where) {
+static bool take_media(struct gm_rd *r, struct json_object *o, make_fn *make, void *where) {
     struct json_object *in = get_obj(o, "inlineData"), *file = get_obj(o, "fileData");
     if (!in && !file)
         return false;
-    struct str media = get_str(in ? in : file, "mimeType");
+    struct str media = gm_get_str(in ? in : file, "mimeType");
     struct part *p = make(r, where, kind_of_media(media));
     p->media = media;
-    p->name = get_str(in ? in : file, "displayName");
+    p->name = gm_get_str(in ? in : file, "displayName");
     if (in)
-        p->data = get_str(in, "data");
+        p->data = gm_get_str(in, "data");
     else
-        p->url = get_str(file, "fileUri");
+        p->url = gm_get_str(file, "fileUri");
     return true;
 }
 
-static bool read_call(struct rd *r, struct message *m, struct json_object *call, struct json_object *o) {
-    struct str name = get_str(call, "name");
-    struct json_object *args = get(call, "args");
+static bool read_call(struct gm_rd *r, struct message *m, struct json_object *call, struct json_object *o) {
+    struct str name = gm_get_str(call, "name");
+    struct json_object *args = gm_get(call, "args");
     if (name.n == 0)
-        return refuse(r, at(r, ".functionCall.name"), "a function call needs a name");
+        return gm_refuse(r, at(r, ".functionCall.name"), "a function call needs a name");
     if (args && !json_object_is_type(args, json_type_object))
-        return refuse(r, at(r, ".functionCall.args"), "expected an object");
+        return gm_refuse(r, at(r, ".functionCall.args"), "expected an object");
     struct part *p = message_part(r->c, m, PART_TOOL_CALL);
     p->name = name;
-    p->id = get_str(call, "id");
+    p->id = gm_get_str(call, "id");
     if (p->id.n == 0)
         p->id = arena_printf(r->a, GM_MINTED "h%u", r->calls++);
     p->text = args ? tree_text(r->a, args) : STR("{}");
@@ -137,7 +128,7 @@ static bool read_call(struct rd *r, struct message *m, struct json_object *call,
 
 /* --- results --- */
 
-static bool answered(struct rd *r, struct str id) {
+static bool answered(struct gm_rd *r, struct str id) {
     for (struct message *m = r->said->next; m; m = m->next)
         for (struct part *p = m->parts; p; p = p->next)
             if (p->kind == PART_TOOL_RESULT && str_eq(p->id, id))
@@ -146,7 +137,7 @@ static bool answered(struct rd *r, struct str id) {
 }
 
 /* The call that a result without a (known) id answers: the first of its name that has none yet. */
-static struct str id_of_call(struct rd *r, struct str id, struct str name) {
+static struct str id_of_call(struct gm_rd *r, struct str id, struct str name) {
     struct part *p = r->said ? r->said->parts : NULL;
     for (; p && id.n > 0; p = p->next)
         if (p->kind == PART_TOOL_CALL && str_eq(p->id, id))
@@ -158,7 +149,7 @@ static struct str id_of_call(struct rd *r, struct str id, struct str name) {
 }
 
 /* {"result": X}, {"output": X} and {"error": X} say no more than X. */
-static struct str response_text(struct rd *r, struct json_object *response, bool *is_error) {
+static struct str response_text(struct gm_rd *r, struct json_object *response, bool *is_error) {
     static const char *const wraps[] = {"result", "output", "error"};
     if (json_object_is_type(response, json_type_object) && json_object_object_length(response) == 1)
         for (size_t i = 0; i < 3; i++) {
@@ -171,25 +162,25 @@ static struct str response_text(struct rd *r, struct json_object *response, bool
     return response ? tree_text(r->a, response) : STR("");
 }
 
-static bool read_result(struct rd *r, struct json_object *o) {
-    struct str name = get_str(o, "name");
+static bool read_result(struct gm_rd *r, struct json_object *o) {
+    struct str name = gm_get_str(o, "name");
     struct json_object *parts = get_arr(o, "parts");
     if (name.n == 0)
-        return refuse(r, at(r, ".functionResponse.name"), "a function response needs the function's name");
+        return gm_refuse(r, at(r, ".functionResponse.name"), "a function response needs the function's name");
     struct message *m = chat_message(r->c, ROLE_TOOL);
-    struct str id = id_of_call(r, get_str(o, "id"), name);
+    struct str id = id_of_call(r, gm_get_str(o, "id"), name);
     struct part *p = message_part(r->c, m, PART_TOOL_RESULT);
     p->name = name;
     p->id = id;
-    part_inner(r->c, p, PART_TEXT)->text = response_text(r, get(o, "response"), &p->is_error);
-    for (size_t k = 0; k < length(parts); k++)
+    part_inner(r->c, p, PART_TEXT)->text = response_text(r, gm_get(o, "response"), &p->is_error);
+    for (size_t k = 0; k < gm_length(parts); k++)
         take_media(r, json_object_array_get_idx(parts, k), in_result, p);
     return true;
 }
 
 /* --- contents --- */
 
-static bool read_part(struct rd *r, struct json_object *o, enum chat_role role, struct message **m) {
+static bool read_part(struct gm_rd *r, struct json_object *o, enum chat_role role, struct message **m) {
     struct json_object *call = get_obj(o, "functionCall"), *result = get_obj(o, "functionResponse");
     struct json_object *text = jo_get(o, "text"), *thought = jo_get(o, "thought");
     if (result) {
@@ -201,10 +192,10 @@ static bool read_part(struct rd *r, struct json_object *o, enum chat_role role, 
     if (call)
         return read_call(r, *m, call, o);
     if (text && !json_object_is_type(text, json_type_string))
-        return refuse(r, at(r, ".text"), "expected a string");
+        return gm_refuse(r, at(r, ".text"), "expected a string");
     if (take_media(r, o, in_message, *m))
         return true;
-    if (text || get(o, "thoughtSignature")) {
+    if (text || gm_get(o, "thoughtSignature")) {
         bool thinks = json_object_is_type(thought, json_type_boolean) && json_object_get_boolean(thought);
         struct part *p = message_part(r->c, *m, thinks ? PART_THINKING : PART_TEXT);
         p->text = text ? jo_text(text) : STR("");
@@ -213,44 +204,44 @@ static bool read_part(struct rd *r, struct json_object *o, enum chat_role role, 
     }
     if (role == ROLE_ASSISTANT)
         return true; /* the echo of an answer: code that Gemini ran */
-    keep(r, at(r, ""), o);
+    gm_keep(r, at(r, ""), o);
     return true;
 }
 
-static bool read_parts(struct rd *r, struct json_object *parts, enum chat_role role) {
+static bool read_parts(struct gm_rd *r, struct json_object *parts, enum chat_role role) {
     struct message *m = NULL;
-    for (r->j = 0; r->j < length(parts); r->j++) {
+    for (r->j = 0; r->j < gm_length(parts); r->j++) {
         struct json_object *o = json_object_array_get_idx(parts, r->j);
         if (!json_object_is_type(o, json_type_object))
-            return refuse(r, at(r, ""), "expected an object");
+            return gm_refuse(r, at(r, ""), "expected an object");
         if (!read_part(r, o, role, &m))
             return false;
     }
     return true;
 }
 
-static bool read_content(struct rd *r, struct json_object *o) {
-    struct str role = get_str(o, "role");
+static bool read_content(struct gm_rd *r, struct json_object *o) {
+    struct str role = gm_get_str(o, "role");
     struct str where = arena_printf(r->a, "contents[%zu]", r->i);
     bool model = str_is(role, "model");
     if (!json_object_is_type(o, json_type_object))
-        return refuse(r, where, "expected an object");
+        return gm_refuse(r, where, "expected an object");
     if (!model && role.n > 0 && !str_is(role, "user") && !str_is(role, "function"))
-        return refuse(r, arena_printf(r->a, STR_FMT ".role", STR_ARG(where)),
-                      "please use a valid role: user, model");
-    if (get(o, "parts") && !get_arr(o, "parts"))
-        return refuse(r, arena_printf(r->a, STR_FMT ".parts", STR_ARG(where)), "expected an array");
+        return gm_refuse(r, arena_printf(r->a, STR_FMT ".role", STR_ARG(where)),
+                         "please use a valid role: user, model");
+    if (gm_get(o, "parts") && !get_arr(o, "parts"))
+        return gm_refuse(r, arena_printf(r->a, STR_FMT ".parts", STR_ARG(where)), "expected an array");
     return read_parts(r, get_arr(o, "parts"), model ? ROLE_ASSISTANT : ROLE_USER);
 }
 
-static void read_system(struct rd *r, struct json_object *o) {
+static void read_system(struct gm_rd *r, struct json_object *o) {
     struct json_object *parts = get_arr(o, "parts");
     if (json_object_is_type(o, json_type_string)) {
         message_part(r->c, chat_message(r->c, ROLE_SYSTEM), PART_TEXT)->text = jo_text(o);
         return;
     }
-    struct message *m = length(parts) ? chat_message(r->c, ROLE_SYSTEM) : NULL;
-    for (size_t k = 0; k < length(parts); k++)
+    struct message *m = gm_length(parts) ? chat_message(r->c, ROLE_SYSTEM) : NULL;
+    for (size_t k = 0; k < gm_length(parts); k++)
         message_part(r->c, m, PART_TEXT)->text = jo_str(json_object_array_get_idx(parts, k), "text");
 }
 
@@ -277,45 +268,46 @@ static struct json_object *lower_types(struct json_object *o, unsigned depth) {
                 *c = *c >= 'A' && *c <= 'Z' ? (char)(*c + 32) : *c;
             json_object_object_add(out, "type", json_object_new_string(word));
         } else if (strcmp(key, "enum") == 0 || strcmp(key, "default") == 0 || strcmp(key, "example") == 0 ||
-                   same_name(key, "propertyOrdering")) {
-            if (!same_name(key, "propertyOrdering"))
+                   gm_same_name(key, "propertyOrdering")) {
+            if (!gm_same_name(key, "propertyOrdering"))
                 json_object_object_add(out, key, json_object_get(v));
         } else {
-            json_object_object_add(out, same_name(key, "anyOf") ? "anyOf" : key, lower_types(v, depth + 1));
+            json_object_object_add(out, gm_same_name(key, "anyOf") ? "anyOf" : key,
+                                   lower_types(v, depth + 1));
         }
     }
     return out;
 }
 
-static struct json_object *schema_of(struct rd *r, struct json_object *o, const char *plain,
-                                     const char *json) {
+struct json_object *gm_schema_of(struct gm_rd *r, struct json_object *o, const char *plain,
+                                 const char *json) {
     struct json_object *whole = get_obj(o, json), *openapi = get_obj(o, plain);
     if (whole)
         return whole;
     return openapi ? chat_hold(r->a, lower_types(openapi, 0)) : NULL;
 }
 
-static bool read_declarations(struct rd *r, struct json_object *list, size_t k) {
-    for (size_t i = 0; i < length(list); i++) {
+static bool read_declarations(struct gm_rd *r, struct json_object *list, size_t k) {
+    for (size_t i = 0; i < gm_length(list); i++) {
         struct json_object *o = json_object_array_get_idx(list, i);
-        struct str name = get_str(o, "name");
+        struct str name = gm_get_str(o, "name");
         if (name.n == 0)
-            return refuse(r, arena_printf(r->a, "tools[%zu].functionDeclarations[%zu].name", k, i),
-                          "a function needs a name");
+            return gm_refuse(r, arena_printf(r->a, "tools[%zu].functionDeclarations[%zu].name", k, i),
+                             "a function needs a name");
         struct tool *t = chat_tool(r->c, name);
-        t->description = get_str(o, "description");
-        t->schema = schema_of(r, o, "parameters", "parametersJsonSchema");
+        t->description = gm_get_str(o, "description");
+        t->schema = gm_schema_of(r, o, "parameters", "parametersJsonSchema");
     }
     return true;
 }
 
-static bool read_tools(struct rd *r, struct json_object *tools) {
-    for (size_t k = 0; k < length(tools); k++) {
+static bool read_tools(struct gm_rd *r, struct json_object *tools) {
+    for (size_t k = 0; k < gm_length(tools); k++) {
         struct json_object *o = json_object_array_get_idx(tools, k);
         if (!json_object_is_type(o, json_type_object))
-            return refuse(r, arena_printf(r->a, "tools[%zu]", k), "expected an object");
+            return gm_refuse(r, arena_printf(r->a, "tools[%zu]", k), "expected an object");
         json_object_object_foreach(o, key, v) {
-            if (same_name(key, "functionDeclarations")) {
+            if (gm_same_name(key, "functionDeclarations")) {
                 if (!read_declarations(r, json_object_is_type(v, json_type_array) ? v : NULL, k))
                     return false;
                 continue;
@@ -328,162 +320,51 @@ static bool read_tools(struct rd *r, struct json_object *tools) {
     return true;
 }
 
-static void read_choice(struct rd *r, struct json_object *config) {
+static void read_choice(struct gm_rd *r, struct json_object *config) {
     struct json_object *calling = get_obj(config, "functionCallingConfig");
     struct json_object *names = get_arr(calling, "allowedFunctionNames");
-    struct str mode = get_str(calling, "mode");
+    struct str mode = gm_get_str(calling, "mode");
     if (str_isi(mode, "NONE"))
         r->c->choice = CHOICE_NONE;
     else if (str_isi(mode, "ANY"))
         r->c->choice = CHOICE_REQUIRED;
     else if (str_isi(mode, "AUTO") || str_isi(mode, "VALIDATED"))
         r->c->choice = CHOICE_AUTO;
-    if (length(names) == 1 && r->c->choice == CHOICE_REQUIRED) {
+    if (gm_length(names) == 1 && r->c->choice == CHOICE_REQUIRED) {
         r->c->choice = CHOICE_NAMED;
         r->c->choice_name = jo_text(json_object_array_get_idx(names, 0));
-    } else if (length(names) > 1) {
-        keep(r, STR("toolConfig.functionCallingConfig.allowedFunctionNames"), names);
+    } else if (gm_length(names) > 1) {
+        gm_keep(r, STR("toolConfig.functionCallingConfig.allowedFunctionNames"), names);
     }
-}
-
-/* --- generationConfig --- */
-
-static bool number(struct rd *r, struct opt_num *n, struct json_object *v, const char *name) {
-    if (!json_object_is_type(v, json_type_double) && !json_object_is_type(v, json_type_int))
-        return refuse(r, arena_printf(r->a, "generationConfig.%s", name), "expected a number");
-    *n = (struct opt_num){true, json_object_get_double(v), tree_text(r->a, v)};
-    return true;
-}
-
-/* "40.0" is an integer in other words here, and only here. */
-static void whole_number(struct rd *r, struct opt_num *n) {
-    if (n->set && n->v >= 0 && n->v < 1e9 && n->v == (double)(uint64_t)n->v)
-        n->text = arena_u64(r->a, (uint64_t)n->v);
-}
-
-static bool read_stops(struct rd *r, struct json_object *v) {
-    struct chat *c = r->c;
-    c->nstop = length(json_object_is_type(v, json_type_array) ? v : NULL);
-    c->stop = arena_array(r->a, c->nstop ? c->nstop : 1, sizeof *c->stop);
-    for (size_t i = 0; i < c->nstop; i++) {
-        struct json_object *s = json_object_array_get_idx(v, i);
-        if (!json_object_is_type(s, json_type_string))
-            return refuse(r, STR("generationConfig.stopSequences"), "expected strings");
-        c->stop[i] = jo_text(s);
-    }
-    return true;
-}
-
-static void read_thinking(struct rd *r, struct json_object *o) {
-    struct json_object *budget = get(o, "thinkingBudget");
-    struct str level = get_str(o, "thinkingLevel");
-    static const char *const levels[] = {"minimal", "low", "medium", "high"};
-    for (size_t i = 0; i < 4; i++)
-        if (str_isi(level, levels[i]))
-            r->c->effort = str_of(levels[i]);
-    if (!json_object_is_type(budget, json_type_int))
-        return;
-    int64_t n = json_object_get_int64(budget);
-    r->c->thinking = n < 0 ? THINKING_ADAPTIVE : n == 0 ? THINKING_OFF : THINKING_BUDGET;
-    r->c->thinking_budget = n > 0 ? (uint64_t)n : 0;
-}
-
-static bool is_text_only(struct json_object *v) {
-    return length(json_object_is_type(v, json_type_array) ? v : NULL) == 1 &&
-           str_isi(jo_text(json_object_array_get_idx(v, 0)), "text");
-}
-
-static bool config_number(struct rd *r, const char *key, struct json_object *v, bool *ok) {
-    struct chat *c = r->c;
-    const struct {
-        const char *name;
-        struct opt_num *n;
-    } rows[] = {{"temperature", &c->temperature},
-                {"topP", &c->top_p},
-                {"topK", &c->top_k},
-                {"presencePenalty", &c->presence_penalty},
-                {"frequencyPenalty", &c->frequency_penalty}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (same_name(key, rows[i].name)) {
-            *ok = number(r, rows[i].n, v, rows[i].name);
-            return true;
-        }
-    return false;
-}
-
-static bool config_member(struct rd *r, const char *key, struct json_object *v, struct json_object *config) {
-    struct chat *c = r->c;
-    bool ok = true;
-    if (!v || config_number(r, key, v, &ok))
-        return ok;
-    if (same_name(key, "stopSequences"))
-        return read_stops(r, v);
-    if (same_name(key, "seed")) {
-        c->seed_set = json_object_is_type(v, json_type_int);
-        c->seed = json_object_get_int64(v);
-    } else if (same_name(key, "responseLogprobs")) {
-        c->logprobs = json_object_get_boolean(v);
-    } else if (same_name(key, "logprobs")) {
-        c->top_logprobs = json_object_get_int64(v);
-    } else if (same_name(key, "thinkingConfig")) {
-        read_thinking(r, v);
-    } else if (same_name(key, "responseMimeType")) {
-        if (str_is(jo_text(v), "application/json") && c->format == FORMAT_UNSET)
-            c->format = FORMAT_JSON;
-        else if (str_is(jo_text(v), "text/x.enum"))
-            keep(r, STR("generationConfig.responseMimeType"), v);
-    } else if (same_name(key, "responseSchema") || same_name(key, "responseJsonSchema") ||
-               strcmp(key, "_responseJsonSchema") == 0) {
-        c->format = FORMAT_SCHEMA;
-        c->format_name = STR("response");
-        c->format_schema = schema_of(r, config, "responseSchema", "responseJsonSchema");
-        if (!c->format_schema && json_object_is_type(v, json_type_object))
-            c->format_schema = v;
-    } else if (!same_name(key, "maxOutputTokens") && !same_name(key, "candidateCount") &&
-               !(same_name(key, "responseModalities") && is_text_only(v))) {
-        keep(r, arena_printf(r->a, "generationConfig.%s", key), v);
-    }
-    return true;
-}
-
-static bool read_config(struct rd *r, struct json_object *o) {
-    if (!json_object_is_type(o, json_type_object))
-        return true;
-    json_object_object_foreach(o, key, v) {
-        if (!config_member(r, key, v, o))
-            return false;
-    }
-    whole_number(r, &r->c->top_k);
-    return true;
 }
 
 /* --- the request --- */
 
-static bool read_member(struct rd *r, const char *key, struct json_object *v) {
-    if (!v || strcmp(key, "contents") == 0 || same_name(key, "systemInstruction") ||
+static bool read_member(struct gm_rd *r, const char *key, struct json_object *v) {
+    if (!v || strcmp(key, "contents") == 0 || gm_same_name(key, "systemInstruction") ||
         strcmp(key, "model") == 0 || strcmp(key, "routing") == 0)
         return true;
     if (strcmp(key, "tools") == 0)
         return read_tools(r, json_object_is_type(v, json_type_array) ? v : NULL);
-    if (same_name(key, "toolConfig"))
+    if (gm_same_name(key, "toolConfig"))
         read_choice(r, v);
-    else if (same_name(key, "generationConfig"))
-        return read_config(r, v);
-    else if (same_name(key, "safetySettings") &&
-             length(json_object_is_type(v, json_type_array) ? v : NULL) == 0)
+    else if (gm_same_name(key, "generationConfig"))
+        return gm_read_config(r, v);
+    else if (gm_same_name(key, "safetySettings") &&
+             gm_length(json_object_is_type(v, json_type_array) ? v : NULL) == 0)
         return true;
     else
-        keep(r, str_of(key), v);
+        gm_keep(r, str_of(key), v);
     return true;
 }
 
 bool gm_read_tree(struct arena *a, struct json_object *tree, const struct ask *ask, struct chat **out,
                   struct fault *f) {
-    struct rd r = {.a = a, .c = chat_new(a), .f = f};
+    struct gm_rd r = {.a = a, .c = chat_new(a), .f = f};
     *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
     struct json_object *contents = get_arr(tree, "contents");
     if (!contents)
-        return refuse(&r, STR("contents"), "contents are required");
+        return gm_refuse(&r, STR("contents"), "contents are required");
     r.c->model = ask->model;
     r.c->stream = ask->stream;
     r.c->include_usage = true;
@@ -493,8 +374,8 @@ bool gm_read_tree(struct arena *a, struct json_object *tree, const struct ask *a
         if (!read_member(&r, key, v))
             return false;
     }
-    read_system(&r, get(tree, "systemInstruction"));
-    for (r.i = 0; r.i < length(contents); r.i++)
+    read_system(&r, gm_get(tree, "systemInstruction"));
+    for (r.i = 0; r.i < gm_length(contents); r.i++)
         if (!read_content(&r, json_object_array_get_idx(contents, r.i)))
             return false;
     *out = r.c;
