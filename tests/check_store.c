@@ -688,6 +688,7 @@ int main(void) {
     tcase_add_test(c, test_ledger_order_and_trim);
     tcase_add_test(c, test_ledger_positions);
     suite_add_tcase(suite, c);
+    suite_add_tcase(suite, keys_cases());
     suite_add_tcase(suite, scribe_cases());
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

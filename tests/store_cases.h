@@ -15,4 +15,5 @@ struct ledger_row sample_row(void);
 struct reply_head sample_head(uint8_t first, int64_t now);
 
 TCase *scribe_cases(void);
+TCase *keys_cases(void);
 #endif

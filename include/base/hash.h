@@ -23,4 +23,7 @@ void hex_encode(char *out /* 2n+1 */, const void *p, size_t n);
 bool hex_decode(uint8_t *out, size_t n, struct str hex); /* exactly 2n digits */
 void base64_encode(struct buf *out, const void *p, size_t n);
 bool base64_decode(struct buf *out, struct str s);       /* strict, padded */
+/* The URL-safe alphabet without padding (RFC 4648, 5; RFC 7515, 2): strict, so that one text means one value. */
+void base64url_encode(struct buf *out, const void *p, size_t n);
+bool base64url_decode(struct buf *out, struct str s);
 #endif

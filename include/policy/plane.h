@@ -55,6 +55,7 @@ struct plane_limits { /* of an endpoint or a tenant */
 };
 struct price_table;
 struct cache_memo;
+struct keyring;
 
 struct plane {
     struct loop *loop;
@@ -75,10 +76,13 @@ struct plane {
     size_t nkeys;
     struct conf_gateway_key anonymous; /* the caller when auth.mode is none */
     uint32_t anonymous_entity;
+    struct keyring *ring; /* the stored keys, keyring.h; it is exchanged when they have changed */
+    uint64_t ring_retry_ms;
+    uint32_t other_key; /* limits and counters of stored keys that there was no room for */
     struct price_table *prices;
-    struct cache_memo *memo;          /* cache.h; the only thing here that changes */
-    struct db *ledger, *cache; /* read-only; use plane_ledger() and plane_cache() */
-    uint64_t ledger_retry_ms, cache_retry_ms;
+    struct cache_memo *memo;          /* cache.h; changes, too */
+    struct db *ledger, *cache, *stored; /* read-only; use plane_ledger(), plane_cache(), plane_keys() */
+    uint64_t ledger_retry_ms, cache_retry_ms, keys_retry_ms;
 };
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]);
 void plane_free(struct plane *p);
@@ -87,6 +91,7 @@ void plane_wake_keys(struct shm *s, const struct conf *c);
 /* The store for reading; NULL while the scribe has not made it yet. */
 struct db *plane_ledger(struct plane *p);
 struct db *plane_cache(struct plane *p);
+struct db *plane_keys(struct plane *p);
 /* Where a client's request for this model goes: the endpoint of its own dialect, else the first of the same operation
  * that can be translated to; NULL: this provider has none. */
 const struct plane_endpoint *plane_endpoint(const struct plane_provider *pr, const struct dialect *client,

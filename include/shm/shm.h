@@ -47,4 +47,8 @@ uint32_t shm_entities(const struct shm *s);
 /* One word for all workers: bumped when the cache or a part of it is cleared, read before a lookup and checked before a
  * store. */
 uint64_t shm_cache_epoch(const struct shm *s);
+/* Another: the scribe bumps it when the stored gateway keys have changed, after the commit, and when it starts. 0: no
+ * scribe has been there yet. */
+uint64_t shm_keys_generation(const struct shm *s);
+void shm_keys_changed(struct shm *s);
 #endif

@@ -5,5 +5,6 @@ enum record {
     RECORD_USAGE = 1,  /* ledger_pack */
     RECORD_REPLY = 2,  /* reply_pack */
     RECORD_CLEAR = 3,  /* the cache index was cleared: drop what is no longer in it */
+    RECORD_KEY = 4,    /* key_change_pack */
 };
 #endif

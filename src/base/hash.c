@@ -270,3 +270,32 @@ bool base64_decode(struct buf *out, struct str s) {
     }
     return buf_ok(out);
 }
+
+void base64url_encode(struct buf *out, const void *p, size_t n) {
+    size_t before = buf_len(out), pad = (3 - n % 3) % 3;
+    base64_encode(out, p, n);
+    if (!buf_ok(out))
+        return;
+    out->end -= pad;
+    for (char *c = buf_at(out) + before, *end = buf_at(out) + buf_len(out); c < end; c++)
+        *c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
+}
+
+bool base64url_decode(struct buf *out, struct str s) {
+    size_t before = buf_len(out);
+    bool ok = s.n % 4 != 1;
+    for (size_t i = 0; ok && i < s.n; i += 4) {
+        size_t n = s.n - i < 4 ? s.n - i : 4;
+        char four[4] = {'=', '=', '=', '='}, three[3];
+        for (size_t k = 0; k < n; k++) {
+            char c = s.p[i + k];
+            four[k] = (char)(c == '-' ? '+' : c == '_' ? '/' : c == '+' || c == '/' ? '=' : c);
+        }
+        ok = base64_take(four, (int)(4 - n), three);
+        if (ok)
+            buf_add(out, three, n - 1);
+    }
+    if (!ok && buf_ok(out))
+        out->end -= buf_len(out) - before;
+    return ok && buf_ok(out);
+}

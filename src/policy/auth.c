@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "http/server.h"
+#include "policy/keyring.h"
 
 static struct str bearer(struct str v) {
     if (!str_startsi(v, "bearer "))
@@ -33,14 +34,40 @@ static struct str credential(const struct exchange *x) {
     return query_key(x);
 }
 
-static const struct plane_gateway_key *find_key(const struct plane *p, struct str given) {
-    uint8_t digest[SHA256_SIZE];
-    sha256(given.p, given.n, digest);
-    const struct plane_gateway_key *found = NULL;
+enum { KEY_LONGEST = 4096 };
+
+/* Those of the configuration. */
+static void find_configured(const struct plane *p, const uint8_t digest[SHA256_SIZE], struct caller *c) {
     for (size_t i = 0; i < p->nkeys; i++)
         if (mem_equal_ct(p->keys[i].conf->hash, digest, SHA256_SIZE))
-            found = &p->keys[i];
-    return found;
+            *c = (struct caller){.key = p->keys[i].conf, .entity = p->keys[i].entity};
+}
+
+/* Those that administration has made. */
+static void find_stored(const struct keyring *r, const struct exchange *x, const uint8_t digest[SHA256_SIZE],
+                        struct caller *c) {
+    const struct ring_key *k = keyring_find(r, digest, clock_wall_ms());
+    if (!k)
+        return;
+    keyring_hold(r, x->arena);
+    *c = (struct caller){.key = &k->effective, .entity = k->entity};
+}
+
+/* Whose it is; FAULT_NONE: c->key says who. */
+static enum fault_class identify(struct plane *p, const struct exchange *x, struct str given,
+                                 struct caller *c) {
+    uint8_t digest[SHA256_SIZE];
+    if (given.n > KEY_LONGEST)
+        return FAULT_AUTH;
+    const struct keyring *ring = keyring_now(p);
+    bool lost = !ring && shm_keys_generation(p->shm) > 0; /* it may be one of those that cannot be read */
+    sha256(given.p, given.n, digest);
+    find_configured(p, digest, c);
+    if (!c->key)
+        find_stored(ring, x, digest, c);
+    if (!c->key)
+        return lost ? FAULT_OVERLOADED : FAULT_AUTH;
+    return c->key->expires && c->key->expires <= clock_wall_ms() ? FAULT_AUTH : FAULT_NONE;
 }
 
 /* Without any authentication the administration is for this machine only. */
@@ -108,22 +135,17 @@ bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission,
                   "YOUR_KEY.");
         return false;
     }
-    const struct plane_gateway_key *k = given.n <= 4096 ? find_key(p, given) : NULL;
-    if (!k || (k->conf->expires && k->conf->expires <= clock_wall_ms())) {
-        if (permission == 0)
-            return true; /* an open page is open, whatever else was sent */
-        fault_set(f, x->arena, FAULT_AUTH, "Incorrect API key provided.");
-        return false;
-    }
-    const char *no = forbidden(k->conf, x, permission, surface);
-    if (no && permission == 0)
-        return true;
-    if (no) {
-        fault_set(f, x->arena, FAULT_PERMISSION, "%s", no);
-        return false;
-    }
-    *c = (struct caller){.key = k->conf, .entity = k->entity};
-    return true;
+    struct caller who = {.entity = SHM_NONE};
+    enum fault_class no = identify(p, x, given, &who);
+    const char *why = no == FAULT_OVERLOADED ? "The gateway cannot read its keys at the moment."
+                                             : "Incorrect API key provided.";
+    if (no == FAULT_NONE && (why = forbidden(who.key, x, permission, surface)) != NULL)
+        no = FAULT_PERMISSION;
+    if (no == FAULT_NONE)
+        *c = who;
+    else if (permission != 0) /* an open page is open, whatever else was sent */
+        fault_set(f, x->arena, no, "%s", why);
+    return no == FAULT_NONE || permission == 0;
 }
 
 bool auth_model(const struct caller *c, struct str model) {

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "policy/cache.h"
+#include "policy/keyring.h"
 #include "policy/price.h"
 #include "policy/route.h"
 #include "shm/bucket.h"
@@ -194,6 +195,7 @@ static void keys_init(struct plane *p) {
         .permissions = PERM_COMPLETION | PERM_EMBEDDING | PERM_ADMIN,
         .limits = c->auth.default_limits,
     };
+    p->other_key = entity_of(p->shm, ENTITY_GATEWAY_KEY, STR("*"));
     p->anonymous_entity = entity_of(p->shm, ENTITY_GATEWAY_KEY, STR("anonymous"));
 }
 
@@ -234,6 +236,9 @@ void plane_free(struct plane *p) {
         db_close(p->ledger);
     if (p->cache)
         db_close(p->cache);
+    if (p->stored)
+        db_close(p->stored);
+    keyring_free(p);
     price_table_free(p->prices);
     cache_memo_free(p->memo);
     arena_free(p->arena);
@@ -270,6 +275,10 @@ struct db *plane_ledger(struct plane *p) {
 
 struct db *plane_cache(struct plane *p) {
     return store_open(p, &p->cache, &p->cache_retry_ms, "cache", replies_tables);
+}
+
+struct db *plane_keys(struct plane *p) {
+    return store_open(p, &p->stored, &p->keys_retry_ms, "keys", keys_tables);
 }
 
 static bool is_for(const char *models, struct str model) {

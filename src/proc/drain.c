@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "shm/ring.h"
 #include "shm/slot.h"
+#include "store/keys.h"
 #include "store/ledger.h"
 #include "store/record.h"
 #include "store/replies.h"
@@ -25,6 +26,9 @@ enum { SWEEP_STEPS = 4096, EVICT_AT_LEAST = 64, TRIM_OLD = 1024, TRIM_CROWDED = 
 #define CROWDED      0.9 /* of a map: make room although nothing is too old or too much */
 #define LEDGER_MODE  (DB_WRITE | DB_SET_ASIDE)
 #define CACHE_MODE   (DB_WRITE | DB_DISPOSABLE)
+#define KEYS_MAP     (128 * MIB)
+#define KEYS_MODE    (DB_WRITE | DB_SET_ASIDE)
+#define OUTCOMES_MS  60000
 
 /* --- the records of a batch --- */
 
@@ -57,6 +61,7 @@ static void measure_ring(struct drain *d, uint32_t slot) {
             break;
         d->usages += type == RECORD_USAGE;
         d->replies += type == RECORD_REPLY;
+        d->keyed += type == RECORD_KEY;
         d->cleared |= type == RECORD_CLEAR;
     }
     d->next[slot] = at; /* also behind what ring_next() gave up */
@@ -65,7 +70,7 @@ static void measure_ring(struct drain *d, uint32_t slot) {
 static bool measure(struct drain *d) {
     uint32_t high = slot_high(d->shm);
     bool any = false;
-    d->usages = d->replies = 0;
+    d->usages = d->replies = d->keyed = 0;
     d->cleared = false;
     for (uint32_t slot = 0; slot < high; slot++) {
         d->next[slot] = d->cursor[slot];
@@ -226,6 +231,63 @@ static void store_replies(struct drain *d) {
     d->kept = rc == 0;
     if (rc != 0)
         give_up_cache(d, err);
+}
+
+/* --- gateway keys --- */
+
+/* The workers look again whenever it was opened: an earlier scribe may have committed what it could not tell
+ * of. */
+static bool open_keys(struct drain *d) {
+    char err[256];
+    if (d->keys)
+        return true;
+    d->keys = db_open(d->keys_dir, KEYS_MODE, KEYS_MAP, keys_tables, err);
+    if (d->keys)
+        shm_keys_changed(d->shm);
+    else if (!d->keys_told)
+        log_event(LVL_ERROR, "store", "gateway keys cannot be changed: %s", err);
+    d->keys_told = !d->keys;
+    return d->keys != NULL;
+}
+
+static void give_up_keys(struct drain *d, const char *why) {
+    bool damaged = db_trouble(d->keys) == DB_DAMAGED;
+    log_event(LVL_ERROR, "store", "changes of gateway keys are lost: %s", why);
+    db_close(d->keys);
+    d->keys = NULL;
+    if (damaged)
+        db_condemn(d->keys_dir, KEYS_MODE);
+}
+
+static void put_key(struct drain *d, struct db_txn *t, const struct entry *r) {
+    struct key_change c;
+    (void)d;
+    if (r->type == RECORD_KEY && key_change_unpack(r->payload, &c))
+        keys_make(t, &c, clock_wall_ms());
+}
+
+/* Nothing waits for keys that cannot be stored: who wanted the change is told so. */
+static void store_keys(struct drain *d) {
+    char err[256];
+    if (d->keyed == 0 || !open_keys(d))
+        return;
+    struct db_txn *t = db_begin(d->keys, true);
+    keys_forget(t, clock_wall_ms() - OUTCOMES_MS);
+    each_entry(d, t, put_key);
+    if (db_commit(t, err) == 0)
+        shm_keys_changed(d->shm);
+    else
+        give_up_keys(d, err);
+}
+
+static void settle_key(struct drain *d, const struct entry *r) {
+    struct key_change c;
+    if (!d->keys || !key_change_unpack(r->payload, &c))
+        return;
+    struct db_txn *t = db_begin(d->keys, false);
+    if (keys_outcome(t, c.number) == KEY_DONE)
+        log_event(LVL_INFO, "audit", STR_FMT, STR_ARG(c.audit));
+    db_end(t);
 }
 
 /* --- the ledger --- */
@@ -389,6 +451,8 @@ static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
         settle_usage(d, r);
     else if (r->type == RECORD_REPLY)
         settle_reply(d, r);
+    else if (r->type == RECORD_KEY)
+        settle_key(d, r);
 }
 
 static void release(struct drain *d) {
@@ -405,6 +469,7 @@ bool drain_batch(struct drain *d) {
         return true;
     if (!open_ledger(d))
         return false;
+    store_keys(d);
     store_replies(d);
     if (!store_usage(d))
         return false;
@@ -476,6 +541,7 @@ void drain_upkeep(struct drain *d, uint64_t now_ms) {
         open_cache(d);
     if (d->cache)
         keep_cache(d);
+    open_keys(d);
     if (d->ledger && d->ledger_pause_ms == 0)
         keep_ledger(d);
 }
@@ -495,6 +561,8 @@ void drain_after_death(struct drain *d) {
         db_check_readers(d->ledger);
     if (d->cache)
         db_check_readers(d->cache);
+    if (d->keys)
+        db_check_readers(d->keys);
     index_recount(d->shm); /* the dead may have left it wrong as well */
 }
 
@@ -546,12 +614,14 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
     d->most = BATCH_RECORDS;
     d->ledger_dir = join(conf->state_dir, "ledger");
     d->cache_dir = join(conf->state_dir, "cache");
+    d->keys_dir = join(conf->state_dir, "keys");
     buf_init(&d->line, 1 << 20);
     snprintf(d->writer, sizeof d->writer, "scribe[%ld]", (long)getpid());
     d->ledger = db_open(d->ledger_dir, LEDGER_MODE, d->ledger_map, ledger_tables, err);
     if (!d->ledger)
         die("%s", err);
     open_cache(d);
+    open_keys(d);
     drain_after_death(d);
     finish_predecessor(d);
     drop_old_positions(d);
@@ -560,7 +630,9 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
 void drain_close(struct drain *d) {
     db_close(d->ledger);
     db_close(d->cache);
+    db_close(d->keys);
     mem_free(d->ledger_dir);
     mem_free(d->cache_dir);
+    mem_free(d->keys_dir);
     buf_free(&d->line);
 }

@@ -51,6 +51,7 @@ struct shm_head {
     _Alignas(SHM_LINE) word cache_epoch;
     half slot_high, entities;
     half loose[ENTITY_KINDS]; /* entities made for names that are not configured */
+    word keys_generation;
     _Alignas(SHM_LINE) half scribe_asleep;
     _Alignas(SHM_LINE) struct shm_stats master; /* of processes without a slot */
     _Alignas(SHM_LINE) struct shm_index_totals index;

@@ -176,6 +176,14 @@ uint64_t shm_cache_epoch(const struct shm *s) {
     return atomic_load(&s->head->cache_epoch);
 }
 
+uint64_t shm_keys_generation(const struct shm *s) {
+    return atomic_load(&s->head->keys_generation);
+}
+
+void shm_keys_changed(struct shm *s) {
+    atomic_fetch_add(&s->head->keys_generation, 1);
+}
+
 void shm_backoff(unsigned tries) {
     if (tries >= 8) {
         sched_yield();

@@ -11,25 +11,6 @@
 #include "store/record.h"
 #include "surface/surface.h"
 
-/* "90s", "15m", "24h", "7d", or plain seconds; false otherwise. */
-static bool age_ms(struct str s, uint64_t *ms) {
-    static const struct {
-        char unit;
-        uint64_t ms;
-    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
-    uint64_t n, factor = 1000;
-    for (size_t i = 0; s.n && i < 4; i++)
-        if (s.p[s.n - 1] == units[i].unit) {
-            factor = units[i].ms;
-            s.n--;
-            break;
-        }
-    if (!str_u64(s, &n) || n > UINT64_MAX / 86400000 / 2)
-        return false;
-    *ms = n * factor;
-    return true;
-}
-
 static bool read_filter(struct surface_call *c, struct index_filter *out, struct fault *f) {
     static const char *const names[] = {"model", "key", "older_than"};
     struct str v[3];
@@ -38,7 +19,7 @@ static bool read_filter(struct surface_call *c, struct index_filter *out, struct
     if (!query_read(c, names, v, 3, f))
         return false;
     const struct str model = v[0], key = v[1], older = v[2];
-    if (older.n && !age_ms(older, &ms))
+    if (older.n && !query_age(older, &ms))
         return query_wrong(c, f, STR("older_than"), "expected an age such as 90s, 15m, 24h, 7d");
     if (older.n)
         out->older_than_wall_ms = ms < now ? now - ms : 1;

@@ -32,3 +32,21 @@ bool query_read(struct surface_call *c, const char *const *names, struct str *va
     }
     return true;
 }
+
+bool query_age(struct str s, uint64_t *ms) {
+    static const struct {
+        char unit;
+        uint64_t ms;
+    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+    uint64_t n, factor = 1000;
+    for (size_t i = 0; s.n && i < 4; i++)
+        if (s.p[s.n - 1] == units[i].unit) {
+            factor = units[i].ms;
+            s.n--;
+            break;
+        }
+    if (!str_u64(s, &n) || n > UINT64_MAX / 86400000 / 2)
+        return false;
+    *ms = n * factor;
+    return true;
+}

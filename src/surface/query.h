@@ -9,4 +9,6 @@ bool query_read(struct surface_call *c, const char *const *names, struct str *va
                 struct fault *f);
 /* Always false, and *f says what is wrong with it. */
 bool query_wrong(struct surface_call *c, struct fault *f, struct str param, const char *why);
+/* "90s", "15m", "24h", "7d", or plain seconds; false otherwise. */
+bool query_age(struct str s, uint64_t *ms);
 #endif
