@@ -373,6 +373,41 @@ static void use_file(const char *json) {
     ck_assert_msg(table != NULL, "%s", why);
 }
 
+START_TEST(genai_prices_over_the_table) {
+    use_file("[{\"id\":\"anthropic\",\"models\":[{\"id\":\"claude-x\",\"context_window\":200000,"
+             "\"match\":{\"or\":[{\"starts_with\":\"claude-9\"},{\"equals\":\"claude-nine\"},"
+             "{\"and\":[{\"contains\":\"z\"}]}]},\"prices\":{\"input_mtok\":0.8,\"cache_write_mtok\":1,"
+             "\"cache_read_mtok\":0.08,\"output_mtok\":4,\"input_audio_mtok\":3}},"
+             "{\"id\":\"claude-opus-4-1\",\"match\":{\"starts_with\":\"claude-opus-4-1\"},"
+             "\"prices\":{\"input_mtok\":7}},{\"id\":\"nothing\",\"prices\":{\"requests_kcount\":1}}]},"
+             "{\"id\":\"aws\",\"models\":[{\"id\":\"nova\",\"match\":{\"contains\":\"amazon.nova-lite\"},"
+             "\"prices\":[{\"prices\":{\"input_mtok\":{\"base\":5,\"tiers\":[{\"start\":200000,"
+             "\"price\":10}]},\"output_mtok\":25}},{\"constraint\":{\"start_date\":\"2020-01-01\"},"
+             "\"prices\":{\"input_mtok\":{\"base\":3,\"tiers\":[{\"start\":1000,\"price\":6}]},"
+             "\"output_mtok\":15}},{\"constraint\":{\"start_date\":\"2999-01-01\"},\"prices\":"
+             "{\"input_mtok\":1}},{\"constraint\":{\"start_time\":\"00:00\"},\"prices\":{\"input_mtok\":2}}]}"
+             "]},{\"id\":5},7,{\"id\":\"x\",\"models\":[3,{\"id\":null}]}]");
+    static const char *const ids[] = {"claude-x", "claude-9", "claude-9-turbo-20990101", "claude-nine"};
+    for (size_t i = 0; i < 4; i++) {
+        const struct price *p = find("anthropic", ids[i]);
+        ck_assert_msg(p != NULL, "%s", ids[i]);
+        ck_assert_int_eq(p->input, 800000000);
+        ck_assert_int_eq(p->output, 4000000000);
+        ck_assert_int_eq(p->cached_input, 80000000);
+        ck_assert_int_eq(p->cache_write, 1000000000);
+        ck_assert_int_eq(p->audio_in, 3000000000);
+        ck_assert_uint_eq(p->context, 200000);
+    }
+    ck_assert_ptr_null(find("openai", "claude-9")); /* another vendor's */
+    ck_assert_ptr_null(find("anthropic", "nothing"));
+    ck_assert_int_eq(find("anthropic", "claude-opus-4-1-20250805")->input, 7000000000); /* over the table's */
+    /* The last that holds today, with its tier. */
+    ck_assert_int_eq(bill("aws", "eu.amazon.nova-lite-v9:0", (struct usage){.input = 1000, .output = 1}),
+                     3015000);
+    ck_assert_int_eq(bill("aws", "amazon.nova-lite-v9:0", (struct usage){.input = 1001}), 6006000);
+}
+END_TEST
+
 START_TEST(file_over_the_table) {
     use_file(
         "{\"sample_spec\": {\"input_cost_per_token\": 9, \"litellm_provider\": \"openai\"},\n"
@@ -527,6 +562,7 @@ TCase *case_price(void) {
     tcase_add_test(t, own_output_alone);
     tcase_add_test(t, own_parts_alone);
     tcase_add_test(t, file_over_the_table);
+    tcase_add_test(t, genai_prices_over_the_table);
     tcase_add_loop_test(t, numbers_are_exact, 0, sizeof numbers / sizeof *numbers);
     tcase_add_test(t, many_entries);
     tcase_add_test(t, broken_files);

@@ -1,5 +1,5 @@
-/* What tokens cost: nano-dollars, integers only. The built-in table, a file in LiteLLM's price-map format
- * over it, and a model's own `prices:` over both. No price known is said as -1, never as 0. */
+/* What tokens cost: nano-dollars, integers only. The built-in table, a file (LiteLLM's price map,
+ * or genai-prices' data.json) over it, and a model's own `prices:` over both. No price known is said as -1, never as 0. */
 #ifndef PENSTOCK_POLICY_PRICE_H
 #define PENSTOCK_POLICY_PRICE_H
 #include "conf/conf.h"

@@ -503,7 +503,7 @@ static const struct option rows[] = {
 
     SECTION("Prices", ""),
     {STRING(TYPE_PATH, "prices.file", conf, prices_file),
-     .help = "A table in the format of LiteLLM's price map, over the built-in one."},
+     .help = "A table over the built-in one: LiteLLM's price map, or the data.json of genai-prices."},
 
     SECTION("Log", ""),
     {CHOICE("log.level", conf, log.level), .def = "info",

@@ -2,29 +2,10 @@
  * vendor prefix, a ":suffix", a date or "-latest" at the end. All sums are 128-bit integers, rounded once. */
 #include "policy/price.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "base/buf.h"
 #include "base/die.h"
 #include "base/hash.h"
-#include "base/json.h"
+#include "price_file.h"
 #include "price_table.h"
-
-enum { FILE_MAX = 32 << 20 };
-/* A million dollars per million tokens, as for a price of one's own: sums stay within 128 bits. */
-#define PRICE_MOST INT64_C(1000000000000000)
-
-struct entry {
-    struct str vendor, model;
-    struct price price;
-};
-struct price_table {
-    struct arena *arena;
-    struct entry *slot; /* open addressing by the model's hash; a power of two, at most half full */
-    size_t mask, used;
-};
 
 static const struct {
     const char *vendor, *model;
@@ -55,7 +36,7 @@ static const struct {
 
 static void grow(struct price_table *t);
 
-static void put(struct price_table *t, struct str vendor, struct str model, const struct price *p) {
+void price_put(struct price_table *t, struct str vendor, struct str model, const struct price *p) {
     if ((t->used + 1) * 2 > t->mask + 1)
         grow(t);
     size_t i = hash64(model.p, model.n) & t->mask;
@@ -63,18 +44,18 @@ static void put(struct price_table *t, struct str vendor, struct str model, cons
         i = (i + 1) & t->mask;
     if (!t->slot[i].model.p)
         t->used++;
-    t->slot[i] = (struct entry){vendor, model, *p};
+    t->slot[i] = (struct price_entry){vendor, model, *p};
 }
 
 static void grow(struct price_table *t) {
-    struct entry *old = t->slot;
+    struct price_entry *old = t->slot;
     size_t n = old ? t->mask + 1 : 0;
     t->mask = n ? 2 * n - 1 : 255;
     t->slot = mem_array(t->mask + 1, sizeof(*t->slot));
     t->used = 0;
     for (size_t i = 0; i < n; i++)
         if (old[i].model.p)
-            put(t, old[i].vendor, old[i].model, &old[i].price);
+            price_put(t, old[i].vendor, old[i].model, &old[i].price);
     mem_free(old);
 }
 
@@ -88,168 +69,15 @@ static const struct price *get(const struct price_table *t, struct str vendor, s
     return NULL;
 }
 
-/* --- a file in LiteLLM's price-map format --- */
-
-/* "-06", "+6", "6": what stands behind the e of a number; beyond a thousand it is all the same. */
-static bool read_exponent(struct str s, int *out) {
-    enum { FAR = 1000 };
-    int64_t e;
-    bool minus = str_starts(s, "-");
-    if (!str_i64(minus || str_starts(s, "+") ? str_skip(s, 1) : s, &e))
-        return false;
-    int n = e > FAR ? FAR : (int)e;
-    *out = minus ? -n : n;
-    return true;
-}
-
-/* Dollars per token, as text, to nano-dollars per million tokens: * 10^15, digit by digit, no binary
- * fractions. More than PRICE_MOST is no price. */
-static int64_t per_token(struct json_value v) {
-    const __int128 most = (__int128)1 << 100;
-    __int128 n = 0;
-    int scale = 15, exponent = 0;
-    bool point = false;
-    const char *p = v.raw.p, *end = p + v.raw.n;
-    if (v.kind != JSON_NUMBER || (p < end && *p == '-'))
-        return -1;
-    for (; p < end && *p != 'e' && *p != 'E'; p++) {
-        if (*p == '.') {
-            point = true;
-        } else if (n < most) {
-            n = n * 10 + (*p - '0');
-            scale -= point;
-        } else { /* digits that no longer count but for their place */
-            scale += !point;
-        }
-    }
-    if (p < end && !read_exponent(str_make(p + 1, (size_t)(end - p - 1)), &exponent))
-        return -1;
-    for (scale += exponent; scale > 0 && n < most; scale--)
-        n *= 10;
-    for (; scale < 0; scale++)
-        n = scale == -1 ? (n + 5) / 10 : n / 10;
-    return n > PRICE_MOST ? -1 : (int64_t)n;
-}
-
-static int64_t cost_member(struct str object, const char *key) {
-    struct json_value v;
-    return json_member(object, key, &v) ? per_token(v) : -1;
-}
-
-/* "input_cost_per_token_above_200k_tokens" */
-static int64_t tier_member(struct str object, const char *cost, const char *tier) {
-    char key[96];
-    snprintf(key, sizeof(key), "%s_above_%s_tokens", cost, tier);
-    return cost_member(object, key);
-}
-
-static uint64_t count_member(struct str object, const char *key) {
-    struct json_value v;
-    uint64_t n;
-    return json_member(object, key, &v) && json_u64(v, &n) ? n : 0;
-}
-
-/* The first of those that are in use; no model has two. */
-static void read_tier(struct str object, struct price *p) {
-    static const struct {
-        const char *name;
-        uint64_t start;
-    } tiers[] = {{"128k", 128000}, {"200k", 200000}, {"256k", 256000}, {"272k", 272000}};
-    for (size_t i = 0; p->tier_start == 0 && i < sizeof(tiers) / sizeof(*tiers); i++) {
-        p->tier_input = tier_member(object, "input_cost_per_token", tiers[i].name);
-        p->tier_output = tier_member(object, "output_cost_per_token", tiers[i].name);
-        p->tier_cached_input = tier_member(object, "cache_read_input_token_cost", tiers[i].name);
-        p->tier_cache_write = tier_member(object, "cache_creation_input_token_cost", tiers[i].name);
-        p->tier_start = p->tier_input >= 0 || p->tier_output >= 0 ? tiers[i].start : 0;
-    }
-}
-
-struct reading {
-    struct price_table *table;
-};
-
-static bool read_model(void *arg, struct str key, struct json_value v) {
-    struct reading *r = arg;
-    struct arena *a = r->table->arena;
-    if (v.kind != JSON_OBJECT || str_is(key, "sample_spec") || memchr(key.p, '\\', key.n))
-        return true;
-    struct price p = {
-        .input = cost_member(v.raw, "input_cost_per_token"),
-        .cached_input = cost_member(v.raw, "cache_read_input_token_cost"),
-        .cache_write = cost_member(v.raw, "cache_creation_input_token_cost"),
-        .output = cost_member(v.raw, "output_cost_per_token"),
-        .reasoning = cost_member(v.raw, "output_cost_per_reasoning_token"),
-        .audio_in = cost_member(v.raw, "input_cost_per_audio_token"),
-        .audio_out = cost_member(v.raw, "output_cost_per_audio_token"),
-        .tier_input = -1,
-        .tier_output = -1,
-        .tier_cached_input = -1,
-        .tier_cache_write = -1,
-        .context = count_member(v.raw, "max_input_tokens"),
-        .max_output = count_member(v.raw, "max_output_tokens"),
-    };
-    read_tier(v.raw, &p);
-    struct json_value provider;
-    struct str vendor = STR_NONE, model = arena_dup(a, key);
-    if (json_member(v.raw, "litellm_provider", &provider) && provider.kind == JSON_STRING)
-        vendor = arena_dup(a, json_text(a, provider));
-    if (p.input < 0 && p.output < 0)
-        return true;
-    put(r->table, vendor, model, &p);
-    const char *slash = memchr(model.p, '/', model.n); /* "openai/gpt-x" is gpt-x of openai, too */
-    if (slash)
-        put(r->table, str_make(model.p, (size_t)(slash - model.p)),
-            str_skip(model, (size_t)(slash - model.p) + 1), &p);
-    return true;
-}
-
-static bool read_all(const char *path, struct buf *text, char err[256]) {
-    FILE *f = fopen(path, "re");
-    if (!f) {
-        snprintf(err, 256, "prices.file: %s: %s", path, strerror(errno));
-        return false;
-    }
-    for (;;) {
-        char *room = buf_room(text, 64 << 10);
-        size_t n = room ? fread(room, 1, 64 << 10, f) : 0;
-        if (n == 0)
-            break;
-        buf_commit(text, n);
-    }
-    bool ok = !ferror(f) && buf_ok(text);
-    if (fclose(f) != 0 || !ok)
-        snprintf(err, 256, "prices.file: %s: cannot be read, or is larger than %d bytes", path, FILE_MAX);
-    return ok;
-}
-
-static bool read_file(struct price_table *t, const char *path, char err[256]) {
-    struct buf text;
-    struct json_error e;
-    enum json_kind kind;
-    struct reading r = {t};
-    buf_init(&text, FILE_MAX);
-    bool ok = read_all(path, &text, err);
-    if (ok && json_scan(buf_str(&text), &kind, NULL, NULL, &e) != 0) {
-        snprintf(err, 256, "prices.file: %s: not a JSON object: byte %zu: %s", path, e.offset, e.why);
-        ok = false;
-    } else if (ok && kind != JSON_OBJECT) {
-        snprintf(err, 256, "prices.file: %s: not a JSON object", path);
-        ok = false;
-    }
-    if (ok)
-        json_each(buf_str(&text), read_model, &r);
-    buf_free(&text);
-    return ok;
-}
-
 struct price_table *price_table_new(const char *file, char err[256]) {
     struct arena *a = arena_new(0);
     struct price_table *t = arena_alloc(a, sizeof(*t));
     t->arena = a;
+    t->last = &t->patterns;
     grow(t);
     for (size_t i = 0; i < sizeof(builtin) / sizeof(*builtin); i++)
-        put(t, str_of(builtin[i].vendor), str_of(builtin[i].model), &builtin[i].price);
-    if (file && *file && !read_file(t, file, err)) {
+        price_put(t, str_of(builtin[i].vendor), str_of(builtin[i].model), &builtin[i].price);
+    if (file && *file && !price_file_read(t, file, err)) {
         price_table_free(t);
         return NULL;
     }
@@ -347,7 +175,16 @@ static const struct price *of_cloud(const struct price_table *t, struct str vend
     return p ? p : without_date(t, vendor, model);
 }
 
+/* What no name is known for may still match what a file says of names. */
+static const struct price *by_pattern(const struct price_table *t, struct str vendor, struct str model) {
+    for (const struct price_pattern *p = t->patterns; p; p = p->next)
+        if ((vendor.n == 0 || str_eq(p->vendor, vendor)) && price_pattern_is(p, model))
+            return &p->price;
+    return NULL;
+}
+
 const struct price *price_find(const struct price_table *t, struct str vendor, struct str model) {
+    const struct str whole = model, of = vendor;
     const struct price *p = without_date(t, vendor, model);
     if (!p)
         p = of_cloud(t, vendor, model);
@@ -361,7 +198,9 @@ const struct price *price_find(const struct price_table *t, struct str vendor, s
         model = str_skip(model, vendor.n + 1);
         p = without_date(t, vendor, model);
     }
-    return p ? p : dashed(t, model);
+    if (!p)
+        p = dashed(t, model);
+    return p || !t->patterns ? p : by_pattern(t, of, whole);
 }
 
 /* What is said holds above the tier's start too. */
