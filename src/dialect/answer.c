@@ -306,7 +306,9 @@ static struct str unknown_word(struct arena *a, const struct said *s) {
 static int kept_status(enum fault_class c, int status) {
     if (c == FAULT_QUOTA || status < 400 || status > 599)
         return 0;
-    return status / 100 == fault_rule(c)->status / 100 ? status : 0;
+    /* A model that failed behind its server is tried again as a 5xx is, but no client is told of another
+     * status. */
+    return status == 424 || status / 100 == fault_rule(c)->status / 100 ? status : 0;
 }
 
 /* --- when to come back --- */

@@ -82,8 +82,6 @@ void br_read_fault(struct arena *a, int status, struct str body,
     struct said said;
     struct str name = header(arg, "x-amzn-errortype");
     said_body(a, body, &said);
-    if (status == 424) /* the model behind it failed */
-        status = 502;
     name_fault(a, status, name.p ? name : STR_NONE, &said, f);
     retry_hints(header, arg, f);
 }

@@ -382,5 +382,33 @@ def test_translation_to_anthropic_whole_and_streamed():
     assert r.status == 400 and "logit_bias" in r.text, r
 
 
+def test_every_status_of_every_provider_for_every_client():
+    """A 4xx stays one (but for those about our key), a 5xx too, in the client's JSON."""
+    errors = {"openai": {"error": {"message": "m", "type": "t", "code": "c"}},
+              "anthropic": {"type": "error", "error": {"type": "weird_error", "message": "m"}},
+              "gemini": {"error": {"code": 400, "message": "m", "status": "WEIRD"}},
+              "cohere": {"message": "m"}, "mistral": {"object": "error", "message": "m", "type": "t"}}
+    now = {}
+    rows = [scene.Upstream(default=lambda a, k=k: a.whole(now["status"], errors[k]))
+            .provider(k, kind=k, retry={"max": 0}, breaker={"consecutive_failures": 0, "min_requests": 1000000}) for k in errors]
+    gw = scene.Gateway({"providers": rows}, workers=1)
+    ask = {"messages": [{"role": "user", "content": "x"}]}
+    clients = {"/v1/chat/completions": ask, "/v1/messages": {"max_tokens": 5, **ask}, "/v1/responses": {"input": "x"},
+               "/v1beta/models/{}%2Fm:generateContent": {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}}
+    of_our_key = (401, 402, 403, 429)  # it rests after them: the last ones
+    for status in [s for s in range(400, 452) if s not in of_our_key] + [499, *range(500, 512), 520, 524, 529, 530, 599]:
+        now["status"] = status
+        for kind in errors:
+            for path, body in clients.items():
+                r = gw.post(path.format(kind), {"model": f"{kind}/m", **body})
+                assert r.status // 100 == status // 100 and "error" in r.json(), (status, kind, path, r)
+    for status in (401, 403):
+        now["status"] = status
+        for kind in errors:
+            for path, body in clients.items():
+                r = gw.post(path.format(kind), {"model": f"{kind}/m", **body})
+                assert r.status == 502 and "error" in r.json(), (status, kind, path, r)
+
+
 if __name__ == "__main__":
     scene.main()
