@@ -308,7 +308,7 @@ static int kept_status(enum fault_class c, int status) {
         return 0;
     /* A model that failed behind its server is tried again as a 5xx is, but no client is told of another
      * status. */
-    return status == 424 || status / 100 == fault_rule(c)->status / 100 ? status : 0;
+    return status == 408 || status == 424 || status / 100 == fault_rule(c)->status / 100 ? status : 0;
 }
 
 /* --- when to come back --- */
