@@ -113,6 +113,7 @@ int main(void) {
     suite_add_tcase(s, case_cache());
     suite_add_tcase(s, case_vectors());
     suite_add_tcase(s, case_route_memory());
+    suite_add_tcase(s, case_alerts());
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     int failed = srunner_ntests_failed(r);

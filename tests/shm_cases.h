@@ -12,6 +12,7 @@ TCase *case_ring(void);
 TCase *case_cache(void);
 TCase *case_vectors(void);
 TCase *case_route_memory(void);
+TCase *case_alerts(void);
 
 struct shm *segment(void); /* with rings of 64 KiB */
 #define RING ((size_t)65536)

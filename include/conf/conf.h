@@ -273,6 +273,12 @@ struct conf {
     } vault;
 
     const char *prices_file;
+    struct { /* 0: not watched */
+        double error_rate, cost_per_hour;
+        uint64_t latency, window, min_requests, disk;
+        const char *webhook; /* "" : none */
+        struct conf_secret secret;
+    } alerts;
     struct {
         enum log_level level;
         const char *target;

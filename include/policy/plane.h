@@ -86,6 +86,8 @@ struct plane {
 };
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]);
 void plane_free(struct plane *p);
+/* The entity of a configured name, also of one that is longer than the segment keeps. Any process. */
+uint32_t plane_entity(struct shm *s, enum entity_kind kind, struct str name);
 /* The master, at a reload: provider keys that rest until then are tried again. */
 void plane_wake_keys(struct shm *s, const struct conf *c);
 /* The store for reading; NULL while the scribe has not made it yet. */

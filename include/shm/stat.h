@@ -25,6 +25,10 @@
     X(BREAKER_OPENED, "penstock_breaker_opened_total", "Breakers opened.")                                           \
     X(UNKNOWN_STOPS, "penstock_unknown_stop_reasons_total", "Answers that ended with a reason no table knows.")         \
     X(UNKNOWN_ERRORS, "penstock_unknown_errors_total", "Errors of providers with a type or code no table knows.")     \
+    X(ALERTS, "penstock_alerts_total", "Alerts raised.")                                                             \
+    X(WEBHOOK_SENT, "penstock_webhook_sent_total", "Messages that the alerts' webhook took.")                        \
+    X(WEBHOOK_RETRIES, "penstock_webhook_retries_total", "Messages to it that are to be sent again.")                \
+    X(WEBHOOK_LOST, "penstock_webhook_lost_total", "Messages to it that were given up.")                             \
     X(RELOADS, "penstock_reloads_total", "Configurations loaded.")                                                   \
     X(RELOAD_FAILURES, "penstock_reload_failures_total", "Configurations refused.")                                  \
     X(WORKER_DEATHS, "penstock_worker_deaths_total", "Workers that died and were replaced.")

@@ -69,6 +69,7 @@ void surface_key_create(struct surface_call *c);
 void surface_key_change(struct surface_call *c);
 void surface_key_rotate(struct surface_call *c);
 void surface_key_revoke(struct surface_call *c);
+void surface_alerts(struct surface_call *c);
 void surface_config(struct surface_call *c);
 void surface_reload(struct surface_call *c);
 void surface_explain(struct surface_call *c);

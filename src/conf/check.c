@@ -382,6 +382,12 @@ static void check_listeners(struct load *l, const struct at *root) {
     }
 }
 
+static void check_alerts(struct load *l, const struct at *secret) {
+    l->c->alerts.secret = (struct conf_secret){"", ""};
+    if (secret->node)
+        secret_read_only(l, secret, &l->c->alerts.secret);
+}
+
 void check_conf(struct load *l) {
     struct at root = {NULL, NULL, 0, l->root};
     struct conf *c = l->c;
@@ -399,5 +405,7 @@ void check_conf(struct load *l) {
     check_keys(l, &keys);
     check_tenants(l, &tenants);
     check_endpoints(l, &endpoints);
+    struct at secret = at_child(&root, "alerts.secret");
+    check_alerts(l, &secret);
     check_listeners(l, &root);
 }

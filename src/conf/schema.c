@@ -505,6 +505,32 @@ static const struct option rows[] = {
     {STRING(TYPE_PATH, "prices.file", conf, prices_file),
      .help = "A table over the built-in one: LiteLLM's price map, or the data.json of genai-prices."},
 
+    SECTION("Alerts",
+            "Raised once for each subject until it has recovered, looked for every other second, kept in "
+            "GET /admin/v1/alerts, logged, and sent to the webhook. Open breakers, provider keys that were "
+            "refused and a store that cannot be written are always told of."),
+    {REAL("alerts.error_rate", conf, alerts.error_rate), .max = 1, .def = "0", .example = "0.10",
+     .help = "Share of a provider's calls that fail; 0: not watched."},
+    {DURATION("alerts.latency", conf, alerts.latency), .max = HOUR, .def = "0s", .example = "5s",
+     .help = "Time of a provider's calls, averaged over about the last ten; 0s: not watched."},
+    {REAL("alerts.cost_per_hour", conf, alerts.cost_per_hour), .max = 1000000000, .def = "0",
+     .example = "100", .help = "Dollars that all calls of the last hour cost together; 0: not watched."},
+    {SIZE("alerts.disk", conf, alerts.disk), .max = 1024 * GIB, .def = "64MiB",
+     .help = "Free space of state_dir's file system; 0: not watched."},
+    {DURATION("alerts.window", conf, alerts.window), .min = SECOND, .max = 8 * MINUTE, .def = "1m",
+     .help = "The time that error_rate and latency look back."},
+    {COUNT("alerts.min_requests", conf, alerts.min_requests), .min = 1, .max = 1000000, .def = "20",
+     .help = "With fewer calls in that time neither is raised."},
+    {STRING(TYPE_URL, "alerts.webhook", conf, alerts.webhook), .example = "https://alerts.example.com/hook",
+     .help = "Gets a POST of a JSON body for each alert that is raised or recovers; what it does not take is "
+             "sent again, after growing pauses."},
+    {.path = "alerts.secret",
+     .type = TYPE_SECRET,
+     .offset = AT(conf, alerts.secret, struct conf_secret),
+     .example = "-",
+     .help = "Signs what is sent: x-penstock-signature is t=TIME,v1= and the HMAC-SHA256 in hex of the time, "
+             "a dot and the body."},
+
     SECTION("Log", ""),
     {CHOICE("log.level", conf, log.level), .def = "info",
      .words = "error|critical|fatal warn|warning info|notice debug|trace", .env = "LOG_LEVEL",
@@ -519,7 +545,6 @@ const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .titl
 const char *const conf_later[] = {
     "queue",
     "cors",
-    "alerts",
     "telemetry",
     "cluster",
     "ui",

@@ -42,7 +42,7 @@ static struct str name_cut(struct str name, char cut[NAME_KEPT + 1]) {
     return str_of(cut);
 }
 
-static uint32_t entity_of(struct shm *s, enum entity_kind kind, struct str name) {
+uint32_t plane_entity(struct shm *s, enum entity_kind kind, struct str name) {
     char cut[NAME_KEPT + 1];
     return shm_entity(s, kind, name_cut(name, cut));
 }
@@ -68,7 +68,7 @@ uint32_t plane_user(struct plane *p, struct arena *a, struct str key, struct str
 }
 
 static uint32_t target_entity(struct plane *p, const char *provider, const char *model) {
-    return entity_of(p->shm, ENTITY_TARGET, arena_printf(p->arena, "%s/%s", provider, model));
+    return plane_entity(p->shm, ENTITY_TARGET, arena_printf(p->arena, "%s/%s", provider, model));
 }
 
 static void provider_keys_init(struct plane *p, struct plane_provider *pr, const struct conf_provider *c) {
@@ -78,7 +78,7 @@ static void provider_keys_init(struct plane *p, struct plane_provider *pr, const
     for (size_t i = 0; i < pr->nkeys; i++) {
         struct plane_key *k = &pr->keys[i];
         k->conf = &c->keys[i];
-        k->entity = entity_of(p->shm, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
+        k->entity = plane_entity(p->shm, ENTITY_PROVIDER_KEY, str_of(c->keys[i].id));
     }
 }
 
@@ -99,7 +99,7 @@ static bool provider_init(struct plane *p, struct plane_provider *pr, const stru
                           char err[256]) {
     pr->conf = c;
     pr->breaker = breaker_rule_of(&c->breaker);
-    pr->entity = entity_of(p->shm, ENTITY_PROVIDER, str_of(c->name));
+    pr->entity = plane_entity(p->shm, ENTITY_PROVIDER, str_of(c->name));
     pr->other_target = target_entity(p, c->name, "*");
     provider_keys_init(p, pr, c);
     if (!c->enabled)
@@ -111,7 +111,7 @@ static bool provider_init(struct plane *p, struct plane_provider *pr, const stru
 
 static void model_init(struct plane *p, struct plane_model *m, const struct conf_model *c) {
     m->conf = c;
-    m->entity = entity_of(p->shm, ENTITY_MODEL, str_of(c->name));
+    m->entity = plane_entity(p->shm, ENTITY_MODEL, str_of(c->name));
     m->targets = arena_array(p->arena, c->ntargets + 1, sizeof(*m->targets));
     for (size_t i = 0; i < c->ntargets; i++) {
         const struct conf_target *t = &c->targets[i];
@@ -165,7 +165,7 @@ const struct plane_limits *plane_tenant(const struct plane *p, struct str id) {
 
 static struct plane_limits limits_of(struct plane *p, enum entity_kind kind, const char *name,
                                      const struct conf_rates *rates) {
-    return (struct plane_limits){str_of(name), rates, entity_of(p->shm, kind, str_of(name))};
+    return (struct plane_limits){str_of(name), rates, plane_entity(p->shm, kind, str_of(name))};
 }
 
 static void limits_init(struct plane *p) {
@@ -186,7 +186,7 @@ static void keys_init(struct plane *p) {
     p->keys = arena_array(p->arena, p->nkeys + 1, sizeof(*p->keys));
     for (size_t i = 0; i < p->nkeys; i++) {
         p->keys[i].conf = &c->auth.keys[i];
-        p->keys[i].entity = entity_of(p->shm, ENTITY_GATEWAY_KEY, str_of(c->auth.keys[i].id));
+        p->keys[i].entity = plane_entity(p->shm, ENTITY_GATEWAY_KEY, str_of(c->auth.keys[i].id));
     }
     p->anonymous = (struct conf_gateway_key){
         .id = "anonymous",
@@ -195,8 +195,8 @@ static void keys_init(struct plane *p) {
         .permissions = PERM_COMPLETION | PERM_EMBEDDING | PERM_ADMIN,
         .limits = c->auth.default_limits,
     };
-    p->other_key = entity_of(p->shm, ENTITY_GATEWAY_KEY, STR("*"));
-    p->anonymous_entity = entity_of(p->shm, ENTITY_GATEWAY_KEY, STR("anonymous"));
+    p->other_key = plane_entity(p->shm, ENTITY_GATEWAY_KEY, STR("*"));
+    p->anonymous_entity = plane_entity(p->shm, ENTITY_GATEWAY_KEY, STR("anonymous"));
 }
 
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]) {
@@ -247,7 +247,7 @@ void plane_free(struct plane *p) {
 void plane_wake_keys(struct shm *s, const struct conf *c) {
     for (size_t i = 0; i < c->nproviders; i++)
         for (size_t k = 0; k < c->providers[i].nkeys; k++) {
-            uint32_t e = entity_of(s, ENTITY_PROVIDER_KEY, str_of(c->providers[i].keys[k].id));
+            uint32_t e = plane_entity(s, ENTITY_PROVIDER_KEY, str_of(c->providers[i].keys[k].id));
             if (rest_left_ns(s, e, clock_ns()) == UINT64_MAX)
                 rest_clear(s, e);
         }

@@ -3,6 +3,7 @@
  * commits and a quiet one sees its usage at once. What else it does (checks of providers, alerts) runs on the
  * same event loop, between two turns: a call never holds a commit up, a commit may delay a call. */
 #include "proc/scribe.h"
+#include "alerts.h"
 #include "base/clock.h"
 #include "base/die.h"
 #include "base/log.h"
@@ -45,6 +46,7 @@ struct scribe {
     struct event *words, *records; /* of the master; a first one came */
     struct timer wake;
     struct probes *probes;
+    struct alerts *alerts;
     bool orphan;                                  /* the master is gone */
     bool quit;                                    /* it said so */
     uint64_t first_ms, changed_ms, heads;         /* of what waits in the rings; first_ms 0: nothing does */
@@ -227,6 +229,7 @@ static bool drain_all(struct scribe *s) {
 }
 
 static void stop_calls(struct scribe *s) {
+    alerts_stop(s->alerts);
     probes_stop(s->probes);
     multi_free(s->multi);
     event_free(s->words);
@@ -293,6 +296,12 @@ static struct event *make_event(struct scribe *s, int fd, short flags, event_cal
     return e;
 }
 
+static uint64_t store_waits(void *arg) {
+    struct scribe *s = arg;
+    uint64_t heads;
+    return drain_pause(&s->drain, clock_ms()) ? drain_waiting(&s->drain, &heads) : 0;
+}
+
 static void start_calls(struct scribe *s) {
     s->loop = loop_new();
     s->multi = multi_new(s->loop);
@@ -302,6 +311,7 @@ static void start_calls(struct scribe *s) {
         die("libevent: an event cannot be added");
     timer_init(&s->wake, s->loop, on_wake, s);
     s->probes = probes_start(s->loop, s->multi, s->shm, s->env->conf);
+    s->alerts = alerts_start(s->loop, s->multi, s->shm, s->env->conf, store_waits, s);
 }
 
 void scribe_run(const struct scribe_env *env) {

@@ -9,6 +9,7 @@
 #ifndef PENSTOCK_SHM_LAYOUT_H
 #define PENSTOCK_SHM_LAYOUT_H
 #include "base/die.h"
+#include "shm/alert.h"
 #include "shm/breaker.h"
 #include "shm/bucket.h"
 #include "shm/extra.h"
@@ -45,6 +46,17 @@ struct shm_index_totals { /* see index_recount() for why there are two of them *
     word walk, walked; /* number of the recount under way, and of the last one that came to its end */
 };
 
+struct shm_alert {
+    word id; /* 0: nothing is there */
+    word kind, value, threshold, raised_ms, recovered_ms, told;
+    word subject[ALERT_SUBJECT / sizeof(word)];
+};
+
+#define SPENT_MINUTES 61
+struct shm_spent {
+    word minute, total;
+};
+
 struct shm_head {
     uint64_t magic, version, layout, bytes, instance; /* written before the first fork, then only read */
     int64_t started_wall_ms;                          /* likewise */
@@ -59,6 +71,10 @@ struct shm_head {
     word extra[EXTRAS][2];
     _Alignas(SHM_LINE) word vector_hand; /* where the next vector goes, modulo their number */
     half vector_high;                    /* entries ever used: [0, high) is worth looking at */
+    _Alignas(SHM_LINE) word alert_ids;   /* the scribe's, as is all that follows */
+    word spent_first;
+    struct shm_spent spent[SPENT_MINUTES];
+    struct shm_alert alert[ALERT_PLACES];
 };
 
 /* --- slots --- */

@@ -123,6 +123,8 @@ const struct surface_route surface_routes[] = {
      "What the key may do, and how long"},
     {HTTP_DELETE, "/admin/v1/keys/*", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_key_revoke,
      "It is good no more"},
+    {HTTP_GET, "/admin/v1/alerts", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_alerts,
+     "What is wrong now, and what was lately"},
     {HTTP_GET, "/admin/v1/config", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_config,
      "The running configuration, redacted"},
     {HTTP_POST, "/admin/v1/explain", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_explain,

@@ -1,5 +1,8 @@
-"""Watching: what the scribe asks and tells: checks of providers, from one process only and through its death."""
+"""Watching: what the scribe asks and tells, from one process only and through its death: checks of providers, alerts."""
 
+import hashlib
+import hmac
+import json
 import signal
 import time
 
@@ -72,6 +75,200 @@ def test_checks_that_never_end_hold_no_record_up():
     assert gw.chat("up/m", headers=USER).status == 200
     scene.wait_for(lambda: gw.admin("/usage", headers=BOSS).json()["total"]["requests"] == 21,
                    "the record after a death amid a check", seconds=5)
+
+
+# --- alerts ---
+
+SECRET = "a shared secret"
+
+
+def hook_of(script=None):
+    """A webhook that takes everything, or does what the script says."""
+    return scene.Upstream(script or scene.status_script(204, b""))
+
+
+def alerts_of(hook, **more):
+    return {"alerts": {"webhook": hook.url + "/hook/1", "secret": {"value": SECRET}, "window": "8s", "min_requests": 5,
+                       **more}}
+
+
+def told(hook):
+    return [json.loads(r.body) for r in hook.requests]
+
+
+def states(hook, alert):
+    return [m["state"] for m in told(hook) if m["alert"] == alert]
+
+
+def active(gw, headers=None):
+    return [(a["alert"], a["subject"]) for a in gw.admin("/alerts", headers=headers).json()["active"]]
+
+
+def must_be_signed(r):
+    parts = dict(p.split("=", 1) for p in r.headers["x-penstock-signature"].split(","))
+    mac = hmac.new(SECRET.encode(), parts["t"].encode() + b"." + r.body, hashlib.sha256).hexdigest()
+    assert parts["v1"] == mac and abs(int(parts["t"]) - time.time()) < 60, r.headers
+    assert r.method == "POST" and r.path == "/hook/1" and r.headers["content-type"] == "application/json"
+
+
+def failing(hook, **more):
+    """A provider that fails all the time, without a breaker, and a gateway of four workers."""
+    up = scene.Upstream(scene.status_script(500))
+    gw = scene.Gateway({"providers": [up.provider("up", retry={"max": 0}, breaker={"consecutive_failures": 0, "error_rate": 0})],
+                        "routing": {"fallback": False}, **alerts_of(hook, error_rate=0.5, **more)}, workers=4)
+    return gw, up
+
+
+def fail(gw, n=20):
+    for _ in range(n):
+        assert gw.chat("up/m").status >= 500
+
+
+def test_an_alert_is_raised_once_over_four_workers_and_recovers():
+    hook = hook_of()
+    gw, up = failing(hook)
+    fail(gw, 4)
+    up.default = scene.chat_script()  # too few to say anything
+    assert gw.admin("/alerts").json()["active"] == []
+    up.default = scene.status_script(500)
+    fail(gw)
+    hook.wait_requests(1)
+    message = told(hook)[0]
+    assert message["alert"] == "error_rate" and message["subject"] == "up" and message["state"] == "raised", message
+    assert message["value"] >= 0.5 and message["threshold"] == 0.5 and message["raised_at"].endswith("Z"), message
+    must_be_signed(hook.requests[0])
+    for _ in range(16):  # whichever worker is asked
+        assert active(gw) == [("error_rate", "up")]
+    assert gw.metrics()["penstock_alerts_total"] == 1
+    kill_scribe(gw)
+    for pid in gw.worker_pids()[:2]:
+        gw.signal(signal.SIGKILL, pid)
+    gw.wait_workers(4)
+    for _ in range(12):
+        try:
+            gw.chat("up/m")
+        except (OSError, scene.Closed):
+            pass
+    assert active(gw) == [("error_rate", "up")]
+    up.default = scene.chat_script()
+    scene.wait_for(lambda: gw.chat("up/m").status == 200 and not active(gw), "the recovery", 30, 0.1)
+    hook.wait_requests(2)
+    assert states(hook, "error_rate") == ["raised", "recovered"] and told(hook)[1]["id"] == message["id"]
+    must_be_signed(hook.requests[1])
+    recent = gw.admin("/alerts").json()["recent"]
+    assert [a["subject"] for a in recent] == ["up"] and recent[0]["recovered_at"] >= recent[0]["raised_at"]
+    lines = [(x["alert"], x["subject"], x["state"]) for x in gw.log("alert")]
+    assert lines == [("error_rate", "up", "raised"), ("error_rate", "up", "recovered")], lines
+    assert SECRET not in gw.admin("/config").text and SECRET not in gw.run("-T").stdout
+
+
+def test_a_webhook_that_answers_500_then_200():
+    hook = hook_of()
+    hook.next(scene.status_script(500), scene.status_script(503), scene.status_script(429))
+    gw, up = failing(hook)
+    fail(gw)
+    hook.wait_requests(4)
+    bodies = {r.body for r in hook.requests}
+    assert len(bodies) == 1, bodies
+    pauses = [b.at - a.at for a, b in zip(hook.requests, hook.requests[1:])]
+    assert 0.2 < pauses[0] < pauses[2] and pauses[2] > 0.9, pauses
+    scene.wait_for(lambda: gw.metrics()["penstock_webhook_sent_total"] == 1, "the count")
+    assert gw.metrics()["penstock_webhook_retries_total"] == 3 and gw.metrics()["penstock_webhook_lost_total"] == 0
+    gw.wait_log("takes what it is told again", "webhook")
+    assert len(gw.log("webhook")) == 2, gw.log("webhook")  # that it does not, that it does
+
+
+def test_a_webhook_that_refuses_gets_nothing_twice():
+    hook = hook_of(scene.status_script(400))
+    gw, up = failing(hook)
+    fail(gw)
+    scene.wait_for(lambda: gw.metrics()["penstock_webhook_lost_total"] == 1, "the count")
+    assert len(hook.requests) == 1
+
+
+def test_a_dead_webhook_delays_nothing_and_a_killed_scribe_tells_all_the_same():
+    hook = hook_of(lambda a: a.until_closed())  # takes the message, never answers
+    gw, up = failing(hook)
+    fail(gw)
+    hook.wait_requests(1)
+    n = 24
+    for i in range(4):
+        r = gw.chat("up/m")
+        scene.wait_for(lambda: gw.admin("/usage").json()["total"]["requests"] == 20 + i + 1, "the record", 2)
+    hook.default = scene.status_script(200, {})
+    kill_scribe(gw)  # amid the call
+    hook.wait_requests(2)
+    assert states(hook, "error_rate") == ["raised", "raised"] and len({m["id"] for m in told(hook)}) == 1
+    scene.wait_for(lambda: gw.metrics()["penstock_webhook_sent_total"] == 1, "the count")
+    assert gw.admin("/usage").json()["total"]["requests"] == n
+    assert gw.metrics()["penstock_alerts_total"] == 1
+
+
+def test_a_webhook_that_is_not_there():
+    hook = hook_of()
+    hook.stop()
+    gw, up = failing(hook)
+    fail(gw)
+    scene.wait_for(lambda: gw.metrics()["penstock_webhook_retries_total"] >= 3, "retries")
+    assert len(gw.log("webhook")) == 1, gw.log("webhook")
+    assert gw.chat("up/m").status >= 500 and active(gw) == [("error_rate", "up")]
+    gw.reconfigure({"alerts": {"webhook": None}})
+    assert gw.admin("/reload", "POST").status == 200
+    scene.wait_for(lambda: gw.admin("/alerts").json()["webhook"]["configured"] is False, "the reload")
+    assert active(gw) == [("error_rate", "up")]
+
+
+def test_breakers_keys_latency_and_money():
+    hook = hook_of()
+    up = scene.Upstream(scene.status_script(500))
+    shut = scene.Upstream(scene.status_script(401))
+    slow = scene.Upstream(lambda a: (time.sleep(0.3), scene.chat_script()(a)))
+    gw = scene.Gateway({"providers": [
+        up.provider("up", retry={"max": 0}, breaker={"consecutive_failures": 3, "open_for": "500ms", "max_open_for": "1s"}),
+        shut.provider("shut", retry={"max": 0}), slow.provider("slow")],
+        "models": [{"name": "dear", "targets": [{"provider": "slow", "model": "x"}], "prices": {"input": 1000000, "output": 0}}],
+        "routing": {"fallback": False}, **alerts_of(hook, latency="250ms", cost_per_hour=50)}, workers=4)
+    for _ in range(3):
+        assert gw.chat("up/m").status >= 500
+    assert gw.chat("shut/m").status >= 400
+    for _ in range(7):  # each costs seven dollars
+        assert gw.chat("dear").status == 200
+    hook.wait_requests(3)
+    seen = sorted((m["alert"], m["subject"]) for m in told(hook))
+    assert seen == [("breaker_open", "up/m"), ("key_rejected", "shut/0"), ("latency", "slow")], seen
+    assert gw.chat("dear").status == 200
+    hook.wait_requests(4)
+    assert told(hook)[3]["alert"] == "cost_per_hour" and told(hook)[3]["value"] == 56, told(hook)[3]
+    up.default = scene.chat_script()
+    scene.wait_for(lambda: gw.chat("up/m").status == 200 and ("breaker_open", "up/m") not in active(gw), "the breaker", 20, 0.1)
+    assert gw.admin("/providers/shut/reset", "POST").status == 200
+    scene.wait_for(lambda: ("key_rejected", "shut/0") not in active(gw), "the key")
+    gw.reconfigure({"alerts": {"latency": None}, "models": None})  # what is not watched any more has recovered
+    assert gw.admin("/reload", "POST").status == 200
+    scene.wait_for(lambda: active(gw) == [("cost_per_hour", "gateway")], "only the money is left")
+    kill_scribe(gw)
+    scene.wait_for(lambda: gw.scribe(), "the next scribe")
+    assert active(gw) == [("cost_per_hour", "gateway")]
+    scene.wait_for(lambda: len(told(hook)) == 7, "all of it was told")
+
+
+def test_little_disk_is_told():
+    gw = scene.Gateway({"alerts": {"disk": "900GiB"}}, workers=2)
+    scene.wait_for(lambda: active(gw) == [("disk", "state_dir")], "the alert")
+    gw.reconfigure({"alerts": {"disk": "0"}})
+    assert gw.admin("/reload", "POST").status == 200
+    scene.wait_for(lambda: not active(gw), "its end")
+
+
+def test_wrong_options_are_refused():
+    gw = scene.Gateway(start=False)
+    for alerts, word in (({"error_rate": 1.5}, "error_rate"), ({"error_rate": -1}, "error_rate"), ({"latency": "x"}, "latency"),
+                         ({"webhook": "ftp://x/"}, "webhook"), ({"webhook": "http://u:p@h/"}, "webhook"),
+                         ({"secret": {"env": "NOT_SET"}}, "secret"), ({"window": "0s"}, "window"), ({"webhok": "x"}, "webhok")):
+        gw.conf["alerts"] = alerts
+        gw.write_conf()
+        r = gw.run("-t")
+        assert r.returncode != 0 and word in r.stderr, (alerts, r)
 
 
 scene.main()
