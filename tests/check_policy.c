@@ -8,6 +8,7 @@ int main(void) {
     suite_add_tcase(s, case_price());
     suite_add_tcase(s, case_auth());
     suite_add_tcase(s, case_admit());
+    suite_add_tcase(s, case_budget());
     suite_add_tcase(s, case_route());
     suite_add_tcase(s, case_hints());
     suite_add_tcase(s, case_cache());

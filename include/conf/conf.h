@@ -47,6 +47,16 @@ static inline bool conf_rates_any(const struct conf_rates *r) {
     return any;
 }
 
+enum conf_period { PERIOD_HOUR, PERIOD_DAY, PERIOD_WEEK, PERIOD_MONTH, PERIOD_TOTAL }; /* UTC; weeks begin on Mondays */
+enum { CONF_MAX_ALERTS = 8 };
+struct conf_budget {
+    int64_t nano;             /* nano-dollars; -1: none */
+    enum conf_period period;
+    const char **alert;       /* as written: parts of it, "0.8" */
+    size_t nalerts;
+    int64_t alert_nano[CONF_MAX_ALERTS]; /* the same in nano-dollars, ascending */
+};
+
 struct conf_tls { /* a listener's: contents, read at load (the master may read files that workers may not) */
     const char *certificate_file, *key_file, *client_ca_file; /* empty: none */
     struct str certificate, key, client_ca;                   /* PEM; key is wiped by conf_free */
@@ -111,6 +121,7 @@ struct conf_provider {
     struct conf_pair *headers;
     size_t nheaders;
     struct conf_rates limits;
+    struct conf_budget budget;
     uint64_t connect, first_byte, idle, total; /* timeouts */
     struct conf_retry retry;
     struct conf_breaker breaker;
@@ -162,6 +173,7 @@ struct conf_model {
     unsigned fallback_on;     /* mask of 1 << fault_class; as configured, aliases by fault_matches() */
     struct conf_prices prices;
     struct conf_rates limits;
+    struct conf_budget budget;
     struct conf_where where;
 };
 struct conf_task {            /* what a request that names no model, but what it is for, is served by */
@@ -183,6 +195,7 @@ struct conf_endpoint_limits {
 struct conf_tenant {
     const char *id;
     struct conf_rates limits;
+    struct conf_budget budget;
 };
 
 enum conf_permission { PERM_COMPLETION = 1, PERM_EMBEDDING = 2, PERM_ADMIN = 4 };
@@ -199,6 +212,7 @@ struct conf_gateway_key {
     size_t naddresses;
     struct net *nets;         /* those, parsed */
     struct conf_rates limits; /* default_limits filled in */
+    struct conf_budget budget;
     int64_t expires;          /* wall ms; 0: never */
     const char *source;       /* "hash", or where the plain key came from: "env:NAME", "file:/path", "value" */
 };

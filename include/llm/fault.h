@@ -18,6 +18,7 @@ enum fault_class {
     FAULT_RATE_LIMIT,      /* rate_limit_exceeded: ours or the provider's, 429 */
     FAULT_COST_LIMIT,      /* dearer than the caller allowed: 402 */
     FAULT_QUOTA,           /* the provider's account has no money or quota left: another key or target */
+    FAULT_BUDGET,          /* a budget of ours is used up: 429 (402 where the dialect has a word for it) */
     FAULT_PROVIDER_AUTH,   /* the provider refused OUR key: 502 for the client, never 401 */
     FAULT_SERVER,          /* server_error: 5xx, garbage, an empty answer */
     FAULT_OVERLOADED,      /* 503, 529 */

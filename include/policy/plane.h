@@ -53,6 +53,7 @@ struct plane_limits { /* of an endpoint or a tenant */
     const struct conf_rates *rates;
     uint32_t entity;
 };
+struct budgets;
 struct price_table;
 struct cache_memo;
 struct keyring;
@@ -79,6 +80,7 @@ struct plane {
     struct keyring *ring; /* the stored keys, keyring.h; it is exchanged when they have changed */
     uint64_t ring_retry_ms;
     uint32_t other_key; /* limits and counters of stored keys that there was no room for */
+    struct budgets *budgets; /* budget.h */
     struct price_table *prices;
     struct cache_memo *memo;          /* cache.h; changes, too */
     struct db *ledger, *cache, *stored; /* read-only; use plane_ledger(), plane_cache(), plane_keys() */

@@ -62,4 +62,10 @@ struct ledger_sum {
 /* Sums over hours that touch [from, to). Rows sorted; *total over all. At most `max` rows (then *truncated). */
 struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_ms, int64_t to_ms, unsigned group_by,
                                 size_t max, size_t *n, struct ledger_sum *total, bool *truncated);
+/* Each sum of money of an hour from `from_ms` on. Names as they are kept: long ones are cut, see ledger_name_is. */
+void ledger_each_cost(struct db_txn *t, int64_t from_ms,
+                      void (*fn)(void *arg, int64_t hour_ms, const struct ledger_sum *names, int64_t cost_nano),
+                      void *arg);
+/* Is this name, as it is kept, that of `whole`? */
+bool ledger_name_is(struct str kept, struct str whole);
 #endif

@@ -55,6 +55,7 @@ void surface_gemini_models(struct surface_call *c);
 void surface_gemini_model(struct surface_call *c);
 void surface_capabilities(struct surface_call *c);
 void surface_usage(struct surface_call *c);
+void surface_budgets(struct surface_call *c);
 void surface_cache_clear(struct surface_call *c);
 void surface_cache_stats(struct surface_call *c);
 void surface_workers(struct surface_call *c);

@@ -296,7 +296,7 @@ bool read_value(struct load *l, const struct option *o, const struct at *at, voi
 static void set_default(struct load *l, const struct option *o, void *to, void *count) {
     if (o->type >= TYPE_TEXT && o->type <= TYPE_LOG_TARGET)
         *(const char **)to = "";
-    if (o->type == TYPE_PRICE)
+    if (o->type == TYPE_PRICE || o->type == TYPE_MONEY)
         *(int64_t *)to = -1;
     if (!o->def)
         return;

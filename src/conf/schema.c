@@ -28,6 +28,20 @@ typedef uint8_t hash_bytes[32];
         RATE_ROW(at, S, m, output_tokens_per_hour, NULL, "-", shown_, "Tokens of answers an hour" whose),    \
         RATE_ROW(at, S, m, output_tokens_per_day, NULL, "-", shown_, "Tokens of answers a day" whose),       \
         RATE_ROW(at, S, m, concurrent, NULL, NULL, shown_, "Requests at the same time" whose)
+#define BUDGET_ROWS(S, whose)                                                                                \
+    {.path = "budget.usd",                                                                                   \
+     .type = TYPE_MONEY,                                                                                     \
+     .offset = AT(S, budget.nano, int64_t),                                                                  \
+     .max = 1000000000,                                                                                      \
+     .shown = "none",                                                                                        \
+     .example = "100",                                                                                       \
+     .help = "Dollars that may be spent " whose " in a period."},                                            \
+        {CHOICE("budget.period", S, budget.period), .def = "month", .words = "hour day week month total",    \
+         .help = "In UTC; a week begins on Monday, total never begins anew."},                               \
+    {                                                                                                        \
+        TEXTS("budget.alert", S, budget.alert, budget.nalerts),                                              \
+            .def = "0.8", .help = "An alert is logged when such parts of it are spent, once in a period."    \
+    }
 #define DURATION(p, S, m)  .path = p, .type = TYPE_DURATION, .offset = AT(S, m, uint64_t)
 #define SIZE(p, S, m)      .path = p, .type = TYPE_SIZE, .offset = AT(S, m, uint64_t)
 #define REAL(p, S, m)      .path = p, .type = TYPE_REAL, .offset = AT(S, m, double)
@@ -185,6 +199,7 @@ static const struct option provider_rows[] = {
      .example = "{X-Title: penstock}",
      .help = "Further headers of every request, a map."},
     RATE_ROWS("limits.", conf_provider, limits, " to this provider", NULL, NULL, NULL),
+    BUDGET_ROWS(conf_provider, "at this provider"),
     {DURATION("timeouts.connect", conf_provider, connect), .min = 1, .max = HOUR, .def = "5s",
      .help = "For name, connection and TLS."},
     {DURATION("timeouts.first_byte", conf_provider, first_byte), .min = 1, .max = DAY, .def = "60s",
@@ -291,6 +306,7 @@ static const struct option model_rows[] = {
     {PRICE("prices.audio_out", conf_model, prices.audio_out), .example = "80.00",
      .shown = "by the price table", .help = "Of audio in answers."},
     RATE_ROWS("limits.", conf_model, limits, " for this model", NULL, NULL, NULL),
+    BUDGET_ROWS(conf_model, "at this model's targets, however it was asked for,"),
 };
 static const struct table model_options = {TABLE(model_rows), .size = sizeof(struct conf_model),
                                            .title = "models[]", .finish = finish_model};
@@ -332,6 +348,7 @@ static const struct option tenant_rows[] = {
     {STRING(TYPE_TEXT, "id", conf_tenant, id), .min = 1, .max = 95, .required = true, .example = "internal",
      .help = "The tenant that keys name. Unique."},
     RATE_ROWS("limits.", conf_tenant, limits, " of all its keys together", NULL, NULL, NULL),
+    BUDGET_ROWS(conf_tenant, "with all its keys together"),
 };
 static const struct table tenant_options = {TABLE(tenant_rows), .size = sizeof(struct conf_tenant),
                                             .title = "tenants[]"};
@@ -364,6 +381,7 @@ static const struct option gateway_key_rows[] = {
      .help = "Whence it may be used: addresses and networks of IPv4 and IPv6. A Unix socket counts as "
              "127.0.0.1."},
     RATE_ROWS("limits.", conf_gateway_key, limits, " with this key", "auth.default_limits", NULL, NULL),
+    BUDGET_ROWS(conf_gateway_key, "with this key"),
     {.path = "expires",
      .type = TYPE_DATE,
      .offset = AT(conf_gateway_key, expires, int64_t),
@@ -550,7 +568,6 @@ const char *const conf_later[] = {
     "ui",
     "auth.open_surfaces",
     "auth.jwt",
-    "auth.keys[].budget",
     "cache.coalesce",
     "cache.semantic",
     "log.content",

@@ -14,6 +14,7 @@ enum option_type {
     TYPE_SIZE,     /* uint64_t, bytes */
     TYPE_REAL,     /* double */
     TYPE_PRICE,    /* int64_t, nano-dollars per million tokens; -1 when not said */
+    TYPE_MONEY,    /* int64_t, nano-dollars; -1 when not said */
     TYPE_TEXT,     /* const char *, and so are the next five */
     TYPE_NAME,
     TYPE_PATH,

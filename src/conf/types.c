@@ -606,6 +606,7 @@ const struct type_row conf_types[TYPE_LAST] = {
     [TYPE_REAL] = {"decimal", "a decimal such as 0.5", read_real, print_double, NULL, false},
     [TYPE_PRICE] = {"price", "dollars per million tokens, a decimal such as 2.50", read_price, print_price,
                     NULL, false},
+    [TYPE_MONEY] = {"money", "dollars, a decimal such as 100 or 0.50", read_price, print_price, NULL, false},
     [TYPE_TEXT] = {"text", "a text", read_text, print_text, NULL, true},
     [TYPE_NAME] = {"name", "a name of 1 to 64 letters, digits, '.', '_' and '-'", read_name, print_text, NULL,
                    true},

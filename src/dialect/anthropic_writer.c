@@ -174,6 +174,7 @@ static const char *fault_word(enum fault_class c) {
         [FAULT_RATE_LIMIT] = "rate_limit_error",
         [FAULT_COST_LIMIT] = "billing_error",
         [FAULT_QUOTA] = "billing_error",
+        [FAULT_BUDGET] = "billing_error",
         [FAULT_PROVIDER_AUTH] = "api_error",
         [FAULT_SERVER] = "api_error",
         [FAULT_OVERLOADED] = "overloaded_error",

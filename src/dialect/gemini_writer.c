@@ -190,6 +190,7 @@ static const char *status_word(enum fault_class c) {
         [FAULT_RATE_LIMIT] = "RESOURCE_EXHAUSTED",
         [FAULT_COST_LIMIT] = "FAILED_PRECONDITION",
         [FAULT_QUOTA] = "RESOURCE_EXHAUSTED",
+        [FAULT_BUDGET] = "RESOURCE_EXHAUSTED",
         [FAULT_PROVIDER_AUTH] = "INTERNAL",
         [FAULT_SERVER] = "INTERNAL",
         [FAULT_OVERLOADED] = "UNAVAILABLE",

@@ -394,6 +394,7 @@ static struct words words_of(enum fault_class c) {
         [FAULT_RATE_LIMIT] = {"requests", "rate_limit_exceeded"},
         [FAULT_COST_LIMIT] = {"cost_limit_exceeded", "cost_limit_exceeded"},
         [FAULT_QUOTA] = {"insufficient_quota", "insufficient_quota"},
+        [FAULT_BUDGET] = {"insufficient_quota", "insufficient_quota"},
         [FAULT_PROVIDER_AUTH] = {"server_error", "provider_authentication"},
         [FAULT_SERVER] = {"server_error", NULL},
         [FAULT_OVERLOADED] = {"server_error", "overloaded"},

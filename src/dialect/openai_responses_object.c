@@ -222,6 +222,7 @@ struct str rs_error_code(const struct fault *f) {
     case FAULT_COST_LIMIT:
         return STR("cost_limit_exceeded");
     case FAULT_QUOTA:
+    case FAULT_BUDGET:
         return STR("insufficient_quota");
     case FAULT_CONTEXT_LENGTH:
         return STR("context_length_exceeded");

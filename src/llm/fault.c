@@ -27,6 +27,8 @@ static const struct fault_rule rules[FAULT_CLASSES] = {
     [FAULT_RATE_LIMIT] = {"rate_limit_exceeded", 429, ANYWHERE, false, true},
     [FAULT_COST_LIMIT] = {"cost_limit_exceeded", 402, 0, false, false},
     [FAULT_QUOTA] = {"insufficient_quota", 429, ELSEWHERE, false, true},
+    /* Another target may cost less, or be of a provider or a model that has money left. */
+    [FAULT_BUDGET] = {"budget_exceeded", 429, FAULT_TRY_TARGET | FAULT_TRY_MODEL, false, false},
     [FAULT_PROVIDER_AUTH] = {"provider_authentication", 502, ELSEWHERE, false, true},
     [FAULT_SERVER] = {"server_error", 502, ANYWHERE, true, false},
     [FAULT_OVERLOADED] = {"overloaded", 503, ANYWHERE, true, false},
@@ -94,6 +96,7 @@ bool fault_matches(enum fault_class c, enum fault_class configured) {
     case FAULT_NO_TARGET: /* the breaker remembers that it failed, not how */
         return configured == FAULT_SERVER || configured == FAULT_CONNECTION || configured == FAULT_TIMEOUT;
     case FAULT_QUOTA:
+    case FAULT_BUDGET:
         return configured == FAULT_RATE_LIMIT;
     default:
         return false;

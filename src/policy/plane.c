@@ -10,6 +10,7 @@
 #include "base/die.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "policy/budget.h"
 #include "policy/cache.h"
 #include "policy/keyring.h"
 #include "policy/price.h"
@@ -223,6 +224,7 @@ struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const st
     targets_mark(p);
     limits_init(p);
     keys_init(p);
+    p->budgets = budgets_new(p->arena, p->shm, c);
     return p;
 }
 

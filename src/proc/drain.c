@@ -59,7 +59,7 @@ static void measure_ring(struct drain *d, uint32_t slot) {
     for (unsigned n = 0; n < d->most && at - d->cursor[slot] < BATCH_BYTES; n++) {
         if (!ring_next(d->shm, slot, &at, &type, &payload))
             break;
-        d->usages += type == RECORD_USAGE;
+        d->usages += type == RECORD_USAGE || type == RECORD_SPENT;
         d->replies += type == RECORD_REPLY;
         d->keyed += type == RECORD_KEY;
         d->cleared |= type == RECORD_CLEAR;
@@ -320,10 +320,20 @@ static void give_up_ledger(struct drain *d, const char *why) {
         db_condemn(d->ledger_dir, LEDGER_MODE);
 }
 
+/* The row in a record, and who holds its cost. false: it is none. */
+static bool usage_of(const struct entry *r, struct str *row, struct money_list *held) {
+    *row = r->payload;
+    held->n = 0;
+    return r->type == RECORD_USAGE ||
+           (r->type == RECORD_SPENT && record_spent_read(row, held->entity, MONEY_MOST, &held->n));
+}
+
 static void put_usage(struct drain *d, struct db_txn *t, const struct entry *r) {
+    struct money_list held;
+    struct str row;
     (void)d;
-    if (r->type == RECORD_USAGE)
-        ledger_append(t, r->payload);
+    if (usage_of(r, &row, &held))
+        ledger_append(t, row);
 }
 
 static void set_positions(struct drain *d, struct db_txn *t) {
@@ -432,8 +442,13 @@ static void write_lines(struct drain *d) {
 }
 
 static void settle_usage(struct drain *d, const struct entry *r) {
+    struct money_list held;
     struct ledger_row row;
-    if (!d->conf->log.access || d->silent || !ledger_unpack(NULL, r->payload, &row))
+    struct str packed;
+    if (!usage_of(r, &packed, &held) || !ledger_unpack(NULL, packed, &row))
+        return;
+    spend_book(&d->spend, r->slot, r->to, &row, &held);
+    if (!d->conf->log.access || d->silent)
         return;
     if (d->conf->log.format == LOGFMT_TEXT)
         ledger_log_text(&d->line, &row, d->writer);
@@ -447,12 +462,12 @@ static void settle_usage(struct drain *d, const struct entry *r) {
 
 static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
     (void)t;
-    if (r->type == RECORD_USAGE)
-        settle_usage(d, r);
-    else if (r->type == RECORD_REPLY)
+    if (r->type == RECORD_REPLY)
         settle_reply(d, r);
     else if (r->type == RECORD_KEY)
         settle_key(d, r);
+    else
+        settle_usage(d, r);
 }
 
 static void release(struct drain *d) {
@@ -476,6 +491,7 @@ bool drain_batch(struct drain *d) {
     each_entry(d, NULL, settle);
     write_lines(d);
     release(d);
+    spend_alert(&d->spend);
     return true;
 }
 
@@ -544,6 +560,8 @@ void drain_upkeep(struct drain *d, uint64_t now_ms) {
     open_keys(d);
     if (d->ledger && d->ledger_pause_ms == 0)
         keep_ledger(d);
+    if (d->ledger)
+        spend_count(&d->spend, d->ledger, false);
 }
 
 bool drain_busy(const struct drain *d) {
@@ -623,8 +641,11 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
     open_cache(d);
     open_keys(d);
     drain_after_death(d);
+    spend_open(&d->spend, shm, conf);
     finish_predecessor(d);
     drop_old_positions(d);
+    if (open_ledger(d))
+        spend_count(&d->spend, d->ledger, true);
 }
 
 void drain_close(struct drain *d) {
@@ -635,4 +656,5 @@ void drain_close(struct drain *d) {
     mem_free(d->cache_dir);
     mem_free(d->keys_dir);
     buf_free(&d->line);
+    spend_close(&d->spend);
 }

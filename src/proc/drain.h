@@ -5,6 +5,7 @@
 #include "conf/conf.h"
 #include "shm/index.h"
 #include "shm/shm.h"
+#include "spend.h"
 #include "store/db.h"
 
 enum { DRAIN_DOUBTS = 1024 };
@@ -12,6 +13,7 @@ enum { DRAIN_DOUBTS = 1024 };
 struct drain {
     struct shm *shm;
     const struct conf *conf;
+    struct spend spend;
     struct db *ledger, *cache, *keys; /* NULL: closed after trouble, to be opened again */
     char *ledger_dir, *cache_dir, *keys_dir;
     uint64_t ledger_map, instance;

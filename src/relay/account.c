@@ -179,7 +179,7 @@ static void count(struct request *r, uint32_t entity, bool requests) {
 static bool never_sent(const struct request *r) {
     enum fault_class c = r->fault.cls;
     return r->row.attempts == 0 && !r->fault.from_provider &&
-           (c == FAULT_RATE_LIMIT || c == FAULT_NO_TARGET || c == FAULT_OVERLOADED);
+           (c == FAULT_RATE_LIMIT || c == FAULT_NO_TARGET || c == FAULT_OVERLOADED || c == FAULT_BUDGET);
 }
 
 static void settle_limits(struct request *r) {
@@ -201,6 +201,7 @@ enum verdict step_settle(struct request *r) {
     estimate_usage(r);
     r->cost_nano = cost_of(r);
     settle_limits(r);
+    budget_settle(r->p, &r->now.money, r->cost_nano);
     if (r->caller.key)
         count(r, r->caller.entity, true);
     count(r, r->plan.model_entity, true);
@@ -255,9 +256,13 @@ enum verdict step_log(struct request *r) {
     fill_row(r, &r->row);
     struct buf packed;
     buf_init(&packed, 64 << 10);
+    struct budget_hold *money = &r->now.money;
+    if (money->n)
+        record_spent(&packed, money->entity, money->n);
     ledger_pack(&packed, &r->row);
-    if (buf_ok(&packed))
-        outbox_put(r->g->outbox, RECORD_USAGE, buf_str(&packed));
+    if (!buf_ok(&packed) ||
+        !outbox_put(r->g->outbox, money->n ? RECORD_SPENT : RECORD_USAGE, buf_str(&packed)))
+        budget_drop(r->p, money); /* the ledger will never know of it */
     buf_free(&packed);
     return NEXT;
 }

@@ -41,18 +41,19 @@ struct outbox *outbox_new(struct loop *l, struct shm *s) {
     return o;
 }
 
-void outbox_put(struct outbox *o, uint32_t type, struct str record) {
+bool outbox_put(struct outbox *o, uint32_t type, struct str record) {
     uint64_t pos;
     if (buf_len(&o->waiting) == 0 && ring_put(o->shm, type, record, STR_NONE, &pos))
-        return;
+        return true;
     struct head h = {type, (uint32_t)record.n};
     if (buf_len(&o->waiting) + sizeof(h) + record.n > OUTBOX_MAX) {
         stat_add(o->shm, STAT_RING_DROPPED, 1);
-        return;
+        return false;
     }
     buf_add(&o->waiting, &h, sizeof(h));
     buf_adds(&o->waiting, record);
     timer_set(&o->retry, RETRY_MS);
+    return true;
 }
 
 void outbox_free(struct outbox *o) {

@@ -7,7 +7,7 @@
 
 struct outbox;
 struct outbox *outbox_new(struct loop *l, struct shm *s);
-void outbox_put(struct outbox *o, uint32_t type,
-                struct str record); /* never blocks; drops and counts beyond its bound */
+bool outbox_put(struct outbox *o, uint32_t type,
+                struct str record); /* never blocks; false: dropped and counted, beyond its bound */
 void outbox_free(struct outbox *o); /* a last try for what is left */
 #endif

@@ -7,6 +7,7 @@
 #include "outbox.h"
 #include "pass.h"
 #include "policy/admit.h"
+#include "policy/budget.h"
 #include "policy/cache.h"
 #include "policy/plane.h"
 #include "policy/route.h"
@@ -59,6 +60,7 @@ struct attempt {
     bool busy;           /* the target's gauge is taken */
     enum breaker_pass pass;
     struct admission held;
+    struct budget_hold money; /* until the request is settled, or this was in vain */
     struct call *call;
     uint64_t started_ns;
     int status; /* of the provider's answer; 0: none yet */
@@ -103,6 +105,7 @@ struct request {
     struct buf out;      /* body for the provider; alive while a call is */
     struct buf dropped;  /* names of what was left out, for the client */
     uint64_t waited_ms;  /* for Retry-After */
+    unsigned budget_waits;
     struct target
         *rested; /* passed over because all its keys rest: asked all the same when nothing else is left */
     struct timer timer; /* back-off, and the bound on the first output */

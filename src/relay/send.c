@@ -164,7 +164,7 @@ static void start_call(struct request *r) {
         timer_set(&r->timer, pr->conf->first_byte);
 }
 
-enum tried { STARTED, SKIPPED, REFUSED };
+enum tried { STARTED, SKIPPED, REFUSED, LATER };
 
 static bool pick_key(struct request *r, bool last_resort) {
     struct plane_provider *pr = r->now.target->provider;
@@ -198,7 +198,24 @@ static struct admit_tokens used_tokens(const struct usage *u) {
     return (struct admit_tokens){u->input, u->output};
 }
 
-/* SKIPPED: this target cannot be asked now (*f says why). REFUSED: the request is at fault. */
+/* What it may cost at this target, with every budget it is spent from. */
+static enum money_verdict take_money(struct request *r, struct fault *f) {
+    struct budget_ask ask = {.caller = &r->caller, .target = r->now.target, .most = r->estimate};
+    enum operation op = r->client->op;
+    if (op == OP_COUNT)
+        ask.most.input = 0;
+    if (op != OP_CHAT)
+        ask.most.output = 0;
+    else if (r->ask.max_tokens &&
+             __builtin_mul_overflow(r->ask.max_tokens, r->ask.n ? r->ask.n : 1, &ask.most.output))
+        ask.most.output = UINT64_MAX;
+    return budget_take(r->p, &ask, &r->now.money, r->a, f);
+}
+
+static enum tried try_paid(struct request *r, struct fault *f);
+
+/* SKIPPED: this target cannot be asked now (*f says why). REFUSED: the request is at fault. LATER: what has
+ * been spent is not known for the moment. */
 static enum tried try_target(struct request *r, bool last_resort, struct fault *f) {
     struct target *t = r->now.target;
     forget_answer(&r->now);
@@ -220,6 +237,17 @@ static enum tried try_target(struct request *r, bool last_resort, struct fault *
         fault_set(f, r->a, FAULT_TIMEOUT, "The time for this request is over.");
         return SKIPPED;
     }
+    enum money_verdict money = take_money(r, f);
+    if (money != MONEY_OK)
+        return money == MONEY_OVER ? SKIPPED : LATER;
+    enum tried done = try_paid(r, f);
+    if (done != STARTED)
+        budget_drop(r->p, &r->now.money);
+    return done;
+}
+
+static enum tried try_paid(struct request *r, struct fault *f) {
+    struct target *t = r->now.target;
     r->now.pass = breaker_ask(r->p->shm, t->entity, &t->provider->breaker, clock_coarse_ns());
     if (r->now.pass == BREAKER_REFUSE) {
         fault_set(f, r->a, FAULT_NO_TARGET, "The provider is not available at the moment.");
@@ -257,6 +285,10 @@ static enum verdict give_up(struct request *r, const struct fault *why) {
     }
     if (r->fault.cls == FAULT_RATE_LIMIT && !r->fault.from_provider)
         stat_add(r->p->shm, STAT_RATE_LIMITED, 1);
+    if (r->fault.cls == FAULT_BUDGET) {
+        stat_add(r->p->shm, STAT_BUDGET_REFUSED, 1);
+        r->fault.status = r->client == &dialect_anthropic ? 402 : 0; /* billing_error */
+    }
     return SETTLE;
 }
 
@@ -276,6 +308,19 @@ static enum verdict answer_count(struct request *r) {
     r->usage = NOTHING_USED;
     r->estimated = r->ended = true;
     return SETTLE;
+}
+
+/* The scribe that has died, or gives way to one of a new configuration, is back in a moment. */
+static enum verdict wait_for_budget(struct request *r) {
+    enum { EVERY_MS = 20, AT_MOST = 250 };
+    struct fault f;
+    if (r->budget_waits++ < AT_MOST) {
+        timer_set(&r->timer, EVERY_MS);
+        return WAIT;
+    }
+    fault_set(&f, r->a, FAULT_OVERLOADED, "It is not known at the moment what has been spent of the budget.");
+    f.retry_after_ms = 5000;
+    return give_up(r, &f);
 }
 
 enum verdict step_send(struct request *r) {
@@ -300,6 +345,8 @@ enum verdict step_send(struct request *r) {
             if (!(fault_rule(why.cls)->tries & FAULT_TRY_TARGET) || !take_target(r, why.cls))
                 return SETTLE;
             continue;
+        case LATER:
+            return wait_for_budget(r);
         case SKIPPED:
             break;
         }
@@ -427,6 +474,8 @@ void attempt_failed(struct request *r, const struct fault *f) {
         used = seen->usage.known ? used_tokens(&seen->usage) : r->estimate;
     }
     admit_settle(r->p, &r->now.held, &used);
+    if (!r->committed)
+        budget_drop(r->p, &r->now.money);
     rest_key(r, f);
     if (!r->committed && hedge_goes_on(r))
         return;
@@ -461,7 +510,8 @@ void attempt_cancel(struct request *r) {
         call_cancel(r->now.call);
     r->now.call = NULL;
     account_attempt(r, &f, 0);
-    admit_settle(r->p, &r->now.held, 0);
+    admit_settle(r->p, &r->now.held, &(struct admit_tokens){0});
+    budget_drop(r->p, &r->now.money);
     forget_answer(&r->now);
 }
 

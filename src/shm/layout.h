@@ -15,6 +15,7 @@
 #include "shm/extra.h"
 #include "shm/health.h"
 #include "shm/index.h"
+#include "shm/money.h"
 #include "shm/ring.h"
 #include "shm/shm.h"
 #include "shm/slot.h"
@@ -57,6 +58,13 @@ struct shm_spent {
     word minute, total;
 };
 
+/* What the scribe is about to write, see money.c. */
+struct shm_intent {
+    half slot; /* 1 + it; 0: nothing */
+    half n, entity[MONEY_MOST];
+    word upto, booked[MONEY_MOST];
+};
+
 struct shm_head {
     uint64_t magic, version, layout, bytes, instance; /* written before the first fork, then only read */
     int64_t started_wall_ms;                          /* likewise */
@@ -65,6 +73,8 @@ struct shm_head {
     half loose[ENTITY_KINDS]; /* entities made for names that are not configured */
     word keys_generation;
     _Alignas(SHM_LINE) half scribe_asleep;
+    _Alignas(SHM_LINE) half booking; /* odd: between two words of a record */
+    struct shm_intent intent;
     _Alignas(SHM_LINE) struct shm_stats master; /* of processes without a slot */
     _Alignas(SHM_LINE) struct shm_index_totals index;
     _Alignas(SHM_LINE) word requests[2]; /* in the even and the odd half windows, see extra.c */
@@ -93,6 +103,7 @@ struct shm_slot {
     struct shm_stats stats;
     _Alignas(SHM_LINE) word ring_head; /* written so far */
     _Alignas(SHM_LINE) word ring_done; /* the scribe's: released so far */
+    word booked;                       /* the scribe's: records whose money is booked end here, see money.c */
 };
 
 /* --- entities --- */
@@ -121,8 +132,19 @@ struct shm_state {
     half failures_in_a_row;
     half weight; /* set by hand; 0: as configured */
     word turn;   /* round-robin */
+    /* The scribe's, see money.c; the last is whoever's is first. */
+    _Alignas(SHM_LINE) word money_period;
+    word money_spent;
+    half money_told;
+    half unpriced_told;
     _Alignas(SHM_LINE) word counter[ENTITY_COUNTERS_N];
     _Alignas(SHM_LINE) word cell[HEALTH_SCALES][HEALTH_CELLS];
+};
+
+/* Of a slot's money with an entity, see money.c. */
+struct shm_share {
+    word in;     /* the slot's process's: reserved, and settled, since the slot was claimed */
+    word booked; /* the scribe's: of that it is in the ledger */
 };
 
 struct shm_hist {
@@ -186,6 +208,7 @@ struct shm {
     struct shm_hist *hist;
     word *affinity; /* AFFINITY_PLACES, see affinity.c */
     half *gauges;
+    struct shm_share *shares;
     word *set_used; /* a bit for each set that was ever written: walks leave the others untouched */
     struct shm_set *sets;
     word *vector_part; /* the first word of an entry's partition; 0: none. Cleared first and set last */

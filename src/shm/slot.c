@@ -23,12 +23,26 @@ static uint32_t slot_choose(const struct shm *s) {
     return waiting;
 }
 
+/* Nobody counts them while the slot is free and drained. In one that is not, what the last owner had reserved
+ * stays until its next one. */
+static void clear_shares(struct shm *s, uint32_t slot) {
+    struct shm_share *w = s->shares + (size_t)slot * SHM_MAX_ENTITIES;
+    for (uint32_t i = 0, n = shm_entities(s); i < n; i++) {
+        if (atomic_load_explicit(&w[i].in, memory_order_relaxed))
+            atomic_store(&w[i].in, 0);
+        if (atomic_load_explicit(&w[i].booked, memory_order_relaxed))
+            atomic_store(&w[i].booked, 0);
+    }
+}
+
 uint32_t slot_claim(struct shm *s, enum slot_role role, unsigned number, unsigned generation) {
     MUST(role != SLOT_FREE);
     uint32_t slot = slot_choose(s);
     if (slot == SHM_NONE)
         return SHM_NONE;
     struct shm_slot *p = &s->slots[slot];
+    if (drained(p))
+        clear_shares(s, slot);
     ring_give_back(s, slot); /* drained since its last owner died, perhaps */
     atomic_fetch_add(&p->life, 1);
     atomic_store(&p->pid, 0);

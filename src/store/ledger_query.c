@@ -187,3 +187,32 @@ struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_
     *truncated = q.truncated;
     return out;
 }
+
+/* --- money alone --- */
+
+struct costs {
+    void (*fn)(void *arg, int64_t hour_ms, const struct ledger_sum *names, int64_t cost_nano);
+    void *arg;
+};
+
+static bool take_cost(void *arg, struct str key, struct str value) {
+    const struct costs *c = arg;
+    struct sums_names n;
+    struct sums sums;
+    if (sums_read_key(key, &n) && sums_unpack(value, &sums) && sums.cost_nano > 0)
+        c->fn(
+            c->arg, (int64_t)n.hour * HOUR_MS,
+            &(struct ledger_sum){.key = n.key, .tenant = n.tenant, .provider = n.provider, .model = n.model},
+            sums.cost_nano);
+    return true;
+}
+
+void ledger_each_cost(struct db_txn *t, int64_t from_ms,
+                      void (*fn)(void *arg, int64_t hour_ms, const struct ledger_sum *names,
+                                 int64_t cost_nano),
+                      void *arg) {
+    struct costs c = {fn, arg};
+    unsigned char from[4];
+    key_u32(from, sums_hour(from_ms));
+    db_each(t, TABLE_SUMS, str_make((const char *)from, sizeof from), take_cost, &c);
+}

@@ -28,6 +28,12 @@ static unsigned char *put_name(unsigned char *to, struct str s) {
     return to;
 }
 
+bool ledger_name_is(struct str kept, struct str whole) {
+    unsigned char name[SUMS_NAME_MAX];
+    size_t n = (size_t)(put_name(name, whole) - name);
+    return n == kept.n && memcmp(name, kept.p, n) == 0;
+}
+
 size_t sums_key(unsigned char out[SUMS_KEY_MAX], const struct ledger_row *r) {
     unsigned char *to = out + 4;
     key_u32(out, sums_hour(r->wall_ms));

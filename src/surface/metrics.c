@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "policy/budget.h"
 #include "shm/health.h"
 #include "shm/index.h"
 #include "shm/slot.h"
@@ -169,6 +170,27 @@ static void gauges(struct plane *p, struct buf *b) {
     buf_printf(b, "penstock_in_flight %" PRIu64 "\n", gauge_sum(p->shm, p->gateway, GAUGE_IN_FLIGHT));
 }
 
+static void budgets(struct plane *p, struct buf *b) {
+    static const char *const names[] = {"penstock_budget_usd", "penstock_budget_spent_usd",
+                                        "penstock_budget_reserved_usd"};
+    static const char *const helps[] = {"What may be spent in a period.", "What was spent in this period.",
+                                        "What requests under way may cost."};
+    int64_t now = clock_wall_ms();
+    for (int k = 0; k < 3 && p->budgets->n; k++) {
+        head(b, names[k], "gauge", helps[k]);
+        for (size_t i = 0; i < p->budgets->n; i++) {
+            const struct budget *one = &p->budgets->list[i];
+            struct money m;
+            money_look(p->shm, one->entity, budget_period(one->conf->period, now), &m);
+            uint64_t nano = k == 0 ? (uint64_t)one->conf->nano : k == 1 ? m.spent : m.on_way;
+            buf_printf(b, "%s{scope=\"%s\",id=\"", names[k], budget_kind_name(one->kind));
+            label_value(b, one->name);
+            buf_printf(b, "\",period=\"%s\"} %" PRIu64 ".%09" PRIu64 "\n",
+                       budget_period_name(one->conf->period), nano / 1000000000, nano % 1000000000);
+        }
+    }
+}
+
 static void processes(struct plane *p, struct buf *b) {
     uint64_t workers = 0, connections = 0;
     struct slot_info s;
@@ -214,6 +236,7 @@ void surface_metrics(struct surface_call *c) {
     struct buf b;
     buf_init(&b, 0);
     globals(c->plane, &b);
+    budgets(c->plane, &b);
     processes(c->plane, &b);
     gauges(c->plane, &b);
     histograms(c->plane, &b);

@@ -98,6 +98,8 @@ const struct surface_route surface_routes[] = {
      "Prometheus text, of all workers together"},
     {HTTP_GET, "/admin/v1/usage", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_usage,
      "Requests, tokens and money, grouped"},
+    {HTTP_GET, "/admin/v1/budgets", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_budgets,
+     "What budgets have left"},
     {HTTP_DELETE, "/admin/v1/cache", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_cache_clear,
      "Clear the cache, or a part of it"},
     {HTTP_GET, "/admin/v1/cache/stats", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_cache_stats,

@@ -1,0 +1,227 @@
+/* Which budgets there are, what a request may cost, and when a period ends. The counting is in shm/money.c.
+ */
+#include "policy/budget.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "policy/price.h"
+#include "store/ledger.h"
+
+/* --- the list --- */
+
+static void add(struct budgets *b, struct shm *s, enum entity_kind kind, const char *name,
+                const struct conf_budget *conf, const struct conf *all, const struct conf_model *model) {
+    if (conf->nano < 0)
+        return;
+    uint32_t entity = shm_entity(s, kind, str_of(name));
+    b->list[b->n++] = (struct budget){kind, str_of(name), entity, conf, all, model};
+}
+
+static int compare(struct str a, struct str b) {
+    int c = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
+    return c ? c : (a.n > b.n) - (a.n < b.n);
+}
+
+/* Models last: they are not found by their name. */
+static int by_name(const void *va, const void *vb) {
+    const struct budget *a = va, *b = vb;
+    bool am = a->kind == ENTITY_MODEL, bm = b->kind == ENTITY_MODEL;
+    if (am != bm)
+        return am - bm;
+    return a->kind != b->kind ? (int)a->kind - (int)b->kind : compare(a->name, b->name);
+}
+
+struct budgets *budgets_new(struct arena *a, struct shm *s, const struct conf *c) {
+    struct budgets *b = arena_alloc(a, sizeof(*b));
+    size_t most = c->auth.nkeys + c->ntenants + c->nproviders + c->nmodels;
+    *b = (struct budgets){.list = arena_array(a, most + 1, sizeof(*b->list))};
+    for (size_t i = 0; i < c->auth.nkeys; i++)
+        add(b, s, ENTITY_GATEWAY_KEY, c->auth.keys[i].id, &c->auth.keys[i].budget, NULL, NULL);
+    for (size_t i = 0; i < c->ntenants; i++)
+        add(b, s, ENTITY_TENANT, c->tenants[i].id, &c->tenants[i].budget, NULL, NULL);
+    for (size_t i = 0; i < c->nproviders; i++)
+        add(b, s, ENTITY_PROVIDER, c->providers[i].name, &c->providers[i].budget, NULL, NULL);
+    for (size_t i = 0; i < c->nmodels; i++)
+        add(b, s, ENTITY_MODEL, c->models[i].name, &c->models[i].budget, c, &c->models[i]);
+    qsort(b->list, b->n, sizeof(*b->list), by_name);
+    while (b->models < b->n && b->list[b->models].kind != ENTITY_MODEL)
+        b->models++;
+    return b;
+}
+
+static void find(const struct budgets *b, enum entity_kind kind, struct str name,
+                 const struct budget *out[MONEY_MOST], size_t *n) {
+    const struct budget want = {.kind = kind, .name = name};
+    const struct budget *found =
+        name.n && b->models ? bsearch(&want, b->list, b->models, sizeof(*b->list), by_name) : NULL;
+    if (found)
+        out[(*n)++] = found;
+}
+
+/* Money of a model is what is spent at any of its targets: that is what the ledger knows. */
+static bool is_target(const struct budget *b, struct str provider, struct str model) {
+    for (size_t i = 0; i < b->model->ntargets; i++) {
+        const struct conf_target *t = &b->model->targets[i];
+        struct str name = str_of(t->model);
+        if (str_is(provider, b->all->providers[t->provider_index].name) &&
+            (str_glob(name, model) || ledger_name_is(model, name)))
+            return true;
+    }
+    return false;
+}
+
+size_t budgets_of(const struct budgets *b, struct str key, struct str tenant, struct str provider,
+                  struct str model, const struct budget *out[MONEY_MOST]) {
+    size_t n = 0;
+    find(b, ENTITY_GATEWAY_KEY, key, out, &n);
+    find(b, ENTITY_TENANT, tenant, out, &n);
+    find(b, ENTITY_PROVIDER, provider, out, &n);
+    for (size_t i = b->models; i < b->n && n < MONEY_MOST; i++)
+        if (is_target(&b->list[i], provider, model))
+            out[n++] = &b->list[i];
+    return n;
+}
+
+/* --- periods --- */
+
+const char *budget_period_name(enum conf_period period) {
+    static const char *const names[] = {"hour", "day", "week", "month", "total"};
+    return names[period];
+}
+
+const char *budget_kind_name(enum entity_kind kind) {
+    return kind == ENTITY_GATEWAY_KEY ? "key"
+           : kind == ENTITY_TENANT    ? "tenant"
+           : kind == ENTITY_PROVIDER  ? "provider"
+                                      : "model";
+}
+
+enum { HOUR_MS = 3600000, DAY_MS = 24 * HOUR_MS };
+
+static struct budget_span span(int64_t from_day, int64_t until_day) {
+    return (struct budget_span){from_day * DAY_MS, until_day * DAY_MS};
+}
+
+/* The first day of a month since the epoch, whatever its number (0 to 12 and beyond). */
+static int64_t month_start(int year, int month) {
+    char text[CLOCK_RFC3339_SIZE];
+    int64_t ms = 0;
+    snprintf(text, sizeof text, "%04d-%02d-01", year + month / 12, month % 12 + 1);
+    clock_parse(str_of(text), &ms);
+    return ms / DAY_MS;
+}
+
+static struct budget_span month_of(int64_t wall_ms) {
+    char text[CLOCK_RFC3339_SIZE];
+    clock_rfc3339(text, wall_ms);
+    uint64_t year = 1970, month = 1;
+    str_u64(str_make(text, 4), &year);
+    str_u64(str_make(text + 5, 2), &month);
+    return span(month_start((int)year, (int)month - 1), month_start((int)year, (int)month));
+}
+
+struct budget_span budget_span(enum conf_period period, int64_t wall_ms) {
+    int64_t now = wall_ms < 0 ? 0 : wall_ms, day = now / DAY_MS, monday;
+    switch (period) {
+    case PERIOD_HOUR:
+        return (struct budget_span){now / HOUR_MS * HOUR_MS, (now / HOUR_MS + 1) * HOUR_MS};
+    case PERIOD_DAY:
+        return span(day, day + 1);
+    case PERIOD_WEEK: /* the epoch was a Thursday */
+        monday = (day + 3) / 7 * 7 - 3;
+        return (struct budget_span){monday < 0 ? 0 : monday * DAY_MS, (monday + 7) * DAY_MS};
+    case PERIOD_MONTH:
+        return month_of(now);
+    default:
+        return (struct budget_span){0, INT64_MAX};
+    }
+}
+
+struct money_period budget_period(enum conf_period period, int64_t wall_ms) {
+    return (struct money_period){(uint32_t)period,
+                                 (uint32_t)(budget_span(period, wall_ms).from_ms / HOUR_MS)};
+}
+
+/* --- workers --- */
+
+/* -1: no price is known. */
+static int64_t worst_cost(struct plane *p, const struct target *t, const struct admit_tokens *most) {
+    struct usage u = {.known = true, .input = most->input, .output = most->output, .cost_nano = -1};
+    u.input = u.input < USAGE_COUNT_MAX ? u.input : USAGE_COUNT_MAX;
+    u.output = u.output < USAGE_COUNT_MAX ? u.output : USAGE_COUNT_MAX;
+    if (u.input == 0 && u.output == 0)
+        return 0;
+    return price_bill(p->prices, str_of(t->provider->conf->kind->price_vendor), t->model,
+                      t->conf ? &t->conf->prices : NULL, &u);
+}
+
+static void tell_unpriced(struct plane *p, const struct target *t) {
+    if (money_tell_unpriced(p->shm, t->entity))
+        log_event(LVL_WARN, "alert", "%s/" STR_FMT " has no price: what it is used for counts to no budget",
+                  t->provider->conf->name, STR_ARG(t->model));
+}
+
+static void refuse(struct fault *f, struct arena *a, const struct budget *b, int64_t now_ms) {
+    static const char *const whose[] = {[ENTITY_GATEWAY_KEY] = "this key",
+                                        [ENTITY_TENANT] = "this tenant",
+                                        [ENTITY_PROVIDER] = "the provider",
+                                        [ENTITY_MODEL] = "this model"};
+    struct budget_span span = budget_span(b->conf->period, now_ms);
+    if (span.until_ms == INT64_MAX) {
+        fault_set(f, a, FAULT_BUDGET, "The budget of %s has not enough left for this request.",
+                  whose[b->kind]);
+        return;
+    }
+    char when[CLOCK_RFC3339_SIZE];
+    clock_rfc3339(when, span.until_ms);
+    fault_set(f, a, FAULT_BUDGET,
+              "The budget of %s for this %s has not enough left for this request; the next begins at %.19sZ.",
+              whose[b->kind], budget_period_name(b->conf->period), when);
+    f->retry_after_ms = span.until_ms - now_ms;
+}
+
+enum money_verdict budget_take(struct plane *p, const struct budget_ask *ask, struct budget_hold *h,
+                               struct arena *a, struct fault *f) {
+    const struct target *t = ask->target;
+    const struct budget *of[MONEY_MOST];
+    struct money_ask asks[MONEY_MOST];
+    *h = (struct budget_hold){.n = 0};
+    if (p->budgets->n == 0) /* nearly always */
+        return MONEY_OK;
+    size_t n = budgets_of(p->budgets, str_of(ask->caller->key->id), str_of(ask->caller->key->tenant),
+                          str_of(t->provider->conf->name), t->model, of),
+           refused;
+    if (n == 0)
+        return MONEY_OK;
+    int64_t now = clock_wall_ms(), cost = worst_cost(p, t, &ask->most);
+    if (cost < 0)
+        tell_unpriced(p, t);
+    for (size_t i = 0; i < n; i++)
+        asks[i] = (struct money_ask){of[i]->entity, budget_period(of[i]->conf->period, now),
+                                     (uint64_t)of[i]->conf->nano};
+    uint64_t nano = cost > 0 ? (uint64_t)cost : 0;
+    enum money_verdict v = money_reserve(p->shm, asks, n, nano, &refused);
+    if (v == MONEY_OVER)
+        refuse(f, a, of[refused], now);
+    if (v != MONEY_OK)
+        return v;
+    h->nano = nano;
+    for (; h->n < n; h->n++)
+        h->entity[h->n] = of[h->n]->entity;
+    return MONEY_OK;
+}
+
+void budget_settle(struct plane *p, struct budget_hold *h, int64_t nano) {
+    uint64_t is = nano > 0 ? (uint64_t)nano : 0;
+    money_change(p->shm, h->entity, h->n, h->nano, is);
+    h->nano = is;
+}
+
+void budget_drop(struct plane *p, struct budget_hold *h) {
+    budget_settle(p, h, 0);
+    h->n = 0;
+}
