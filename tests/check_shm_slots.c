@@ -230,7 +230,7 @@ START_TEST(entity_counters) {
     struct hist h;
     hist_look(c.s, e, HIST_LATENCY, &h);
     ck_assert(h.n == CROWD * 5000 && h.count[3] == 5000 && h.count[4] == (CROWD - 1) * 5000);
-    ck_assert_double_eq_tol(h.sum_seconds, 5000 * (0.100 + 0.101 + 0.102 + 0.103), 1e-6);
+    ck_assert_double_eq_tol(h.sum, 5000 * (0.100 + 0.101 + 0.102 + 0.103), 1e-6);
     shm_free(c.s);
     crowd_free(&c);
 }
@@ -253,6 +253,13 @@ START_TEST(quantiles) {
     hist_add(s, e, HIST_FIRST_BYTE, 1000000);
     hist_look(s, e, HIST_FIRST_BYTE, &h);
     ck_assert_double_eq(hist_quantile(&h, 1), 300);
+    hist_add(s, e, HIST_OVERHEAD, 75); /* us: (50, 100] */
+    hist_look(s, e, HIST_OVERHEAD, &h);
+    ck_assert_double_eq_tol(hist_quantile(&h, 1), 0.0001, 1e-12);
+    ck_assert_double_eq_tol(h.sum, 0.000075, 1e-12);
+    hist_add(s, e, HIST_INPUT_TOKENS, 1024);
+    hist_look(s, e, HIST_INPUT_TOKENS, &h);
+    ck_assert(h.count[5] == 1 && h.sum == 1024);
     shm_free(s);
 }
 END_TEST

@@ -256,7 +256,7 @@ START_TEST(of_a_fresh_gateway) {
     ck_assert_double_eq(value("penstock_request_duration_seconds_count", ""), 0);
     ck_assert_uint_gt(nfamilies, 40);
     for (size_t i = 0; i < nfamilies; i++)
-        ck_assert(str_starts(families[i].name, "penstock_"));
+        ck_assert(str_starts(families[i].name, "penstock_") || str_starts(families[i].name, "gen_ai_"));
 }
 END_TEST
 
@@ -301,6 +301,40 @@ START_TEST(of_what_happened) {
 }
 END_TEST
 
+START_TEST(of_providers_and_models) {
+    site_load(SITE);
+    uint32_t target = entity(ENTITY_TARGET, "one/a/b");
+    hist_add(w.shm, target, HIST_PER_TOKEN, 2000);
+    hist_add(w.shm, target, HIST_OVERHEAD, 300);
+    hist_add(w.shm, target, HIST_INPUT_TOKENS, 17);
+    hist_add(w.shm, target, HIST_OUTPUT_TOKENS, 5);
+    for (int i = 0; i < 100; i++)
+        hist_add(w.shm, entity(ENTITY_TARGET, arena_printf(w.a, "one/junk%d", i).p), HIST_LATENCY, 2000);
+    scrape();
+    const char *ours = "{provider=\"one\",model=\"a/b\",le=\"0.0025\"}", *otel = "gen_ai_client_token_usage";
+    ck_assert_double_eq(value("penstock_target_time_per_output_token_seconds_bucket", ours), 1);
+    ours = "{provider=\"one\",model=\"a/b\"}";
+    ck_assert_double_eq(value("penstock_target_overhead_seconds_sum", ours), 0.0003);
+    ck_assert_double_eq(value("gen_ai_server_time_per_output_token_seconds_sum",
+                              "{gen_ai_provider_name=\"one\",gen_ai_request_model=\"a/b\"}"),
+                        0.002);
+    ck_assert_double_eq(
+        value(arena_printf(w.a, "%s_sum", otel).p,
+              "{gen_ai_provider_name=\"one\",gen_ai_request_model=\"a/b\",gen_ai_token_type=\"input\"}"),
+        17);
+    ck_assert_double_eq(value(arena_printf(w.a, "%s_bucket", otel).p,
+                              "{gen_ai_provider_name=\"one\",gen_ai_request_model=\"a/b\","
+                              "gen_ai_token_type=\"output\",le=\"16\"}"),
+                        1);
+    ours = "{provider=\"other\",model=\"other\"}";
+    double left = value("penstock_target_duration_seconds_count", ours);
+    ck_assert(left >= 30 && left < 100);
+    ck_assert_double_eq(value("penstock_target_duration_seconds_sum", ours), 2 * left);
+    ck_assert_double_eq(value("penstock_target_duration_seconds_count", "{provider=\"one\",model=\"junk0\"}"),
+                        1);
+}
+END_TEST
+
 START_TEST(of_long_names) {
     char a[240], b[240];
     for (size_t k = 0; k + 3 < sizeof a; k += 3)
@@ -327,6 +361,7 @@ TCase *case_metrics(void) {
     tcase_add_loop_test(t, the_reader_reads, 0, sizeof texts / sizeof *texts);
     tcase_add_test(t, of_a_fresh_gateway);
     tcase_add_test(t, of_what_happened);
+    tcase_add_test(t, of_providers_and_models);
     tcase_add_test(t, of_long_names);
     return t;
 }

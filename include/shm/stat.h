@@ -66,18 +66,32 @@ void entity_add(struct shm *s, uint32_t entity, enum entity_counter c, uint64_t 
 uint64_t entity_turn(struct shm *s, uint32_t entity);
 uint64_t entity_count(const struct shm *s, uint32_t entity, enum entity_counter c);
 
-/* Latency histograms per entity: total time, and time to the first byte. */
-enum histogram { HIST_LATENCY, HIST_FIRST_BYTE, HIST_KINDS };
+/* Histograms per entity. X(name, units of a sample in one of `sum`): times are added in ms or, the short ones, in us,
+ * and summed in seconds; tokens are tokens. */
+#define HISTOGRAMS(X)        \
+    X(LATENCY, 1e3)          \
+    X(FIRST_BYTE, 1e3)       \
+    X(PER_TOKEN, 1e6)        \
+    X(OVERHEAD, 1e6)         \
+    X(INPUT_TOKENS, 1)       \
+    X(OUTPUT_TOKENS, 1)
+enum histogram {
+#define X(n, u) HIST_##n,
+    HISTOGRAMS(X)
+#undef X
+    HIST_KINDS
+};
 #define HIST_BUCKETS 16
-extern const double hist_bounds_seconds[HIST_BUCKETS - 1]; /* the last bucket is +Inf */
-void hist_add(struct shm *s, uint32_t entity, enum histogram h, uint64_t ms);
+extern const double hist_bounds[HIST_KINDS][HIST_BUCKETS - 1]; /* seconds or tokens; the last bucket is +Inf */
+void hist_add(struct shm *s, uint32_t entity, enum histogram h, uint64_t sample);
 struct hist {
+    enum histogram kind;
     uint64_t count[HIST_BUCKETS]; /* not cumulative */
     uint64_t n;
-    double sum_seconds;
+    double sum;
 };
 void hist_look(const struct shm *s, uint32_t entity, enum histogram h, struct hist *out);
-double hist_quantile(const struct hist *h, double q); /* seconds, interpolated; 0 without data */
+double hist_quantile(const struct hist *h, double q); /* seconds or tokens, interpolated; 0 without data */
 
 /* HTTP answers by status class of LLM requests: 1xx..5xx and 499. Per process, like counters. */
 void stat_status(struct shm *s, int status);

@@ -80,17 +80,28 @@ static void remember_speed(struct request *r, uint64_t ms, uint64_t first_byte_m
         affinity_put(r->p->shm, r->conversation, r->now.target->entity, now);
 }
 
+/* Of a stream: what came behind the first byte, by the tokens behind the first. */
+static void measure_tokens(struct request *r, uint64_t ms, uint64_t first_byte_ms) {
+    uint64_t output = r->usage.output;
+    if (r->ask.stream && output > 1 && first_byte_ms && ms > first_byte_ms)
+        hist_add(r->p->shm, r->now.target->entity, HIST_PER_TOKEN,
+                 (ms - first_byte_ms) * 1000 / (output - 1));
+}
+
 void account_attempt(struct request *r, const struct fault *f, uint64_t first_byte_ms) {
     struct shm *s = r->p->shm;
     struct target *t = r->now.target;
     uint64_t now = clock_ns(), ms = (now - r->now.started_ns) / 1000000;
     enum outcome o = !f ? OUTCOME_OK : fault_rule(f->cls)->counts ? OUTCOME_FAILED : OUTCOME_NEUTRAL;
     r->now.open = false;
+    r->upstream_ns += now - r->now.started_ns;
     if (r->now.busy)
         gauge_drop(s, t->entity, GAUGE_IN_FLIGHT);
     r->now.busy = false;
-    if (!f)
+    if (!f) {
         remember_speed(r, ms, first_byte_ms, now);
+        measure_tokens(r, ms, first_byte_ms);
+    }
     attempt_row(r, f, ms);
     if (f)
         note_unknown(r, STAT_UNKNOWN_ERRORS, "a type of error", f->unknown);
@@ -192,6 +203,24 @@ static void settle_limits(struct request *r) {
         admit_settle(r->p, &r->held, &used);
 }
 
+/* What was not spent in attempts is the gateway's own: reading, waiting (for a place, before a retry), work.
+ */
+static void measure(struct request *r) {
+    struct shm *s = r->p->shm;
+    uint64_t ns = clock_ns() - r->x->started_ns, own = ns > r->upstream_ns ? (ns - r->upstream_ns) / 1000 : 0;
+    hist_add(s, r->p->gateway, HIST_LATENCY, ns / 1000000);
+    hist_add(s, r->p->gateway, HIST_OVERHEAD, own);
+    if (!r->now.target || r->cache == LEDGER_CACHE_HIT)
+        return;
+    uint32_t e = r->now.target->entity;
+    hist_add(s, e, HIST_OVERHEAD, own);
+    if (!r->usage.known)
+        return;
+    hist_add(s, e, HIST_INPUT_TOKENS, r->usage.input);
+    if (r->client->op != OP_EMBED)
+        hist_add(s, e, HIST_OUTPUT_TOKENS, r->usage.output);
+}
+
 enum verdict step_settle(struct request *r) {
     r->status = r->gone                                ? 499
                 : fault_is(&r->fault) && !r->committed ? fault_status(&r->fault)
@@ -211,8 +240,7 @@ enum verdict step_settle(struct request *r) {
         count(r, r->now.target->provider->entity, false);
     }
     stat_status(r->p->shm, r->status);
-    uint64_t ms = (clock_ns() - r->x->started_ns) / 1000000;
-    hist_add(r->p->shm, r->p->gateway, HIST_LATENCY, ms);
+    measure(r);
     if (r->row.attempts > 1 && !fault_is(&r->fault) && r->now.target && r->plan.n &&
         r->now.target != r->plan.list[0])
         stat_add(r->p->shm, STAT_FALLBACKS, 1);

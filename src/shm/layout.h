@@ -149,7 +149,7 @@ struct shm_share {
 
 struct shm_hist {
     word count[HIST_BUCKETS];
-    word sum_ms;
+    word sum; /* in units of a sample */
 };
 
 #define AFFINITY_PLACES 16384

@@ -77,26 +77,41 @@ uint64_t entity_turn(struct shm *s, uint32_t entity) {
 
 /* --- histograms --- */
 
-const double hist_bounds_seconds[HIST_BUCKETS - 1] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,  2,
-                                                      4,    8,     15,   30,  60,   120, 300};
+/* clang-format off */
+#define LONG_TIMES {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300}
+#define TOKENS     {1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864, 268435456}
+const double hist_bounds[HIST_KINDS][HIST_BUCKETS - 1] = {
+    [HIST_LATENCY] = LONG_TIMES,
+    [HIST_FIRST_BYTE] = LONG_TIMES,
+    [HIST_PER_TOKEN] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2.5},
+    [HIST_OVERHEAD] = {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5},
+    [HIST_INPUT_TOKENS] = TOKENS, /* as OpenTelemetry's conventions advise for gen_ai.client.token.usage */
+    [HIST_OUTPUT_TOKENS] = TOKENS,
+};
+/* clang-format on */
+static const double units[HIST_KINDS] = {
+#define X(n, u) u,
+    HISTOGRAMS(X)
+#undef X
+};
 
 static struct shm_hist *hist_of(const struct shm *s, uint32_t entity, enum histogram h) {
     return entity < SHM_MAX_ENTITIES ? s->hist + (size_t)entity * HIST_KINDS + h : NULL;
 }
 
-void hist_add(struct shm *s, uint32_t entity, enum histogram h, uint64_t ms) {
+void hist_add(struct shm *s, uint32_t entity, enum histogram h, uint64_t sample) {
     struct shm_hist *p = hist_of(s, entity, h);
     if (!p)
         return;
     int i = 0;
-    while (i < HIST_BUCKETS - 1 && (double)ms > hist_bounds_seconds[i] * 1000.0)
+    while (i < HIST_BUCKETS - 1 && (double)sample > hist_bounds[h][i] * units[h])
         i++;
     atomic_fetch_add_explicit(&p->count[i], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&p->sum_ms, ms, memory_order_relaxed);
+    atomic_fetch_add_explicit(&p->sum, sample, memory_order_relaxed);
 }
 
 void hist_look(const struct shm *s, uint32_t entity, enum histogram h, struct hist *out) {
-    *out = (struct hist){.n = 0};
+    *out = (struct hist){.kind = h};
     struct shm_hist *p = hist_of(s, entity, h);
     if (!p)
         return;
@@ -104,18 +119,19 @@ void hist_look(const struct shm *s, uint32_t entity, enum histogram h, struct hi
         out->count[i] = atomic_load_explicit(&p->count[i], memory_order_relaxed);
         out->n += out->count[i]; /* so that the parts always add up to the whole */
     }
-    out->sum_seconds = (double)atomic_load_explicit(&p->sum_ms, memory_order_relaxed) / 1000.0;
+    out->sum = (double)atomic_load_explicit(&p->sum, memory_order_relaxed) / units[h];
 }
 
 double hist_quantile(const struct hist *h, double q) {
+    const double *bounds = hist_bounds[h->kind];
     double rank = q * (double)h->n, below = 0;
     if (h->n == 0)
         return 0;
     for (int i = 0; i < HIST_BUCKETS - 1; i++) {
-        double count = (double)h->count[i], from = i ? hist_bounds_seconds[i - 1] : 0;
+        double count = (double)h->count[i], from = i ? bounds[i - 1] : 0;
         if (count > 0 && below + count >= rank)
-            return from + (hist_bounds_seconds[i] - from) * (rank > below ? (rank - below) / count : 0);
+            return from + (bounds[i] - from) * (rank > below ? (rank - below) / count : 0);
         below += count;
     }
-    return hist_bounds_seconds[HIST_BUCKETS - 2]; /* beyond the last bound no more is known */
+    return bounds[HIST_BUCKETS - 2]; /* beyond the last bound no more is known */
 }

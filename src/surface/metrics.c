@@ -1,6 +1,6 @@
 /* GET /metrics: Prometheus text (format 0.0.4) of all workers together. Labels come from the configuration,
  * and of what clients make up from the few model ids that have a breaker of their own: their number is
- * bounded. */
+ * bounded, and that of those with histograms once more. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -95,45 +95,125 @@ static void entity_counters(struct plane *p, struct buf *b) {
         }
 }
 
-static void histogram(struct plane *p, struct buf *b, const struct kind *k, const char *metric,
-                      struct str name, uint32_t e, int which) {
-    struct hist h;
+/* labels: what stands between the braces of every line, without "le"; or "". */
+static void put_histogram(struct buf *b, const char *metric, struct str within, const struct hist *h) {
     uint64_t sum = 0;
-    char le[48];
-    hist_look(p->shm, e, (enum histogram)which, &h);
+    const char *comma = within.n ? "," : "";
     for (size_t i = 0; i < HIST_BUCKETS; i++) {
-        sum += h.count[i];
+        sum += h->count[i];
+        buf_printf(b, "%s_bucket{" STR_FMT "%sle=\"", metric, STR_ARG(within), comma);
         if (i + 1 < HIST_BUCKETS)
-            snprintf(le, sizeof(le), "%sle=\"%g\"", name.p ? "," : "", hist_bounds_seconds[i]);
+            buf_printf(b, "%.10g", hist_bounds[h->kind][i]);
         else
-            snprintf(le, sizeof(le), "%sle=\"+Inf\"", name.p ? "," : "");
-        buf_printf(b, "%s_bucket", metric);
-        if (name.p)
-            labels(b, k, name, le);
-        else
-            buf_printf(b, "{%s}", le);
-        buf_printf(b, " %" PRIu64 "\n", sum);
+            buf_addz(b, "+Inf");
+        buf_printf(b, "\"} %" PRIu64 "\n", sum);
     }
     const struct {
         const char *suffix;
         double v;
-    } ends[2] = {{"_sum", h.sum_seconds}, {"_count", (double)sum}};
+    } ends[2] = {{"_sum", h->sum}, {"_count", (double)sum}};
     for (size_t i = 0; i < 2; i++) {
         buf_printf(b, "%s%s", metric, ends[i].suffix);
-        if (name.p)
-            labels(b, k, name, "");
+        if (within.n)
+            buf_printf(b, "{" STR_FMT "}", STR_ARG(within));
         buf_printf(b, " %.15g\n", ends[i].v);
     }
+}
+
+static void histogram(struct plane *p, struct buf *b, const struct kind *k, const char *metric,
+                      struct str name, uint32_t e, int which) {
+    struct hist h;
+    struct buf braces;
+    buf_init(&braces, 0);
+    if (name.p)
+        labels(&braces, k, name, "");
+    hist_look(p->shm, e, (enum histogram)which, &h);
+    struct str all = buf_str(&braces);
+    put_histogram(b, metric, all.n ? str_make(all.p + 1, all.n - 2) : STR_NONE, &h);
+    buf_free(&braces);
+}
+
+/* Of each provider and model, under our names and under those of OpenTelemetry's GenAI conventions. */
+static const struct family {
+    const char *name, *help, *provider, *model, *more;
+    enum histogram kind;
+} families[] = {
+    {"penstock_target_duration_seconds", "Time of attempts.", "provider", "model", "", HIST_LATENCY},
+    {"penstock_target_first_byte_seconds", "Time to the first byte of an answer.", "provider", "model", "",
+     HIST_FIRST_BYTE},
+    {"penstock_target_time_per_output_token_seconds", "Of streams, behind the first byte.", "provider",
+     "model", "", HIST_PER_TOKEN},
+    {"penstock_target_overhead_seconds", "Time of requests that was spent in the gateway.", "provider",
+     "model", "", HIST_OVERHEAD},
+    {"gen_ai_client_operation_duration_seconds", "GenAI operation duration.", "gen_ai_provider_name",
+     "gen_ai_request_model", "", HIST_LATENCY},
+    {"gen_ai_server_time_to_first_token_seconds", "Time to generate the first token.", "gen_ai_provider_name",
+     "gen_ai_request_model", "", HIST_FIRST_BYTE},
+    {"gen_ai_server_time_per_output_token_seconds", "Time per output token behind the first.",
+     "gen_ai_provider_name", "gen_ai_request_model", "", HIST_PER_TOKEN},
+    {"gen_ai_client_token_usage", "Input and output tokens used.", "gen_ai_provider_name",
+     "gen_ai_request_model", ",gen_ai_token_type=\"input\"", HIST_INPUT_TOKENS},
+    {"gen_ai_client_token_usage", "", "gen_ai_provider_name", "gen_ai_request_model",
+     ",gen_ai_token_type=\"output\"", HIST_OUTPUT_TOKENS},
+};
+enum { NFAMILIES = sizeof(families) / sizeof(*families), OTHERS_SHOWN = 64 };
+
+static void put_target(struct buf *b, const struct family *f, struct str provider, struct str model,
+                       const struct hist *h) {
+    struct buf within;
+    if (h->n == 0)
+        return;
+    buf_init(&within, 0);
+    buf_printf(&within, "%s=\"", f->provider);
+    label_value(&within, provider);
+    buf_printf(&within, "\",%s=\"", f->model);
+    label_value(&within, model);
+    buf_printf(&within, "\"%s", f->more);
+    put_histogram(b, f->name, buf_str(&within), h);
+    buf_free(&within);
+}
+
+/* Configured targets, and of the others those that were used first; what is left is told as one. */
+static void of_targets(struct plane *p, struct buf *b, const struct family *f) {
+    enum entity_kind kind;
+    struct str name;
+    struct hist h, rest = {.kind = f->kind};
+    unsigned others = 0;
+    for (uint32_t e = 0; e < shm_entities(p->shm); e++) {
+        if (!shm_entity_at(p->shm, e, &kind, &name) || kind != ENTITY_TARGET)
+            continue;
+        const char *slash = memchr(name.p, '/', name.n);
+        size_t at = slash ? (size_t)(slash - name.p) : name.n;
+        bool configured = e < p->nconfigured && p->configured[e];
+        hist_look(p->shm, e, f->kind, &h);
+        if (slash && (configured || others++ < OTHERS_SHOWN)) {
+            put_target(b, f, str_make(name.p, at), str_skip(name, at + 1), &h);
+            continue;
+        }
+        for (size_t i = 0; i < HIST_BUCKETS; i++)
+            rest.count[i] += h.count[i];
+        rest.n += h.n;
+        rest.sum += h.sum;
+    }
+    put_target(b, f, STR("other"), STR("other"), &rest);
 }
 
 static void histograms(struct plane *p, struct buf *b) {
     head(b, "penstock_request_duration_seconds", "histogram",
          "Time of model calls, from the first byte of the request to the end.");
     histogram(p, b, NULL, "penstock_request_duration_seconds", STR_NONE, p->gateway, HIST_LATENCY);
+    head(b, "penstock_overhead_seconds", "histogram",
+         "Time of model calls that was not spent in attempts at providers.");
+    histogram(p, b, NULL, "penstock_overhead_seconds", STR_NONE, p->gateway, HIST_OVERHEAD);
     head(b, "penstock_provider_duration_seconds", "histogram", "Time of attempts at a provider.");
     each(p, b, &kinds[0], "penstock_provider_duration_seconds", histogram, HIST_LATENCY);
     head(b, "penstock_provider_first_byte_seconds", "histogram", "Time to the first byte of an answer.");
     each(p, b, &kinds[0], "penstock_provider_first_byte_seconds", histogram, HIST_FIRST_BYTE);
+    for (size_t i = 0; i < NFAMILIES; i++) {
+        if (*families[i].help)
+            head(b, families[i].name, "histogram", families[i].help);
+        of_targets(p, b, &families[i]);
+    }
 }
 
 static void breaker(struct plane *p, struct buf *b, const struct kind *k, const char *metric, struct str name,
