@@ -243,16 +243,44 @@ START_TEST(not_understood) {
 }
 END_TEST
 
+START_TEST(jwt_secret) {
+    setenv("JWT_SECRET", "hunter2", 1);
+    struct conf *c = env_ok();
+    ck_assert_int_eq(c->auth.mode, AUTH_JWT);
+    ck_assert_str_eq(c->auth.jwt.secret.text, "hunter2");
+    ck_assert_str_eq(c->auth.jwt.secret.source, "env:JWT_SECRET");
+    ck_assert(warned(c, "auth.jwt.secret: shorter than 32 bytes"));
+    struct buf b;
+    buf_init(&b, 0);
+    conf_dump_yaml(c, &b);
+    conf_dump_json(c, &b);
+    ck_assert(str_find(buf_str(&b), STR("hunter2")) < 0 && str_find(buf_str(&b), STR("JWT_SECRET")) > 0);
+    buf_free(&b);
+    done(c);
+    setenv("API_KEY", "k", 1);
+    c = env_ok();
+    ck_assert_int_eq(c->auth.mode, AUTH_KEYS_JWT);
+    done(c);
+    c = load_ok("auth: {mode: keys, keys: [{id: a, key: {value: x}}]}\n");
+    ck_assert(c->auth.mode == AUTH_KEYS && !*c->auth.jwt.secret.text);
+    ck_assert(warned(c, "JWT_SECRET: is not used: auth.mode takes no tokens"));
+    done(c);
+    c = load_ok("auth: {jwt: {secret: {value: other}, algorithms: [hs512, eddsa]}}\n");
+    ck_assert_str_eq(c->auth.jwt.secret.text, "other");
+    ck_assert_uint_eq(c->auth.jwt.algorithms, 1U << 2 | 1U << 9);
+    ck_assert(warned(c, "JWT_SECRET: is not used: auth.jwt.secret is set in a file"));
+    done(c);
+}
+END_TEST
+
 START_TEST(not_used) {
     setenv("REDIS_URL", "x", 1);
-    setenv("JWT_SECRET", "x", 1);
     setenv("PENSTOCK_LOG_LEVL", "x", 1);
     setenv("PENSTOCK_PORT_8080_TCP", "x", 1);
     setenv("OPENAI_COMPATIBLE_KEY", "x", 1);
     setenv("OPENAI_API_KEY", "", 1); /* as if it were not there */
     struct conf *c = env_ok();
     ck_assert(warned(c, "environment: REDIS_URL: is not used by this version"));
-    ck_assert(warned(c, "environment: JWT_SECRET: is not used by this version"));
     ck_assert(warned(c, "PENSTOCK_LOG_LEVL: is no option of penstock, did you mean PENSTOCK_LOG_LEVEL?"));
     ck_assert(warned(c, "OPENAI_COMPATIBLE_KEY: is not used: OPENAI_COMPATIBLE_URL is not set"));
     ck_assert(!warned(c, "8080"));
@@ -585,6 +613,7 @@ TCase *case_conf_env(void) {
     tcase_add_test(t, options_of_the_environment);
     tcase_add_test(t, the_file_comes_first);
     tcase_add_test(t, not_understood);
+    tcase_add_test(t, jwt_secret);
     tcase_add_test(t, not_used);
     tcase_add_test(t, homes);
     tcase_add_test(t, dotenv);

@@ -201,7 +201,17 @@ static const struct refusal refusals[] = {
      "2:29: routing.default_provider: there is no provider mck, did you mean mock?"},
     /* keys */
     {"auth: {mode: jwt}\n",
-     "1:14: auth.mode: \"jwt\" is not supported by this version, allowed is keys or none"},
+     "1:14: auth.mode: needs one of auth.jwt.secret, auth.jwt.public_keys and auth.jwt.jwks_file"},
+    {"auth: {mode: keys+jwt, keys: [{id: a, key: {value: x}}]}\n",
+     "1:14: auth.mode: needs one of auth.jwt.secret,"},
+    {"auth: {mode: jwts}\n", "1:14: auth.mode: \"jwts\" is not known"},
+    {"auth: {jwt: {algorithms: [none], secret: {value: x}}}\n", "1:27: auth.jwt.algorithms[0]: "},
+    {"auth: {jwt: {algorithms: [], secret: {value: x}}}\n",
+     "1:13: auth.jwt: algorithms: at least one is needed"},
+    {"auth: {jwt: {leeway: 2h, secret: {value: x}}}\n", "1:22: auth.jwt.leeway: "},
+    {"auth: {jwt: {public_keys: /nowhere/key.pem}}\n", "1:27: auth.jwt.public_keys: /nowhere/key.pem: "},
+    {"auth: {jwt: {jwks_file: /nowhere/jwks}}\n", "1:25: auth.jwt.jwks_file: /nowhere/jwks: "},
+    {"auth: {jwt: {secret: {env: NO_SUCH_VARIABLE}}}\n", "1:28: auth.jwt.secret.env: the variable"},
     {"auth: {keys: [{id: a}]}\n", "1:15: auth.keys[0]: hash or key is needed"},
     {"auth: {keys: [{id: a, hash: 'sha256:12'}]}\n", "1:29: auth.keys[0].hash: expected sha256: and 64"},
     {"auth: {keys: [{id: a, key: x, hash: '" HASH "'}]}\n", "1:15: auth.keys[0]: only one of hash and key"},
@@ -226,7 +236,7 @@ static const struct refusal refusals[] = {
     {"cors: {}\n", "1:1: cors: not supported by this version"},
     {"cache: {semantic: {}}\n", "1:9: cache.semantic: not supported by this version"},
     {"cache: {coalesce: false}\n", "1:9: cache.coalesce: not supported by this version"},
-    {"auth: {jwt: {}}\n", "1:8: auth.jwt: not supported by this version"},
+    {"auth: {jwt: {jwks_url: x}}\n", "1:14: auth.jwt.jwks_url: not supported by this version"},
     {"log: {content: full}\n", "1:7: log.content: not supported by this version"},
 };
 

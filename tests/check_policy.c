@@ -7,6 +7,7 @@ int main(void) {
     Suite *s = suite_create("policy");
     suite_add_tcase(s, case_price());
     suite_add_tcase(s, case_auth());
+    suite_add_tcase(s, case_jwt());
     suite_add_tcase(s, case_admit());
     suite_add_tcase(s, case_budget());
     suite_add_tcase(s, case_route());

@@ -31,6 +31,7 @@ struct exchange *request(const char *headers);
 
 TCase *case_price(void);
 TCase *case_auth(void);
+TCase *case_jwt(void);
 TCase *case_admit(void);
 TCase *case_budget(void);
 TCase *case_route(void);

@@ -216,7 +216,7 @@ struct conf_gateway_key {
     int64_t expires;          /* wall ms; 0: never */
     const char *source;       /* "hash", or where the plain key came from: "env:NAME", "file:/path", "value" */
 };
-enum conf_auth { AUTH_KEYS, AUTH_NONE };
+enum conf_auth { AUTH_KEYS, AUTH_NONE, AUTH_JWT, AUTH_KEYS_JWT };
 
 struct conf {
     struct arena *arena;
@@ -273,6 +273,20 @@ struct conf {
         size_t nkeys;
         struct conf_rates default_limits; /* of every key that sets none, and of the anonymous caller */
         struct conf_rates user_limits;    /* of each user that a request names */
+        struct { /* policy/jwt.h */
+            unsigned algorithms;      /* mask of 1 << enum jwt_alg */
+            struct conf_secret secret;
+            const char **key_files;   /* PEM */
+            size_t nkey_files;
+            struct str *keys;         /* their contents */
+            const char *jwks_file;    /* "" : none */
+            struct str jwks;          /* its content; may hold secrets: wiped by conf_free */
+            const char *issuer, *audience, *role_claim, *tenant_claim; /* "" : any, none */
+            uint64_t leeway;
+            unsigned permissions;     /* of every token that is valid */
+            const char **admin_roles; /* those that may do everything */
+            size_t nadmin_roles;
+        } jwt;
     } auth;
 
     struct {

@@ -57,6 +57,7 @@ struct budgets;
 struct price_table;
 struct cache_memo;
 struct keyring;
+struct jwt_keys;
 
 struct plane {
     struct loop *loop;
@@ -81,6 +82,7 @@ struct plane {
     uint64_t ring_retry_ms;
     uint32_t other_key; /* limits and counters of stored keys that there was no room for */
     struct budgets *budgets; /* budget.h */
+    struct jwt_keys *jwt; /* NULL: no tokens are taken */
     struct price_table *prices;
     struct cache_memo *memo;          /* cache.h; changes, too */
     struct db *ledger, *cache, *stored; /* read-only; use plane_ledger(), plane_cache(), plane_keys() */
@@ -112,6 +114,8 @@ const struct plane_limits *plane_tenant(const struct plane *p, struct str id); /
 /* The entity of a user that a key's requests name: their own for the first some thousand, then one that they share
  * with a few others, so that made-up names neither fill the shared table nor escape from the limits. */
 uint32_t plane_user(struct plane *p, struct arena *a, struct str key, struct str user);
+/* The same of whoever comes with a token, by the id that stands for a key's. */
+uint32_t plane_subject(struct plane *p, struct arena *a, struct str id);
 /* Whose text a target's is for shm/tokens.h: the configured model's, else its own. */
 uint32_t plane_text_entity(const struct plane *p, const struct target *t);
 #endif

@@ -435,6 +435,63 @@ static void check_alerts(struct load *l, const struct at *secret) {
         secret_read_only(l, secret, &l->c->alerts.secret);
 }
 
+/* ---- tokens ---- */
+
+static void read_jwt_secret(struct load *l, const struct at *root) {
+    enum { SHORTEST = 32 }; /* RFC 7518, 3.2 */
+    struct conf_secret *s = &l->c->auth.jwt.secret;
+    struct at at = at_child(root, "auth.jwt.secret");
+    *s = (struct conf_secret){"", ""};
+    if (at.node && secret_read_only(l, &at, s) && strlen(s->text) < SHORTEST)
+        load_warn(l, &at, "shorter than 32 bytes: whoever has a token can try what it is");
+}
+
+static void read_jwt_keys(struct load *l, const struct at *root) {
+    struct conf *c = l->c;
+    struct at list = at_child(root, "auth.jwt.public_keys");
+    c->auth.jwt.keys = arena_array(c->arena, c->auth.jwt.nkey_files + 1, sizeof *c->auth.jwt.keys);
+    for (size_t i = 0; i < c->auth.jwt.nkey_files; i++) {
+        struct at here = list.node->kind == NODE_LIST ? at_item(&list, i) : list;
+        const char *path = c->auth.jwt.key_files[i];
+        if (*path)
+            c->auth.jwt.key_files[i] = path = file_path(c->arena, here.node->file, str_of(path));
+        secret_pem(l, &here, path, false, &c->auth.jwt.keys[i]);
+    }
+}
+
+static void read_jwks(struct load *l, const struct at *root) {
+    struct conf *c = l->c;
+    struct at at = at_child(root, "auth.jwt.jwks_file");
+    struct buf text;
+    char why[80];
+    if (!*c->auth.jwt.jwks_file || l->no_files)
+        return;
+    int error = file_read(c->auth.jwt.jwks_file, FILE_PEM_MAX, false, &text);
+    if (error)
+        load_error(l, &at, "%.200s: %s", c->auth.jwt.jwks_file, file_why(error, FILE_PEM_MAX, why));
+    else
+        c->auth.jwt.jwks = str_make(arena_secret(c->arena, buf_str(&text)), buf_len(&text));
+    buf_wipe(&text);
+}
+
+static void check_jwt(struct load *l, const struct at *root) {
+    struct conf *c = l->c;
+    struct at mode = at_child(root, "auth.mode"), jwt = at_child(root, "auth.jwt");
+    read_jwt_secret(l, root);
+    read_jwt_keys(l, root);
+    read_jwks(l, root);
+    bool any = *c->auth.jwt.secret.source || c->auth.jwt.nkey_files || *c->auth.jwt.jwks_file;
+    if (!c->auth.said && any)
+        c->auth.mode = c->auth.nkeys ? AUTH_KEYS_JWT : AUTH_JWT;
+    bool on = c->auth.mode == AUTH_JWT || c->auth.mode == AUTH_KEYS_JWT;
+    if (on && !any)
+        load_error(l, &mode, "needs one of auth.jwt.secret, auth.jwt.public_keys and auth.jwt.jwks_file");
+    if (on && c->auth.jwt.algorithms == 0)
+        load_error(l, &jwt, "algorithms: at least one is needed");
+    if (!on && any)
+        load_warn(l, &jwt, "not used: auth.mode takes no tokens");
+}
+
 void check_conf(struct load *l) {
     struct at root = {NULL, NULL, 0, l->root};
     struct conf *c = l->c;
@@ -444,6 +501,7 @@ void check_conf(struct load *l) {
     c->auth.said = node_get(l->root, "auth.mode") != NULL;
     if (!c->auth.said)
         c->auth.mode = c->auth.nkeys ? AUTH_KEYS : AUTH_NONE;
+    check_jwt(l, &root);
     check_providers(l, &providers);
     check_models(l, &models);
     check_rules(l, &rules);

@@ -422,6 +422,21 @@ static void provide_api_key(struct load *l) {
     node_append(list, map);
 }
 
+static void provide_jwt_secret(struct load *l) {
+    const char *name = "JWT_SECRET";
+    const struct node *mode = node_get(l->root, "auth.mode");
+    const struct node *have = node_get(l->root, "auth.jwt.secret"),
+                      *env = node_get(l->root, "auth.jwt.secret.env");
+    if (!env_value(l->env, name) || (env && str_is(env->text, name)))
+        return;
+    if (have)
+        load_warn_env(l, name, "is not used: auth.jwt.secret is set in a file");
+    else if (mode && (same_node_text(mode, "none") || same_node_text(mode, "keys")))
+        load_warn_env(l, name, "is not used: auth.mode takes no tokens");
+    else
+        node_put(l, l->root, "auth.jwt.secret.env", name, name);
+}
+
 static bool used_by_a_kind(const struct provider_kinds *k, const char *name) {
     for (size_t i = 0; i < k->n; i++) {
         const char *const lists[] = {k->row[i].env_keys, k->row[i].env_url};
@@ -436,8 +451,7 @@ static bool used_by_a_kind(const struct provider_kinds *k, const char *name) {
 }
 
 static void look_for_unused(struct load *l) {
-    static const char *const names[] = {"JWT_SECRET", "REDIS_URL", "CORS_ORIGINS",
-                                        "CACHE_SIMILARITY_THRESHOLD"};
+    static const char *const names[] = {"REDIS_URL", "CORS_ORIGINS", "CACHE_SIMILARITY_THRESHOLD"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (env_value(l->env, names[i]) && !used_by_a_kind(l->kinds, names[i]))
             load_warn_env(l, names[i], "is not used by this version");
@@ -448,6 +462,7 @@ void env_provide(struct load *l) {
     offer_debug(l);
     provide_providers(l);
     provide_api_key(l);
+    provide_jwt_secret(l);
     look_for_unused(l);
     look_for_unknown(l);
 }

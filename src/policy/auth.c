@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "http/server.h"
+#include "policy/jwt.h"
 #include "policy/keyring.h"
 
 static struct str bearer(struct str v) {
@@ -53,9 +54,8 @@ static void find_stored(const struct keyring *r, const struct exchange *x, const
     *c = (struct caller){.key = &k->effective, .entity = k->entity};
 }
 
-/* Whose it is; FAULT_NONE: c->key says who. */
-static enum fault_class identify(struct plane *p, const struct exchange *x, struct str given,
-                                 struct caller *c) {
+static enum fault_class identify_key(struct plane *p, const struct exchange *x, struct str given,
+                                     struct caller *c) {
     uint8_t digest[SHA256_SIZE];
     if (given.n > KEY_LONGEST)
         return FAULT_AUTH;
@@ -68,6 +68,72 @@ static enum fault_class identify(struct plane *p, const struct exchange *x, stru
     if (!c->key)
         return lost ? FAULT_OVERLOADED : FAULT_AUTH;
     return c->key->expires && c->key->expires <= clock_wall_ms() ? FAULT_AUTH : FAULT_NONE;
+}
+
+/* --- tokens --- */
+
+static unsigned permissions_of(const struct conf *c, const struct jwt_claims *claims) {
+    unsigned all = PERM_COMPLETION | PERM_EMBEDDING | PERM_ADMIN, mask = c->auth.jwt.permissions;
+    for (size_t i = 0; i < c->auth.jwt.nadmin_roles; i++)
+        if (jwt_has_role(claims, c->auth.jwt.admin_roles[i]))
+            return all;
+    mask |= jwt_has_role(claims, "completion") ? PERM_COMPLETION : 0;
+    mask |= jwt_has_role(claims, "embedding") ? PERM_EMBEDDING : 0;
+    return mask;
+}
+
+/* Whoever comes with a token is a key of its own, as long as the request lasts. No key has a colon in its id:
+ * nobody is taken for one by the subject of a token. */
+static void become(struct plane *p, struct arena *a, const struct jwt_claims *claims, struct caller *c) {
+    struct conf_gateway_key *k = arena_alloc(a, sizeof *k);
+    struct str id =
+        claims->subject.n ? arena_printf(a, "jwt:" STR_FMT, STR_ARG(claims->subject)) : STR("jwt");
+    *k = (struct conf_gateway_key){
+        .id = id.p,
+        .owner = "",
+        .tenant = arena_dupz(a, claims->tenant),
+        .permissions = permissions_of(p->conf, claims),
+        .limits = p->conf->auth.default_limits,
+        .source = "jwt",
+    };
+    c->key = k;
+    c->entity = plane_subject(p, a, id);
+    c->user = claims->subject;
+}
+
+static enum jwt_verdict identify_token(struct plane *p, const struct exchange *x, struct str given,
+                                       struct caller *c) {
+    const struct conf *conf = p->conf;
+    const struct jwt_rules rules = {
+        .algorithms = conf->auth.jwt.algorithms,
+        .issuer = conf->auth.jwt.issuer,
+        .audience = conf->auth.jwt.audience,
+        .role_claim = conf->auth.jwt.role_claim,
+        .tenant_claim = conf->auth.jwt.tenant_claim,
+        .leeway_ms = conf->auth.jwt.leeway,
+    };
+    struct jwt_claims claims;
+    enum jwt_verdict v = jwt_verify(p->jwt, &rules, x->arena, given, clock_wall_ms(), &claims);
+    if (v == JWT_OK)
+        become(p, x->arena, &claims, c);
+    return v;
+}
+
+/* Whose it is; FAULT_NONE: c->key says who. */
+static enum fault_class identify(struct plane *p, const struct exchange *x, struct str given,
+                                 struct caller *c, const char **why) {
+    enum fault_class no = FAULT_AUTH;
+    *why = "Incorrect API key provided.";
+    if (p->conf->auth.mode != AUTH_JWT)
+        no = identify_key(p, x, given, c);
+    if (no == FAULT_OVERLOADED)
+        *why = "The gateway cannot read its keys at the moment.";
+    if (!p->jwt || c->key || (p->conf->auth.mode != AUTH_JWT && !memchr(given.p, '.', given.n)))
+        return no;
+    enum jwt_verdict v = identify_token(p, x, given, c);
+    if (no != FAULT_OVERLOADED && (v != JWT_MALFORMED || p->conf->auth.mode == AUTH_JWT))
+        *why = jwt_verdict_text(v);
+    return v == JWT_OK ? FAULT_NONE : no;
 }
 
 /* Without any authentication the administration is for this machine only. */
@@ -136,9 +202,8 @@ bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission,
         return false;
     }
     struct caller who = {.entity = SHM_NONE};
-    enum fault_class no = identify(p, x, given, &who);
-    const char *why = no == FAULT_OVERLOADED ? "The gateway cannot read its keys at the moment."
-                                             : "Incorrect API key provided.";
+    const char *why;
+    enum fault_class no = identify(p, x, given, &who, &why);
     if (no == FAULT_NONE && (why = forbidden(who.key, x, permission, surface)) != NULL)
         no = FAULT_PERMISSION;
     if (no == FAULT_NONE)

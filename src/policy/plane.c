@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "policy/budget.h"
 #include "policy/cache.h"
+#include "policy/jwt.h"
 #include "policy/keyring.h"
 #include "policy/price.h"
 #include "policy/route.h"
@@ -57,15 +58,23 @@ uint32_t plane_loose_target(struct plane *p, struct arena *a, const struct plane
     return e == SHM_NONE ? pr->other_target : e;
 }
 
-uint32_t plane_user(struct plane *p, struct arena *a, struct str key, struct str user) {
+/* When there are too many, several share one. */
+static uint32_t user_entity(struct plane *p, struct str name) {
     enum { AT_MOST = 2048, SHARED = 512 };
     char cut[NAME_KEPT + 1];
-    struct str name = arena_printf(a, STR_FMT "/" STR_FMT, STR_ARG(key), STR_ARG(user));
     uint32_t e = shm_entity_loose(p->shm, ENTITY_USER, name_cut(name, cut), AT_MOST);
     if (e != SHM_NONE)
         return e;
     snprintf(cut, sizeof cut, "~%u", (unsigned)(hash64(name.p, name.n) % SHARED));
     return shm_entity(p->shm, ENTITY_USER, str_of(cut));
+}
+
+uint32_t plane_user(struct plane *p, struct arena *a, struct str key, struct str user) {
+    return user_entity(p, arena_printf(a, STR_FMT "/" STR_FMT, STR_ARG(key), STR_ARG(user)));
+}
+
+uint32_t plane_subject(struct plane *p, struct arena *a, struct str id) {
+    return user_entity(p, arena_printf(a, "/" STR_FMT, STR_ARG(id))); /* no user of a key begins with that */
 }
 
 static uint32_t target_entity(struct plane *p, const char *provider, const char *model) {
@@ -200,6 +209,29 @@ static void keys_init(struct plane *p) {
     p->anonymous_entity = plane_entity(p->shm, ENTITY_GATEWAY_KEY, STR("anonymous"));
 }
 
+/* What tokens are checked with; a key that is none is told of here, since conf/ knows no cryptography. */
+static bool jwt_init(struct plane *p, char err[256]) {
+    const struct conf *c = p->conf;
+    const char *why = "";
+    if (c->auth.mode != AUTH_JWT && c->auth.mode != AUTH_KEYS_JWT)
+        return true;
+    p->jwt = jwt_keys_new();
+    if (*c->auth.jwt.secret.text && !jwt_add_secret(p->jwt, str_of(c->auth.jwt.secret.text), &why)) {
+        snprintf(err, 256, "auth.jwt.secret: %s", why);
+        return false;
+    }
+    for (size_t i = 0; i < c->auth.jwt.nkey_files; i++)
+        if (!jwt_add_pem(p->jwt, c->auth.jwt.keys[i], &why)) {
+            snprintf(err, 256, "auth.jwt.public_keys: %.120s: %s", c->auth.jwt.key_files[i], why);
+            return false;
+        }
+    if (*c->auth.jwt.jwks_file && !jwks_parse(p->jwt, c->auth.jwt.jwks, &why)) {
+        snprintf(err, 256, "auth.jwt.jwks_file: %.120s: %s", c->auth.jwt.jwks_file, why);
+        return false;
+    }
+    return true;
+}
+
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]) {
     struct arena *a = arena_new(16 << 10);
     struct plane *p = arena_alloc(a, sizeof(*p));
@@ -208,7 +240,7 @@ struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const st
     if (c->cache.enabled)
         p->memo = cache_memo_new();
     p->prices = price_table_new(c->prices_file, err);
-    bool ok = p->prices != NULL;
+    bool ok = p->prices != NULL && jwt_init(p, err);
     p->nproviders = c->nproviders;
     p->providers = arena_array(a, c->nproviders + 1, sizeof(*p->providers));
     for (size_t i = 0; ok && i < c->nproviders; i++)
@@ -241,6 +273,7 @@ void plane_free(struct plane *p) {
     if (p->stored)
         db_close(p->stored);
     keyring_free(p);
+    jwt_keys_free(p->jwt);
     price_table_free(p->prices);
     cache_memo_free(p->memo);
     arena_free(p->arena);

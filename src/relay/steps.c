@@ -103,7 +103,7 @@ enum verdict step_admit(struct request *r) {
     r->estimate = estimate(r);
     const struct admit_ask ask = {
         .caller = &r->caller,
-        .user = r->ask.user,
+        .user = r->caller.user.n ? r->caller.user : r->ask.user,
         .surface = str_of(r->route->name),
         .path = r->x->path,
         .model = r->plan.model,
