@@ -13,6 +13,7 @@ int main(void) {
     suite_add_tcase(s, case_route());
     suite_add_tcase(s, case_hints());
     suite_add_tcase(s, case_cache());
+    suite_add_tcase(s, case_semantic());
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     int failed = srunner_ntests_failed(r);

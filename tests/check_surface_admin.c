@@ -221,7 +221,8 @@ START_TEST(cache) {
     stat_add(w.shm, STAT_CACHE_HITS, 3);
     stat_add(w.shm, STAT_CACHE_MISSES, 1);
     struct json_object *o = look("/cache/stats");
-    has_members(o, "enabled entries bytes max_bytes hits misses hit_rate stores evictions expired");
+    has_members(o, "enabled entries bytes max_bytes semantic semantic_entries hits semantic_hits misses "
+                   "hit_rate tokens_saved usd_saved stores evictions expired");
     ck_assert_int_eq(jo_int(o, "entries", 0), 4);
     ck_assert_int_eq(jo_int(o, "bytes", 0), 400);
     ck_assert_int_eq(jo_int(o, "max_bytes", 0), 5 << 20);

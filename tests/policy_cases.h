@@ -37,6 +37,7 @@ TCase *case_budget(void);
 TCase *case_route(void);
 TCase *case_hints(void);
 TCase *case_cache(void);
+TCase *case_semantic(void);
 
 #define ck_str(got, want)                                                                                    \
     do {                                                                                                     \

@@ -174,6 +174,7 @@ struct conf_model {
     struct conf_prices prices;
     struct conf_rates limits;
     struct conf_budget budget;
+    double cache_threshold;   /* 0: cache.semantic.threshold */
     struct conf_where where;
 };
 struct conf_task {            /* what a request that names no model, but what it is for, is served by */
@@ -196,6 +197,12 @@ struct conf_tenant {
     const char *id;
     struct conf_rates limits;
     struct conf_budget budget;
+};
+
+struct conf_embedder {
+    enum { EMBEDDER_LEXICAL } builtin;
+    const char *provider;     /* "": the built-in one; else its name, checked to exist and to be enabled */
+    const char *model;
 };
 
 enum conf_permission { PERM_COMPLETION = 1, PERM_EMBEDDING = 2, PERM_ADMIN = 4 };
@@ -294,6 +301,13 @@ struct conf {
         uint64_t ttl, max_size, max_entry;
         enum { CACHE_SCOPE_KEY, CACHE_SCOPE_TENANT, CACHE_SCOPE_GLOBAL } scope;
         bool only_deterministic, stream;
+        struct {
+            bool enabled;
+            double threshold;
+            struct conf_embedder *embedder; /* at most one; none: lexical */
+            size_t nembedder;
+            uint64_t timeout, max_entries;
+        } semantic;
     } cache;
 
     struct {

@@ -92,6 +92,9 @@ struct client_face {
     bool (*peek)(struct arena *a, struct str body, struct ask *ask, struct fault *f);
     /* The whole request in the canonical form. false and *f. */
     bool (*read_request)(struct arena *a, const struct ask *ask, struct chat **out, struct fault *f);
+    /* What the last message asks, for those who look for an earlier one that asked the same: its text, a JSON string inside
+     * the checked body, when it is a user's and nothing but one text; else raw.p is NULL. NULL: never looked for. */
+    struct json_value (*question)(struct str body);
     void (*write_reply)(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask);
     /* OP_EMBED in place of these two. */
     bool (*read_embed)(struct arena *a, const struct ask *ask, struct embed **out, struct fault *f);

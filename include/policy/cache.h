@@ -15,9 +15,12 @@ struct cache_ticket {
     uint8_t key[INDEX_KEY];
     uint64_t model_hash, owner_hash;
     uint64_t epoch; /* at lookup: a clear in between forbids the store */
+    uint64_t ttl_ms;
+    struct semantic *semantic; /* semantic.h; NULL: by its key alone */
 };
 /* Decides, and computes the key: SHA-256 over scope, surface, model, first target, and the canonical body
- * without the members that do not change the answer (user, metadata, routing, store). */
+ * without the members that do not change the answer (user, metadata, routing, store). A request's hints may
+ * switch it off, and shorten cache.ttl for its answer. */
 void cache_ticket(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c,
                   const struct dialect *client, const struct ask *ask, const struct plan *plan,
                   struct cache_ticket *t);

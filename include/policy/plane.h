@@ -54,6 +54,10 @@ struct plane_limits { /* of an endpoint or a tenant */
     uint32_t entity;
 };
 struct budgets;
+struct plane_embedder { /* of the semantic cache, where it is a provider */
+    struct target target;
+    const struct plane_endpoint *endpoint; /* NULL: it has none for embeddings, and nothing is found by meaning */
+};
 struct price_table;
 struct cache_memo;
 struct keyring;
@@ -83,6 +87,7 @@ struct plane {
     uint32_t other_key; /* limits and counters of stored keys that there was no room for */
     struct budgets *budgets; /* budget.h */
     struct jwt_keys *jwt; /* NULL: no tokens are taken */
+    struct plane_embedder *embedder; /* NULL: the built-in one */
     struct price_table *prices;
     struct cache_memo *memo;          /* cache.h; changes, too */
     struct db *ledger, *cache, *stored; /* read-only; use plane_ledger(), plane_cache(), plane_keys() */

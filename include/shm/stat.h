@@ -18,6 +18,11 @@
     X(FALLBACKS, "penstock_fallbacks_total", "Requests answered by another target than the first.")                  \
     X(CACHE_HITS, "penstock_cache_hits_total", "Answers from the cache.")                                            \
     X(CACHE_MISSES, "penstock_cache_misses_total", "Lookups that found nothing.")                                    \
+    X(CACHE_SEMANTIC_HITS, "penstock_cache_semantic_hits_total", "Answers from the cache to the same in other words.") \
+    X(CACHE_TOKENS_SAVED, "penstock_cache_tokens_saved_total", "Tokens that answers from the cache once took.")       \
+    X(CACHE_NANO_SAVED, "penstock_cache_saved_usd_total", "Dollars that answers from the cache once cost.")           \
+    X(EMBEDDINGS, "penstock_cache_embeddings_total", "Vectors that a provider made for the semantic cache.")          \
+    X(EMBED_FAILURES, "penstock_cache_embedding_failures_total", "Vectors that could not be had.")                    \
     X(CACHE_STORES, "penstock_cache_stores_total", "Answers stored.")                                                \
     X(CLIENT_GONE, "penstock_client_gone_total", "Clients that left before their answer was complete.")              \
     X(STREAMS, "penstock_streams_total", "Streamed answers begun.")                                                  \

@@ -14,7 +14,7 @@ struct ledger_attempt {
     int status;                      /* the provider's; 0: none came */
     uint32_t ms;                     /* of this attempt */
 };
-enum ledger_cache { LEDGER_CACHE_OFF, LEDGER_CACHE_MISS, LEDGER_CACHE_HIT, LEDGER_CACHE_BYPASS };
+enum ledger_cache { LEDGER_CACHE_OFF, LEDGER_CACHE_MISS, LEDGER_CACHE_HIT, LEDGER_CACHE_BYPASS, LEDGER_CACHE_SEMANTIC };
 /* One finished request. Strings are bounded to 256 bytes each when packed. */
 struct ledger_row {
     int64_t wall_ms;                 /* when it ended */

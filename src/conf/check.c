@@ -492,6 +492,50 @@ static void check_jwt(struct load *l, const struct at *root) {
         load_warn(l, &jwt, "not used: auth.mode takes no tokens");
 }
 
+/* ---- the semantic cache ---- */
+
+static void check_threshold(struct load *l, const struct at *at, double v, bool may_be_unset) {
+    const double least = 0.5; /* below it nothing means the same */
+    if (at->node && v < least && !(may_be_unset && v <= 0))
+        load_error(l, at, "expected a number from 0.5 to 1");
+}
+
+static void check_embedder(struct load *l, const struct at *at) {
+    struct conf_embedder *e = l->c->cache.semantic.embedder;
+    char hint[96];
+    if (l->c->cache.semantic.nembedder > 1)
+        load_error(l, at, "only one embedder may be given");
+    if (l->c->cache.semantic.nembedder == 0)
+        return;
+    if (!*e->provider != !*e->model) {
+        load_error(l, at, "provider and model are needed, both");
+        return;
+    }
+    const struct conf_provider *p = conf_provider(l->c, str_of(e->provider));
+    if (!*e->provider)
+        return;
+    if (!p || !p->enabled)
+        load_error(l, at, "there is no provider %s%s", e->provider,
+                   p ? " that is enabled" : provider_hint(l->c, str_of(e->provider), hint));
+    else
+        e->provider = p->name;
+}
+
+static void check_semantic(struct load *l, const struct at *root, const struct at *models) {
+    struct conf *c = l->c;
+    struct at threshold = at_child(root, "cache.semantic.threshold"),
+              embedder = at_child(root, "cache.semantic.embedder"),
+              enabled = at_child(root, "cache.semantic.enabled");
+    check_threshold(l, &threshold, c->cache.semantic.threshold, false);
+    check_embedder(l, &embedder);
+    for (size_t i = 0; i < c->nmodels; i++) {
+        struct at model = at_item(models, i), own = at_child(&model, "cache.threshold");
+        check_threshold(l, &own, c->models[i].cache_threshold, true);
+    }
+    if (c->cache.semantic.enabled && !c->cache.enabled)
+        load_warn(l, &enabled, "without cache.enabled this does nothing");
+}
+
 void check_conf(struct load *l) {
     struct at root = {NULL, NULL, 0, l->root};
     struct conf *c = l->c;
@@ -513,5 +557,6 @@ void check_conf(struct load *l) {
     struct at secret = at_child(&root, "alerts.secret");
     check_alerts(l, &secret);
     check_budgets(l, &root);
+    check_semantic(l, &root, &models);
     check_listeners(l, &root);
 }

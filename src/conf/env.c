@@ -451,14 +451,27 @@ static bool used_by_a_kind(const struct provider_kinds *k, const char *name) {
 }
 
 static void look_for_unused(struct load *l) {
-    static const char *const names[] = {"REDIS_URL", "CORS_ORIGINS", "CACHE_SIMILARITY_THRESHOLD"};
+    static const char *const names[] = {"REDIS_URL", "CORS_ORIGINS"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (env_value(l->env, names[i]) && !used_by_a_kind(l->kinds, names[i]))
             load_warn_env(l, names[i], "is not used by this version");
 }
 
+/* Who names a similarity wants the semantic cache, unless something says otherwise. */
+static void offer_semantic(struct load *l) {
+    static const char name[] = "CACHE_SIMILARITY_THRESHOLD";
+    const struct node *n = node_get(l->root, "cache.semantic.threshold");
+    if (!n || !n->env || strcmp(n->env, name) != 0)
+        return;
+    if (!node_get(l->root, "cache.semantic.enabled"))
+        node_put(l, l->root, "cache.semantic.enabled", "true", name);
+    if (!node_get(l->root, "cache.enabled"))
+        node_put(l, l->root, "cache.enabled", "true", name);
+}
+
 void env_provide(struct load *l) {
     offer_options(l);
+    offer_semantic(l);
     offer_debug(l);
     provide_providers(l);
     provide_api_key(l);

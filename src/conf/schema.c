@@ -307,6 +307,9 @@ static const struct option model_rows[] = {
      .shown = "by the price table", .help = "Of audio in answers."},
     RATE_ROWS("limits.", conf_model, limits, " for this model", NULL, NULL, NULL),
     BUDGET_ROWS(conf_model, "at this model's targets, however it was asked for,"),
+    {REAL("cache.threshold", conf_model, cache_threshold), .max = 1, .example = "0.97",
+     .shown = "cache.semantic.threshold",
+     .help = "How similar a request for this model must be to one before; 0: cache.semantic.threshold."},
 };
 static const struct table model_options = {TABLE(model_rows), .size = sizeof(struct conf_model),
                                            .title = "models[]", .finish = finish_model};
@@ -352,6 +355,20 @@ static const struct option tenant_rows[] = {
 };
 static const struct table tenant_options = {TABLE(tenant_rows), .size = sizeof(struct conf_tenant),
                                             .title = "tenants[]"};
+
+/* ---- cache.semantic.embedder ---- */
+
+static const struct option embedder_rows[] = {
+    {CHOICE("builtin", conf_embedder, builtin), .def = "lexical", .words = "lexical",
+     .help = "lexical: by spelling, in the gateway itself."},
+    {STRING(TYPE_NAME, "provider", conf_embedder, provider), .example = "openai",
+     .help = "Name of a provider that has embeddings."},
+    {STRING(TYPE_TEXT, "model", conf_embedder, model), .max = 256, .example = "text-embedding-3-small",
+     .help = "Its id of the model."},
+};
+static const struct table embedder_options = {TABLE(embedder_rows), .size = sizeof(struct conf_embedder),
+                                              .title = "cache.semantic.embedder", .scalar = "builtin",
+                                              .single = true};
 
 /* ---- auth.keys[] ---- */
 
@@ -541,6 +558,20 @@ static const struct option rows[] = {
     {BOOL("cache.only_deterministic", conf, cache.only_deterministic), .def = "false",
      .help = "Only requests with temperature 0 or a seed."},
     {BOOL("cache.stream", conf, cache.stream), .def = "true", .help = "Serve streams from the cache too."},
+    {BOOL("cache.semantic.enabled", conf, cache.semantic.enabled), .def = "false",
+     .help =
+         "Give an answer also to a request whose last message says the same in other words, all else being "
+         "equal."},
+    {REAL("cache.semantic.threshold", conf, cache.semantic.threshold), .max = 1, .def = "0.95",
+     .env = "CACHE_SIMILARITY_THRESHOLD",
+     .help = "How similar it must be: a cosine, from 0.5 to 1. The variable also switches the cache on."},
+    {LIST("cache.semantic.embedder", conf, cache.semantic.embedder, cache.semantic.nembedder,
+          embedder_options, conf_embedder),
+     .shown = "lexical", .help = "Who turns texts into vectors."},
+    {DURATION("cache.semantic.timeout", conf, cache.semantic.timeout), .min = 1, .max = MINUTE, .def = "1s",
+     .help = "How long a provider may take for a vector; after that the request goes on without."},
+    {COUNT("cache.semantic.max_entries", conf, cache.semantic.max_entries), .min = 1, .max = 65536,
+     .def = "50000", .help = "Texts that are remembered; beyond them the oldest go that were not used."},
 
     SECTION("Vault", ""),
     {DURATION("vault.ttl", conf, vault.ttl), .max = 30 * DAY, .def = "24h",
@@ -598,7 +629,6 @@ const char *const conf_later[] = {
     "auth.open_surfaces",
     "auth.jwt.jwks_url",
     "cache.coalesce",
-    "cache.semantic",
     "log.content",
     "log.truncate",
     "log.retention",

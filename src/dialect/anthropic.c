@@ -3,9 +3,11 @@
 #include "anthropic.h"
 
 #include "answer.h"
+#include "question.h"
 
 static const struct client_face client = {
     .peek = an_peek,
+    .question = question_of_messages,
     .read_request = an_read_request,
     .write_reply = an_write_reply,
     .write_fault = an_write_fault,

@@ -1,8 +1,11 @@
 /* Google's generateContent dialect. This file is its row; the work is in gemini_*.c. */
 #include "gemini.h"
 
+#include "question.h"
+
 static const struct client_face client = {
     .peek = gm_peek,
+    .question = question_of_contents,
     .read_request = gm_read_request,
     .write_reply = gm_write_reply,
     .write_fault = gm_write_fault,

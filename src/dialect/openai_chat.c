@@ -3,6 +3,7 @@
 #include "openai_chat.h"
 
 #include "answer.h"
+#include "question.h"
 
 void oc_read_fault(struct arena *a, int status, struct str body,
                    struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
@@ -14,6 +15,7 @@ void oc_read_fault(struct arena *a, int status, struct str body,
 
 static const struct client_face client = {
     .peek = oc_peek,
+    .question = question_of_messages,
     .read_request = oc_read_request,
     .write_reply = oc_write_reply,
     .write_fault = oc_write_fault,

@@ -3,6 +3,7 @@
 
 #include "answer.h"
 #include "openai_chat.h"
+#include "question.h"
 
 static void read_fault(struct arena *a, int status, struct str body,
                        struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
@@ -14,6 +15,7 @@ static void read_fault(struct arena *a, int status, struct str body,
 
 static const struct client_face client = {
     .peek = rs_peek,
+    .question = question_of_input,
     .read_request = rs_read_request,
     .write_reply = rs_write_reply,
     .write_fault = oc_write_fault, /* errors are those of chat */

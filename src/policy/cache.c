@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/die.h"
 #include "base/hash.h"
+#include "cache_key.h"
+#include "policy/semantic.h"
 #include "shm/ring.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
@@ -25,12 +27,6 @@ static bool cache_control(const struct exchange *x, const char *token) {
     return false;
 }
 
-/* {"cache":{"mode":"off"}} in the routing hints. */
-static bool hint_off(struct str routing) {
-    struct json_value v;
-    return routing.n && json_path(routing, &v, "cache", "mode", NULL) && json_string_is(v, "off");
-}
-
 static bool deterministic(struct str body) {
     struct json_value v;
     double t;
@@ -39,7 +35,7 @@ static bool deterministic(struct str body) {
     return json_member(body, "temperature", &v) && json_double(v, &t) && t == 0;
 }
 
-static bool skip_member(void *arg, unsigned depth, struct str key) {
+bool cache_silent(void *arg, unsigned depth, struct str key) {
     static const char *const names[] = {"user",  "metadata",          "routing",
                                         "store", "safety_identifier", "prompt_cache_key"};
     (void)arg;
@@ -81,9 +77,8 @@ void cache_memo_free(struct cache_memo *m) {
     mem_free(m);
 }
 
-static void write_scope(struct plane *p, struct arena *a, const struct caller *c,
-                        const struct dialect *client, const struct ask *ask, const struct plan *plan,
-                        struct buf *out) {
+void cache_scope(struct plane *p, struct arena *a, const struct caller *c, const struct dialect *client,
+                 const struct ask *ask, const struct plan *plan, struct buf *out) {
     const struct target *t = plan->list[0];
     struct str parts[] = {scope_of(p, a, c), str_of(client->name), plan->asked,
                           str_of(t->provider->conf->name), t->model};
@@ -106,7 +101,7 @@ static bool cache_key(struct plane *p, struct arena *a, const struct caller *c, 
     struct buf text;
     uint8_t raw[SHA256_SIZE];
     buf_init(&text, ask->body.n * 2 + 4096);
-    write_scope(p, a, c, client, ask, plan, &text);
+    cache_scope(p, a, c, client, ask, plan, &text);
     size_t scope = buf_len(&text);
     buf_adds(&text, ask->body);
     bool ok = digest_of(&text, raw);
@@ -117,7 +112,7 @@ static bool cache_key(struct plane *p, struct arena *a, const struct caller *c, 
         return true;
     }
     text.end = text.off + scope;
-    json_canonical(ask->body, &text, skip_member, NULL);
+    json_canonical(ask->body, &text, cache_silent, NULL);
     ok = ok && digest_of(&text, key);
     if (ok) {
         memcpy(p->memo->entry[at].raw, raw, sizeof(raw));
@@ -133,20 +128,28 @@ void cache_ticket(struct plane *p, struct arena *a, const struct exchange *x, co
                   struct cache_ticket *t) {
     *t = (struct cache_ticket){0};
     const struct conf *conf = p->conf;
-    if (!conf->cache.enabled || (ask->stream && !conf->cache.stream) || hint_off(ask->routing) ||
-        ask->body.n > BODY_MAX || cache_control(x, "no-store") ||
+    if (!conf->cache.enabled || (ask->stream && !conf->cache.stream) ||
+        plan->hints->cache.mode == CACHE_MODE_OFF || ask->body.n > BODY_MAX || cache_control(x, "no-store") ||
         (conf->cache.only_deterministic && !deterministic(ask->body)))
         return;
     t->store = cache_key(p, a, c, client, ask, plan, t->key);
     t->read = t->store && !cache_control(x, "no-cache");
     t->epoch = shm_cache_epoch(p->shm);
+    t->ttl_ms = conf->cache.ttl;
+    if (plan->hints->cache.ttl_ms && plan->hints->cache.ttl_ms < t->ttl_ms)
+        t->ttl_ms = plan->hints->cache.ttl_ms;
     t->model_hash = hash64(plan->asked.p, plan->asked.n);
     t->owner_hash = hash64(c->key->id, strlen(c->key->id));
 }
 
+bool cache_fetch(struct plane *p, struct arena *a, const uint8_t key[INDEX_KEY], struct reply_head *h,
+                 struct str *body) {
+    return replies_find(a, p->shm, plane_cache(p), key, clock_wall_ms(), h, body);
+}
+
 bool cache_find(struct plane *p, struct arena *a, const struct cache_ticket *t, struct reply_head *h,
                 struct str *body) {
-    return t->read && replies_find(a, p->shm, plane_cache(p), t->key, clock_wall_ms(), h, body);
+    return t->read && cache_fetch(p, a, t->key, h, body);
 }
 
 void cache_store(struct plane *p, const struct cache_ticket *t, struct reply_head *h, struct str body) {
@@ -157,7 +160,7 @@ void cache_store(struct plane *p, const struct cache_ticket *t, struct reply_hea
     h->model_hash = t->model_hash;
     h->owner_hash = t->owner_hash;
     h->created_wall_ms = clock_wall_ms();
-    h->expires_wall_ms = h->created_wall_ms + (int64_t)c->cache.ttl;
+    h->expires_wall_ms = h->created_wall_ms + (int64_t)t->ttl_ms;
     struct buf packed;
     buf_init(&packed, body.n + 4096);
     reply_pack(&packed, h, body);
@@ -173,7 +176,9 @@ void cache_store(struct plane *p, const struct cache_ticket *t, struct reply_hea
     /* The index first: the scribe throws away what it does not find there. A reader that comes between the
      * two finds nothing at that place yet, which is a miss. */
     if (buf_ok(&packed) && ring_where(p->shm, buf_len(&packed), &e.pos) && index_put(p->shm, &e, t->epoch) &&
-        ring_put(p->shm, RECORD_REPLY, buf_str(&packed), STR_NONE, NULL))
+        ring_put(p->shm, RECORD_REPLY, buf_str(&packed), STR_NONE, NULL)) {
         stat_add(p->shm, STAT_CACHE_STORES, 1);
+        semantic_store(p, t, h);
+    }
     buf_free(&packed);
 }

@@ -190,6 +190,27 @@ static void limits_init(struct plane *p) {
     qsort(p->tenants, p->ntenants, sizeof(*p->tenants), by_name);
 }
 
+static void embedder_init(struct plane *p) {
+    const struct conf *c = p->conf;
+    if (!c->cache.semantic.enabled || c->cache.semantic.nembedder == 0 ||
+        !*c->cache.semantic.embedder->provider)
+        return;
+    struct plane_embedder *e = p->embedder = arena_alloc(p->arena, sizeof(*e));
+    struct target *t = &e->target;
+    t->provider = plane_provider(p, str_of(c->cache.semantic.embedder->provider));
+    MUST(t->provider != NULL); /* checked when the configuration was read */
+    t->model = str_of(c->cache.semantic.embedder->model);
+    t->entity = target_entity(p, t->provider->conf->name, c->cache.semantic.embedder->model);
+    for (size_t m = 0; m < p->nmodels; m++) /* for its prices */
+        for (size_t i = 0; i < p->models[m].ntargets; i++)
+            if (p->models[m].targets[i].entity == t->entity && !t->conf)
+                t->conf = p->models[m].conf;
+    e->endpoint = plane_endpoint(t->provider, &dialect_openai_embeddings, t->model);
+    if (!e->endpoint)
+        log_event(LVL_WARN, "config", "cache.semantic.embedder: %s has no embeddings",
+                  t->provider->conf->name);
+}
+
 static void keys_init(struct plane *p) {
     const struct conf *c = p->conf;
     p->nkeys = c->auth.nkeys;
@@ -254,6 +275,7 @@ struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const st
     for (size_t i = 0; i < c->nmodels; i++)
         model_init(p, &p->models[i], &c->models[i]);
     targets_mark(p);
+    embedder_init(p);
     limits_init(p);
     keys_init(p);
     p->budgets = budgets_new(p->arena, p->shm, c);

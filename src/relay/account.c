@@ -137,7 +137,7 @@ static void estimate_usage(struct request *r) {
     bool used = (seen && seen->output) || (!fault_is(&r->fault) && r->row.attempts > 0);
     bool early = seen && !r->ended && r->now.endpoint->dialect->provider->early_usage;
     bool counted = r->usage.known && !early;
-    if (counted || r->cache == LEDGER_CACHE_HIT || !used || r->pass)
+    if (counted || from_cache(r) || !used || r->pass)
         return;
     if (!r->usage.known && r->usage.input == 0)
         r->usage.input = estimate(r, r->ask.input_bytes);
@@ -152,14 +152,14 @@ static void estimate_usage(struct request *r) {
 /* What the provider has counted teaches what the next such text will be. */
 static void learn_density(struct request *r) {
     const struct usage *u = &r->usage;
-    if (u->known && !u->estimated && r->cache != LEDGER_CACHE_HIT && !r->ask.more_than_text &&
+    if (u->known && !u->estimated && !from_cache(r) && !r->ask.more_than_text &&
         (r->client->op == OP_CHAT || r->client->op == OP_EMBED) && r->now.target)
         tokens_learn(r->p->shm, plane_text_entity(r->p, r->now.target), r->ask.input_bytes, u->input);
 }
 
 static int64_t cost_of(struct request *r) {
     const struct usage *u = &r->usage;
-    if (r->cache == LEDGER_CACHE_HIT || (u->input == 0 && u->output == 0))
+    if (from_cache(r) || (u->input == 0 && u->output == 0))
         return 0;
     const struct target *t = r->now.target;
     if (!t)
@@ -177,7 +177,7 @@ static void count(struct request *r, uint32_t entity, bool requests) {
         if (r->status >= 400 || fault_is(&r->fault))
             entity_add(s, entity, ENTITY_STAT_ERRORS, 1);
     }
-    if (r->cache == LEDGER_CACHE_HIT) /* costs nothing and uses nothing */
+    if (from_cache(r)) /* costs nothing and uses nothing */
         return;
     entity_add(s, entity, ENTITY_STAT_INPUT_TOKENS, r->usage.input);
     entity_add(s, entity, ENTITY_STAT_CACHED_TOKENS, r->usage.cache_read);
@@ -195,7 +195,7 @@ static bool never_sent(const struct request *r) {
 
 static void settle_limits(struct request *r) {
     struct admit_tokens used = {r->usage.input, r->usage.output};
-    if (r->cache == LEDGER_CACHE_HIT)
+    if (from_cache(r))
         used = (struct admit_tokens){0};
     if (never_sent(r))
         admit_undo(r->p, &r->held);
@@ -210,7 +210,7 @@ static void measure(struct request *r) {
     uint64_t ns = clock_ns() - r->x->started_ns, own = ns > r->upstream_ns ? (ns - r->upstream_ns) / 1000 : 0;
     hist_add(s, r->p->gateway, HIST_LATENCY, ns / 1000000);
     hist_add(s, r->p->gateway, HIST_OVERHEAD, own);
-    if (!r->now.target || r->cache == LEDGER_CACHE_HIT)
+    if (!r->now.target || from_cache(r))
         return;
     uint32_t e = r->now.target->entity;
     hist_add(s, e, HIST_OVERHEAD, own);
@@ -279,7 +279,7 @@ static void fill_row(struct request *r, struct ledger_row *row) {
 }
 
 enum verdict step_log(struct request *r) {
-    if (r->cache == LEDGER_CACHE_HIT) /* what the answer once used is not used again */
+    if (from_cache(r)) /* what the answer once used is not used again */
         r->usage = (struct usage){.known = true, .cost_nano = -1};
     fill_row(r, &r->row);
     struct buf packed;

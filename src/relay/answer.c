@@ -244,7 +244,6 @@ static bool whole(struct request *r, struct fault *f) {
     account_stop(r, &seen);
     r->usage = r->client->op == OP_COUNT ? NOTHING_USED : seen.usage;
     r->reply_type = STR("application/json");
-    store(r, r->reply, STR("application/json"), false);
     return true;
 }
 
@@ -316,7 +315,8 @@ const struct call_sink answer_sink = {on_head, on_data, on_done};
 static const char *const cache_words[] = {[LEDGER_CACHE_OFF] = "off",
                                           [LEDGER_CACHE_MISS] = "miss",
                                           [LEDGER_CACHE_HIT] = "hit",
-                                          [LEDGER_CACHE_BYPASS] = "bypass"};
+                                          [LEDGER_CACHE_BYPASS] = "bypass",
+                                          [LEDGER_CACHE_SEMANTIC] = "semantic"};
 
 /* Does the client know this header of the provider's? Of the same dialect's; x-ratelimit-* are ours where we
  * have limits of our own, and so is retry-after of an error. */
@@ -366,7 +366,7 @@ static struct str nano_text(struct arena *a, int64_t nano) {
 
 static void served_by(struct request *r, struct http_header *h, size_t *n) {
     struct str provider = r->row.provider, model = r->row.model;
-    if (r->cache != LEDGER_CACHE_HIT && r->now.target) {
+    if (!from_cache(r) && r->now.target) {
         provider = str_of(r->now.target->provider->conf->name);
         model = r->now.target->model;
     }
@@ -390,6 +390,8 @@ size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
     put(h, &n, STR("x-request-id"), r->request_id);
     served_by(r, h, &n);
     put(h, &n, STR("x-penstock-cache"), str_of(cache_words[r->cache]));
+    if (r->cache == LEDGER_CACHE_SEMANTIC)
+        put(h, &n, STR("x-penstock-cache-similarity"), arena_printf(r->a, "%.3f", r->similarity));
     /* On a stream's head the attempt that is under way is not in the row yet. */
     unsigned attempts = r->row.attempts + (r->now.call != NULL);
     put(h, &n, STR("x-penstock-attempts"), arena_u64(r->a, attempts));
@@ -435,7 +437,7 @@ static void finish_stream(struct request *r, struct buf *tail) {
         pipe_fault(r->now.pipe, &r->fault, r->request_id, tail);
     if (buf_len(tail) > 0)
         exchange_write(r->x, buf_at(tail), buf_len(tail));
-    if (r->cache == LEDGER_CACHE_HIT)
+    if (from_cache(r))
         exchange_write(r->x, r->reply.p, r->reply.n);
     if (r->now.pipe)
         pipe_free(r->now.pipe);
@@ -448,11 +450,16 @@ static void finish_whole(struct request *r) {
     exchange_reply(r->x, 200, h, n, r->reply);
 }
 
-/* A stream that is complete: what the client got is what the next one may get. */
-static void store_capture(struct request *r) {
-    if (!r->capturing || !r->ended || fault_is(&r->fault) || r->cache == LEDGER_CACHE_HIT)
+/* An answer that is complete: what the client got is what the next one may get. */
+static void store_answer(struct request *r) {
+    if (!r->ended || fault_is(&r->fault) || from_cache(r))
         return;
-    capture(r);
+    if (!r->ask.stream) {
+        store(r, r->reply, r->reply_type, false);
+        return;
+    }
+    if (r->capturing)
+        capture(r);
     if (r->capturing)
         store(r, buf_str(&r->capture), stream_type(r), true);
 }
@@ -469,7 +476,7 @@ static void retire(struct request *r) {
 
 /* The exchange's end frees its arena, and the request in it: the buffers are moved out first. */
 enum verdict step_finish(struct request *r) {
-    store_capture(r);
+    store_answer(r);
     hedge_free(r);
     retire(r);
     struct buf tail = r->held_bytes, fault_body;

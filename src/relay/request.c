@@ -4,13 +4,14 @@
 
 #include "base/die.h"
 #include "base/hash.h"
+#include "embed.h"
 #include "shm/stat.h"
 
 static enum verdict (*const steps[])(struct request *) = {
-    [STEP_AUTH] = step_auth,     [STEP_READ] = step_read,     [STEP_DECODE] = step_decode,
-    [STEP_ADMIT] = step_admit,   [STEP_LOOKUP] = step_lookup, [STEP_ROUTE] = step_route,
-    [STEP_SEND] = step_send,     [STEP_SETTLE] = step_settle, [STEP_LOG] = step_log,
-    [STEP_FINISH] = step_finish,
+    [STEP_AUTH] = step_auth,   [STEP_READ] = step_read,     [STEP_DECODE] = step_decode,
+    [STEP_ADMIT] = step_admit, [STEP_LOOKUP] = step_lookup, [STEP_SIMILAR] = step_similar,
+    [STEP_ROUTE] = step_route, [STEP_SEND] = step_send,     [STEP_SETTLE] = step_settle,
+    [STEP_LOG] = step_log,     [STEP_FINISH] = step_finish,
 };
 
 void request_go(struct request *r) {
@@ -49,6 +50,7 @@ static void gone(struct exchange *x) {
     stat_add(r->p->shm, STAT_CLIENT_GONE, 1);
     task_cancel(&r->go);
     timer_clear(&r->timer);
+    embed_drop(r);
     attempt_drop(r);
     fault_set(&r->fault, r->a, FAULT_CANCELLED, "The client left before its answer was complete.");
     r->step = STEP_SETTLE;
@@ -91,6 +93,7 @@ void request_cut(struct request *r) {
     task_cancel(&r->go);
     timer_clear(&r->timer);
     if (r->step < STEP_SETTLE) {
+        embed_drop(r);
         attempt_drop(r);
         fault_set(&r->fault, r->a, FAULT_OVERLOADED, "The gateway is stopping.");
         r->step = STEP_SETTLE;

@@ -27,6 +27,7 @@ struct gateway {
     char error_id[REQUEST_ID_BYTES]; /* of the last error that the server itself answered */
     uint64_t told[64];               /* hashes of the unknown words that were logged */
     size_t ntold;
+    bool embedder_fails; /* that was logged */
 };
 
 enum step {
@@ -35,6 +36,7 @@ enum step {
     STEP_DECODE,
     STEP_ADMIT,
     STEP_LOOKUP,
+    STEP_SIMILAR,
     STEP_ROUTE,
     STEP_SEND,
     STEP_SETTLE,
@@ -94,6 +96,8 @@ struct request {
     struct admission held;
     struct admit_tokens estimate;
     struct cache_ticket ticket;
+    struct embed_call *embed; /* embed.h: under way */
+    double similarity;        /* of a semantic hit */
     enum ledger_cache cache;
     struct mint mint;
 
@@ -141,12 +145,18 @@ void request_resume(struct request *r,
 void request_unlink(struct request *r); /* it is not open any more */
 void request_cut(struct request *r);    /* the worker ends: its last words, and its account */
 
+/* Nothing was asked of a provider, and nothing is billed. */
+static inline bool from_cache(const struct request *r) {
+    return r->cache == LEDGER_CACHE_HIT || r->cache == LEDGER_CACHE_SEMANTIC;
+}
+
 /* steps.c */
 enum verdict step_auth(struct request *r);
 enum verdict step_read(struct request *r);
 enum verdict step_decode(struct request *r);
 enum verdict step_admit(struct request *r);
 enum verdict step_lookup(struct request *r);
+enum verdict step_similar(struct request *r);
 enum verdict step_route(struct request *r);
 void steps_body_read(struct exchange *x, int status); /* done of exchange_read_body, then STEP_DECODE */
 /* send.c: attempts. Each that is opened is closed by exactly one of failed, done, drop. */

@@ -5,7 +5,9 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "embed.h"
 #include "policy/conversation.h"
+#include "policy/semantic.h"
 #include "request.h"
 #include "shm/affinity.h"
 #include "shm/extra.h"
@@ -117,9 +119,13 @@ enum verdict step_admit(struct request *r) {
 
 /* --- the cache --- */
 
-static enum verdict answer_from_cache(struct request *r, const struct reply_head *h, struct str body) {
-    stat_add(r->p->shm, STAT_CACHE_HITS, 1);
-    r->cache = LEDGER_CACHE_HIT;
+static enum verdict answer_from_cache(struct request *r, enum ledger_cache how, const struct reply_head *h,
+                                      struct str body) {
+    stat_add(r->p->shm, how == LEDGER_CACHE_HIT ? STAT_CACHE_HITS : STAT_CACHE_SEMANTIC_HITS, 1);
+    stat_add(r->p->shm, STAT_CACHE_TOKENS_SAVED, usage_total(&h->usage));
+    if (h->cost_nano > 0)
+        stat_add(r->p->shm, STAT_CACHE_NANO_SAVED, (uint64_t)h->cost_nano);
+    r->cache = how;
     r->row.provider = h->provider;
     r->row.model = h->model;
     r->usage = h->usage;
@@ -140,7 +146,18 @@ enum verdict step_lookup(struct request *r) {
         return NEXT;
     r->cache = r->ticket.read ? LEDGER_CACHE_MISS : LEDGER_CACHE_BYPASS;
     if (cache_find(r->p, r->a, &r->ticket, &h, &body))
-        return answer_from_cache(r, &h, body);
+        return answer_from_cache(r, LEDGER_CACHE_HIT, &h, body);
+    semantic_ticket(r->p, r->a, &r->caller, r->client, &r->ask, &r->plan, &r->ticket);
+    bool by_others = r->ticket.semantic && !r->ticket.semantic->embedded;
+    return by_others && embed_start(r) ? WAIT : NEXT;
+}
+
+/* The vector is there, or will not come. */
+enum verdict step_similar(struct request *r) {
+    struct reply_head h;
+    struct str body;
+    if (semantic_find(r->p, r->a, &r->ticket, &h, &body, &r->similarity))
+        return answer_from_cache(r, LEDGER_CACHE_SEMANTIC, &h, body);
     if (r->ticket.read)
         stat_add(r->p->shm, STAT_CACHE_MISSES, 1);
     r->capturing = r->ticket.store && r->ask.stream;

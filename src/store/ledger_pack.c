@@ -112,7 +112,7 @@ static void unpack_attempt(struct unpack *u, struct ledger_attempt *a) {
 static void unpack_fixed(struct unpack *u, struct ledger_row *r) {
     unsigned version = unpack_u8(u), flags = unpack_u8(u), cache = unpack_u8(u);
     r->attempts = unpack_u8(u);
-    if (version != VERSION || flags & ~(unsigned)(IS_STREAM | IS_COMPLETE) || cache > LEDGER_CACHE_BYPASS ||
+    if (version != VERSION || flags & ~(unsigned)(IS_STREAM | IS_COMPLETE) || cache > LEDGER_CACHE_SEMANTIC ||
         r->attempts > LEDGER_MAX_ATTEMPTS)
         u->bad = true;
     r->stream = flags & IS_STREAM;
@@ -148,7 +148,7 @@ bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r) {
 /* --- the access log --- */
 
 static const char *cache_name(enum ledger_cache c) {
-    static const char *const names[] = {"off", "miss", "hit", "bypass"};
+    static const char *const names[] = {"off", "miss", "hit", "bypass", "semantic"};
     return (unsigned)c < sizeof names / sizeof *names ? names[c] : "off";
 }
 

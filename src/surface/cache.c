@@ -8,6 +8,7 @@
 #include "shm/index.h"
 #include "shm/ring.h"
 #include "shm/stat.h"
+#include "shm/vectors.h"
 #include "store/record.h"
 #include "surface/surface.h"
 
@@ -36,6 +37,7 @@ void surface_cache_clear(struct surface_call *c) {
         return;
     }
     uint64_t gone = index_clear(c->plane->shm, &filter), pos;
+    vectors_clear(c->plane->shm, &filter);
     ring_put(c->plane->shm, RECORD_CLEAR, STR("clear"), STR_NONE,
              &pos); /* the scribe also sweeps without being told */
     surface_json(c, 200, arena_printf(c->x->arena, "{\"cleared\":%" PRIu64 "}", gone));
@@ -46,7 +48,8 @@ void surface_cache_stats(struct surface_call *c) {
     struct index_totals t;
     struct buf b;
     struct jw w;
-    uint64_t hits = stat_sum(s, STAT_CACHE_HITS), misses = stat_sum(s, STAT_CACHE_MISSES);
+    uint64_t exact = stat_sum(s, STAT_CACHE_HITS), semantic = stat_sum(s, STAT_CACHE_SEMANTIC_HITS),
+             hits = exact + semantic, misses = stat_sum(s, STAT_CACHE_MISSES);
     index_totals(s, &t);
     buf_init(&b, 0);
     jw_init(&w, &b);
@@ -55,10 +58,16 @@ void surface_cache_stats(struct surface_call *c) {
     jw_ku64(&w, "entries", t.entries);
     jw_ku64(&w, "bytes", t.bytes);
     jw_ku64(&w, "max_bytes", c->plane->conf->cache.max_size);
-    jw_ku64(&w, "hits", hits);
+    jw_kbool(&w, "semantic", c->plane->conf->cache.enabled && c->plane->conf->cache.semantic.enabled);
+    jw_ku64(&w, "semantic_entries", vectors_count(s));
+    jw_ku64(&w, "hits", exact);
+    jw_ku64(&w, "semantic_hits", semantic);
     jw_ku64(&w, "misses", misses);
     jw_key(&w, "hit_rate");
     jw_real(&w, hits + misses ? (double)hits / (double)(hits + misses) : 0);
+    jw_ku64(&w, "tokens_saved", stat_sum(s, STAT_CACHE_TOKENS_SAVED));
+    jw_key(&w, "usd_saved");
+    jw_nano(&w, (int64_t)stat_sum(s, STAT_CACHE_NANO_SAVED));
     jw_ku64(&w, "stores", stat_sum(s, STAT_CACHE_STORES));
     jw_ku64(&w, "evictions", t.evictions);
     jw_ku64(&w, "expired", t.expired);

@@ -11,6 +11,7 @@
 #include "shm/index.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "shm/vectors.h"
 #include "surface/surface.h"
 
 static void head(struct buf *b, const char *name, const char *type, const char *help) {
@@ -68,19 +69,22 @@ static void each(struct plane *p, struct buf *b, const struct kind *k, const cha
             fn(p, b, k, metric, name, i, arg);
 }
 
+static void dollars(struct buf *b, uint64_t nano) {
+    struct jw w;
+    jw_init(&w, b);
+    jw_nano(&w, (int64_t)nano);
+}
+
 static void counter(struct plane *p, struct buf *b, const struct kind *k, const char *metric, struct str name,
                     uint32_t e, int which) {
     uint64_t v = entity_count(p->shm, e, (enum entity_counter)which);
     buf_addz(b, metric);
     labels(b, k, name, "");
     buf_addc(b, ' ');
-    if (which == ENTITY_STAT_COST_NANO) {
-        struct jw w;
-        jw_init(&w, b);
-        jw_nano(&w, (int64_t)v);
-    } else {
+    if (which == ENTITY_STAT_COST_NANO)
+        dollars(b, v);
+    else
         buf_addu(b, v);
-    }
     buf_addc(b, '\n');
 }
 
@@ -289,6 +293,8 @@ static void processes(struct plane *p, struct buf *b) {
         {"penstock_connections", "Open client connections.", connections},
         {"penstock_config_generation", "Number of the running configuration.", p->conf->generation},
         {"penstock_cache_entries", "Entries of the response cache.", t.entries},
+        {"penstock_cache_semantic_entries", "Texts that the semantic cache remembers.",
+         vectors_count(p->shm)},
         {"penstock_cache_bytes", "Bytes of the response cache.", t.bytes},
         {"penstock_uptime_seconds", "Since the start.",
          (uint64_t)(clock_wall_ms() - shm_started_wall_ms(p->shm)) / 1000},
@@ -302,7 +308,12 @@ static void processes(struct plane *p, struct buf *b) {
 static void globals(struct plane *p, struct buf *b) {
     for (int c = 0; c < STAT_COUNTERS_N; c++) {
         head(b, stat_rows[c].prometheus, "counter", stat_rows[c].help);
-        buf_printf(b, "%s %" PRIu64 "\n", stat_rows[c].prometheus, stat_sum(p->shm, (enum stat_counter)c));
+        buf_printf(b, "%s ", stat_rows[c].prometheus);
+        if (c == STAT_CACHE_NANO_SAVED)
+            dollars(b, stat_sum(p->shm, (enum stat_counter)c));
+        else
+            buf_addu(b, stat_sum(p->shm, (enum stat_counter)c));
+        buf_addc(b, '\n');
     }
     static const char *const classes[] = {"499", "1xx", "2xx", "3xx", "4xx", "5xx"};
     head(b, "penstock_requests_total", "counter",

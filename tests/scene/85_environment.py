@@ -272,6 +272,10 @@ def test_every_scalar_has_its_variable():
             ("CACHE_ENABLED", "true", "cache.enabled", "true"), ("ENABLE_LLM_CACHING", "1", "cache.enabled", "true"),
             ("CACHE_TTL", "90", "cache.ttl", "90s"), ("PENSTOCK_CACHE_TTL", "2h", "cache.ttl", "2h"),
             ("PENSTOCK_CACHE_SCOPE", "GLOBAL", "cache.scope", "global"),
+            ("CACHE_SIMILARITY_THRESHOLD", "0.9", "cache.semantic.threshold", "0.9"),
+            ("CACHE_SIMILARITY_THRESHOLD", "0.9", "cache.semantic.enabled", "true"),
+            ("CACHE_SIMILARITY_THRESHOLD", "0.9", "cache.enabled", "true"),
+            ("PENSTOCK_CACHE_SEMANTIC_THRESHOLD", "0.9", "cache.semantic.enabled", "false"),
             ("PENSTOCK_CACHE_MAX_SIZE", "2GiB", "cache.max_size", "2GiB"),
             ("DEFAULT_ROUTING_STRATEGY", "round_robin", "routing.default_strategy", "round-robin"),
             ("PENSTOCK_ROUTING_FALLBACK", "off", "routing.fallback", "false"),
@@ -282,7 +286,7 @@ def test_every_scalar_has_its_variable():
         got = gw.option(path, **{name: value})
         assert got == want, (name, value, got)
     for name, value in (("PENSTOCK_LIMITS_CONCURRENT", "-1"), ("PENSTOCK_CACHE_TTL", "soon"), ("PORT", "0x50"),
-                        ("PORT", "70000"), ("PENSTOCK_LISTEN", "nowhere"), ("LOG_LEVEL", "loud"), ("DEBUG", "perhaps"),
+                        ("PORT", "70000"), ("CACHE_SIMILARITY_THRESHOLD", "0.3"), ("PENSTOCK_LISTEN", "nowhere"), ("LOG_LEVEL", "loud"), ("DEBUG", "perhaps"),
                         ("CACHE_ENABLED", "perhaps"), ("PENSTOCK_WORKERS", "0")):
         gw.refuses(name, **{name: value})
     text = gw.refuses("PENSTOCK_CACHE_TTL", "LOG_LEVEL", "DEBUG", PENSTOCK_CACHE_TTL="soon", LOG_LEVEL="loud", DEBUG="x")
