@@ -58,6 +58,8 @@ static const struct refusal refusals[] = {
     {"endpoint_limits: [{requests_per_day: 1}]\n", "1:19: endpoint_limits[0]: endpoint is missing"},
     {"endpoint_limits: [{endpoint: a}, {endpoint: a}]\n", "1:18: endpoint_limits: a is given twice"},
     {"tenants: [{id: a}, {id: a}]\n", "1:20: tenants[1]: the id a is taken by tenants[0]"},
+    {"queue: {max_wait: 2h}\n", "1:19: queue.max_wait: \"2h\" is out of range"},
+    {"queue: {max_depth: 10001}\n", "1:20: queue.max_depth: \"10001\" is out of range"},
     {"tenants: [{id: a, budget: {usd: -1}}]\n", "1:33: tenants[0].budget.usd: expected dollars"},
     {"tenants: [{id: a, budget: {usd: 2000000000}}]\n",
      "1:33: tenants[0].budget.usd: \"2000000000\" is out of range"},
@@ -242,7 +244,6 @@ static const struct refusal refusals[] = {
     {"cache: {semantic: {max_entries: 100000}}\n",
      "1:33: cache.semantic.max_entries: \"100000\" is out of range"},
     /* parts of later versions */
-    {"queue: {max_wait: 0s}\n", "1:1: queue: not supported by this version"},
     {"cors: {}\n", "1:1: cors: not supported by this version"},
     {"cache: {coalesce: false}\n", "1:9: cache.coalesce: not supported by this version"},
     {"auth: {jwt: {jwks_url: x}}\n", "1:14: auth.jwt.jwks_url: not supported by this version"},

@@ -218,6 +218,7 @@ struct conf_gateway_key {
     const char **addresses;   /* whence it may be used; none: anywhere */
     size_t naddresses;
     struct net *nets;         /* those, parsed */
+    unsigned weight;          /* its share of the queue */
     struct conf_rates limits; /* default_limits filled in */
     struct conf_budget budget;
     int64_t expires;          /* wall ms; 0: never */
@@ -242,6 +243,9 @@ struct conf {
     uint64_t stop_timeout;    /* TERM and INT */
 
     struct conf_rates limits; /* of the whole gateway */
+    struct {
+        uint64_t max_wait, max_depth; /* max_wait 0: nobody waits */
+    } queue;
     struct conf_endpoint_limits *endpoint_limits;
     size_t nendpoint_limits;
     struct conf_tenant *tenants;

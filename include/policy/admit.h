@@ -30,8 +30,10 @@ struct admission {                    /* what is held; zero-initialised holds no
     unsigned nlayers;                 /* stay known when nothing is held any more: for the headers */
     unsigned gauges;                  /* of the first so many layers a gauge is held */
     struct bucket_ask *ask;
-    unsigned asks;
+    unsigned asks, all; /* taken: none of them or all */
     struct admit_tokens tokens; /* reserved */
+    uint32_t refused;           /* the entity whose limit refused, when one did */
+    bool full;                  /* by too much at the same time: when that ends nobody knows */
 };
 /* The caller's layers: user, key, tenant, model, endpoints, gateway. false: *f is RATE_LIMIT with retry_after_ms and
  * says which limit; of several that are spent, the one that will be so longest. */
@@ -39,6 +41,8 @@ bool admit_caller(struct plane *p, const struct admit_ask *ask, struct admission
                   struct fault *f);
 /* The same layers, but only known: for the headers. */
 void admit_know(struct plane *p, const struct admit_ask *ask, struct admission *a, struct arena *arena);
+/* The same once more, of one that was refused or is only known. */
+bool admit_again(struct plane *p, struct admission *a, struct arena *arena, struct fault *f);
 /* A provider's and its key's layers for one attempt; fallback: its model when that is another than was asked for, else
  * NULL. */
 bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key,

@@ -11,6 +11,7 @@
     X(BAD_REQUESTS, "penstock_http_bad_requests_total", "Requests refused by the HTTP parser or a limit of it.")     \
     X(AUTH_FAILURES, "penstock_auth_failures_total", "Requests with a missing, wrong or expired key.")               \
     X(RATE_LIMITED, "penstock_rate_limited_total", "Requests refused by a limit of the gateway or of a key.")        \
+    X(QUEUED, "penstock_queued_total", "Requests that waited for a limit.")                                          \
     X(BUDGET_REFUSED, "penstock_budget_refused_total", "Requests refused because a budget is used up.")             \
     X(RETRIES, "penstock_retries_total", "Further attempts at the same target.")                                     \
     X(RETRIES_DENIED, "penstock_retries_denied_total", "Further attempts that the budget of retries did not allow.") \

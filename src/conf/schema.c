@@ -398,6 +398,8 @@ static const struct option gateway_key_rows[] = {
      .help = "Whence it may be used: addresses and networks of IPv4 and IPv6. A Unix socket counts as "
              "127.0.0.1."},
     RATE_ROWS("limits.", conf_gateway_key, limits, " with this key", "auth.default_limits", NULL, NULL),
+    {NUMBER("weight", conf_gateway_key, weight), .min = 1, .max = 10000, .def = "1",
+     .help = "Share of what there is among the keys whose requests wait (queue)."},
     BUDGET_ROWS(conf_gateway_key, "with this key"),
     {.path = "expires",
      .type = TYPE_DATE,
@@ -461,6 +463,13 @@ static const struct option rows[] = {
 
     {LIST("endpoint_limits", conf, endpoint_limits, nendpoint_limits, endpoint_options, conf_endpoint_limits),
      .help = "Limits of single endpoints: a list, or a map by endpoint."},
+
+    {DURATION("queue.max_wait", conf, queue.max_wait), .max = HOUR, .def = "0s",
+     .help = "How long a request that is over a limit of its caller waits for its turn; 0s: it is refused at "
+             "once. Keys "
+             "are served in turn, by the tokens they take and their weight."},
+    {COUNT("queue.max_depth", conf, queue.max_depth), .min = 1, .max = 10000, .def = "1000",
+     .help = "So many may wait, of all workers; those beyond are refused at once."},
 
     SECTION("Providers", "Without any, those whose keys are in the environment; else the built-in mock."),
     {LIST("providers", conf, providers, nproviders, provider_options, conf_provider),
@@ -621,7 +630,6 @@ static const struct option rows[] = {
 const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .title = ""};
 
 const char *const conf_later[] = {
-    "queue",
     "cors",
     "telemetry",
     "cluster",

@@ -37,6 +37,8 @@ static bool take_gauges(struct plane *p, struct admission *a, struct arena *aren
         if (gauge_take(p->shm, l->entity, GAUGE_IN_FLIGHT, l->rates->concurrent))
             continue;
         drop_gauges(p, a);
+        a->refused = l->entity;
+        a->full = true;
         refuse(f, arena, l, "concurrent requests", l->rates->concurrent, 1000);
         return false;
     }
@@ -68,27 +70,29 @@ static void list_asks(struct admission *a, struct arena *arena) {
         const struct admit_layer *l = &a->layers[i];
         for (int k = 0; k < BUCKET_KINDS; k++)
             if (l->rates->rate[k] != CONF_NO_LIMIT)
-                a->ask[a->asks++] = (struct bucket_ask){l->entity, (enum bucket)k, l->rates->rate[k],
-                                                        units(bucket_rows[k].unit, &a->tokens)};
+                a->ask[a->all++] = (struct bucket_ask){l->entity, (enum bucket)k, l->rates->rate[k],
+                                                       units(bucket_rows[k].unit, &a->tokens)};
     }
 }
 
 static bool take_buckets(struct plane *p, struct admission *a, struct arena *arena, struct fault *f) {
-    list_asks(a, arena);
-    struct bucket_verdict v = buckets_take(p->shm, a->ask, a->asks, clock_coarse_ns());
-    if (v.ok)
+    struct bucket_verdict v = buckets_take(p->shm, a->ask, a->all, clock_coarse_ns());
+    if (v.ok) {
+        a->asks = a->all;
         return true;
+    }
     const struct bucket_ask *no = &a->ask[v.refused];
     const struct admit_layer *l = a->layers;
     while (l->entity != no->entity)
         l++;
     uint64_t wait = v.wait_ns == UINT64_MAX ? 60000 : v.wait_ns / 1000000 + 1;
+    a->refused = l->entity;
+    a->full = false;
     refuse(f, arena, l, bucket_rows[no->kind].words, no->limit, wait);
-    a->asks = 0;
     return false;
 }
 
-static bool admit(struct plane *p, struct admission *a, struct arena *arena, struct fault *f) {
+bool admit_again(struct plane *p, struct admission *a, struct arena *arena, struct fault *f) {
     if (!take_gauges(p, a, arena, f))
         return false;
     if (take_buckets(p, a, arena, f))
@@ -121,12 +125,13 @@ void admit_know(struct plane *p, const struct admit_ask *ask, struct admission *
             l[n++] = (struct admit_layer){p->endpoints[i].entity, p->endpoints[i].rates, "this endpoint"};
     l[n++] = (struct admit_layer){p->gateway, &conf->limits, "the gateway"};
     *a = (struct admission){.tokens = ask->tokens, .layers = l, .nlayers = n};
+    list_asks(a, arena);
 }
 
 bool admit_caller(struct plane *p, const struct admit_ask *ask, struct admission *a, struct arena *arena,
                   struct fault *f) {
     admit_know(p, ask, a, arena);
-    return admit(p, a, arena, f);
+    return admit_again(p, a, arena, f);
 }
 
 bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key,
@@ -140,7 +145,8 @@ bool admit_provider(struct plane *p, const struct plane_provider *pr, const stru
     if (fallback)
         l[n++] = (struct admit_layer){fallback->entity, &fallback->conf->limits, "the fallback's model"};
     *a = (struct admission){.tokens = *tokens, .layers = l, .nlayers = n};
-    return admit(p, a, arena, f);
+    list_asks(a, arena);
+    return admit_again(p, a, arena, f);
 }
 
 /* Numbers of tokens come from providers and clients, and may be anything. */

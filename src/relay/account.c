@@ -222,6 +222,7 @@ static void measure(struct request *r) {
 }
 
 enum verdict step_settle(struct request *r) {
+    queue_quit(r);
     r->status = r->gone                                ? 499
                 : fault_is(&r->fault) && !r->committed ? fault_status(&r->fault)
                 : r->pass                              ? r->now.status

@@ -30,6 +30,7 @@ struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
     struct gateway *g = mem_alloc(sizeof(*g));
     g->env = *env;
     g->plane = p;
+    g->queue = queue_new(p);
     g->outbox = outbox_new(env->loop, env->shm);
     check_endpoints(env);
     return g;
@@ -43,6 +44,7 @@ void gateway_stop(struct gateway *g) {
 void gateway_free(struct gateway *g) {
     if (!g)
         return;
+    queue_free(g->queue);
     outbox_free(g->outbox);
     plane_free(g->plane);
     mem_free(g);

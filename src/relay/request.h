@@ -11,6 +11,7 @@
 #include "policy/cache.h"
 #include "policy/plane.h"
 #include "policy/route.h"
+#include "queue.h"
 #include "relay/gateway.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
@@ -22,6 +23,7 @@ enum { REQUEST_ID_BYTES = 4 + 32 + 1 }; /* one of our own */
 struct gateway {
     struct gateway_env env;
     struct plane *plane;
+    struct queue *queue;
     struct outbox *outbox;           /* usage records waiting for room in the ring */
     struct request *open;            /* all of them, linked both ways */
     char error_id[REQUEST_ID_BYTES]; /* of the last error that the server itself answered */
@@ -94,6 +96,7 @@ struct request {
     uint64_t conversation; /* 0: not known, or of no interest */
     struct fault fault;    /* what the client gets, or why it ended */
     struct admission held;
+    struct waiter wait; /* for a limit */
     struct admit_tokens estimate;
     struct cache_ticket ticket;
     struct embed_call *embed; /* embed.h: under way */

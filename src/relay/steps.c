@@ -111,8 +111,16 @@ enum verdict step_admit(struct request *r) {
         .model = r->plan.model,
         .tokens = r->estimate,
     };
-    if (admit_caller(r->p, &ask, &r->held, r->a, &r->fault))
+    admit_know(r->p, &ask, &r->held, r->a);
+    uint32_t before = r->p->conf->queue.max_wait ? queue_before(r) : SHM_NONE;
+    if (before == SHM_NONE && admit_again(r->p, &r->held, r->a, &r->fault))
         return NEXT;
+    if (queue_wait(r, before == SHM_NONE ? r->held.refused : before))
+        return WAIT;
+    if (before != SHM_NONE) {
+        fault_set(&r->fault, r->a, FAULT_RATE_LIMIT, "Too many requests wait for their turn.");
+        r->fault.retry_after_ms = 1000;
+    }
     stat_add(r->p->shm, STAT_RATE_LIMITED, 1);
     return SETTLE;
 }

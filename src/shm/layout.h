@@ -16,6 +16,7 @@
 #include "shm/health.h"
 #include "shm/index.h"
 #include "shm/money.h"
+#include "shm/queue.h"
 #include "shm/ring.h"
 #include "shm/shm.h"
 #include "shm/slot.h"
@@ -73,7 +74,9 @@ struct shm_head {
     half loose[ENTITY_KINDS]; /* entities made for names that are not configured */
     word keys_generation;
     _Alignas(SHM_LINE) half scribe_asleep;
-    _Alignas(SHM_LINE) half booking; /* odd: between two words of a record */
+    _Alignas(SHM_LINE) word queue_now; /* virtual time, see queue.c */
+    half queue_high;                   /* places ever in use at a time */
+    _Alignas(SHM_LINE) half booking;   /* odd: between two words of a record */
     struct shm_intent intent;
     _Alignas(SHM_LINE) struct shm_stats master; /* of processes without a slot */
     _Alignas(SHM_LINE) struct shm_index_totals index;
@@ -130,8 +133,9 @@ struct shm_state {
     word last_wall_ms;
     word speed, speed_ms; /* two floats, see speed.c, and when */
     half failures_in_a_row;
-    half weight; /* set by hand; 0: as configured */
-    word turn;   /* round-robin */
+    half weight;    /* set by hand; 0: as configured */
+    word turn;      /* round-robin */
+    word queue_end; /* of a key: virtual, see queue.c */
     /* The scribe's, see money.c; the last is whoever's is first. */
     _Alignas(SHM_LINE) word money_period;
     word money_spent;
@@ -145,6 +149,13 @@ struct shm_state {
 struct shm_share {
     word in;     /* the slot's process's: reserved, and settled, since the slot was claimed */
     word booked; /* the scribe's: of that it is in the ledger */
+};
+
+/* Of a request that waits; owner 0, or of a dead process: free. */
+struct shm_place {
+    word owner;        /* slot + 1, life */
+    word start, end;   /* virtual; end 0: being written */
+    half blocked, key; /* entities */
 };
 
 struct shm_hist {
@@ -209,6 +220,7 @@ struct shm {
     word *affinity; /* AFFINITY_PLACES, see affinity.c */
     half *gauges;
     struct shm_share *shares;
+    struct shm_place *places;
     word *set_used; /* a bit for each set that was ever written: walks leave the others untouched */
     struct shm_set *sets;
     word *vector_part; /* the first word of an entry's partition; 0: none. Cleared first and set last */

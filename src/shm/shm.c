@@ -29,6 +29,7 @@ enum part {
     PART_AFFINITY,
     PART_GAUGES,
     PART_SHARES,
+    PART_PLACES,
     PART_USED,
     PART_SETS,
     PART_VECTOR_PARTS,
@@ -57,6 +58,7 @@ static void layout_of(size_t ring_bytes, struct layout *l) {
         [PART_AFFINITY] = AFFINITY_PLACES * sizeof(word),
         [PART_GAUGES] = (size_t)SHM_MAX_SLOTS * SHM_MAX_ENTITIES * GAUGE_KINDS * sizeof(half),
         [PART_SHARES] = (size_t)SHM_MAX_SLOTS * SHM_MAX_ENTITIES * sizeof(struct shm_share),
+        [PART_PLACES] = QUEUE_PLACES * sizeof(struct shm_place),
         [PART_USED] = INDEX_SETS / 8,
         [PART_SETS] = INDEX_SETS * sizeof(struct shm_set),
         [PART_VECTOR_PARTS] = VECTORS_MAX * sizeof(word),
@@ -86,6 +88,7 @@ static void layout_apply(struct shm *s, const struct layout *l) {
     s->affinity = (void *)(s->base + l->at[PART_AFFINITY]);
     s->gauges = (void *)(s->base + l->at[PART_GAUGES]);
     s->shares = (void *)(s->base + l->at[PART_SHARES]);
+    s->places = (void *)(s->base + l->at[PART_PLACES]);
     s->set_used = (void *)(s->base + l->at[PART_USED]);
     s->sets = (void *)(s->base + l->at[PART_SETS]);
     s->vector_part = (void *)(s->base + l->at[PART_VECTOR_PARTS]);

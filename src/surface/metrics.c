@@ -9,6 +9,7 @@
 #include "policy/budget.h"
 #include "shm/health.h"
 #include "shm/index.h"
+#include "shm/queue.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
 #include "shm/vectors.h"
@@ -250,6 +251,8 @@ static void gauges(struct plane *p, struct buf *b) {
     each(p, b, &kinds[0], "penstock_provider_in_flight", in_flight, 0);
     head(b, "penstock_key_in_flight", "gauge", "Requests under way.");
     each(p, b, &kinds[3], "penstock_key_in_flight", in_flight, 0);
+    head(b, "penstock_queue_depth", "gauge", "Requests that wait for a limit.");
+    buf_printf(b, "penstock_queue_depth %" PRIu32 "\n", queue_depth(p->shm));
     head(b, "penstock_in_flight", "gauge", "Requests under way.");
     buf_printf(b, "penstock_in_flight %" PRIu64 "\n", gauge_sum(p->shm, p->gateway, GAUGE_IN_FLIGHT));
 }

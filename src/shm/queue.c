@@ -1,0 +1,149 @@
+/* The queue's places: an array in which a place is claimed by putting its owner there, and valid when its
+ * virtual time has been written behind that. Nothing is linked, so nothing can be torn; who asks for its turn
+ * looks at all that wait. The number that were ever in use at a time bounds the look. */
+#include "shm/queue.h"
+
+#include "layout.h"
+
+#define COST_SCALE 1000000U /* virtual time of a token at weight 1: weights divide it without loss */
+
+static uint64_t owner_of(const struct shm *s) {
+    MUST(s->slot != SHM_NONE);
+    return ((uint64_t)s->slot + 1) << 32 | s->life;
+}
+
+static bool lives(const struct shm *s, uint64_t owner) {
+    uint32_t slot = (uint32_t)(owner >> 32) - 1;
+    return owner != 0 && slot < SHM_MAX_SLOTS && atomic_load(&s->slots[slot].life) == (uint32_t)owner;
+}
+
+static uint32_t high(const struct shm *s) {
+    uint32_t n = atomic_load(&s->head->queue_high);
+    return n < QUEUE_PLACES ? n : QUEUE_PLACES;
+}
+
+/* One that waits: its virtual end, or 0. */
+static uint64_t waits(const struct shm *s, uint32_t i, uint32_t *blocked) {
+    struct shm_place *p = &s->places[i];
+    uint64_t owner = atomic_load(&p->owner);
+    if (!lives(s, owner))
+        return 0;
+    uint64_t end = atomic_load(&p->end);
+    *blocked = atomic_load(&p->blocked);
+    return atomic_load(&p->owner) == owner ? end : 0;
+}
+
+uint32_t queue_depth(const struct shm *s) {
+    uint32_t n = 0;
+    for (uint32_t i = 0, m = high(s); i < m; i++)
+        n += lives(s, atomic_load(&s->places[i].owner));
+    return n;
+}
+
+bool queue_any(const struct shm *s, uint32_t entity) {
+    uint32_t blocked;
+    for (uint32_t i = 0, m = high(s); i < m; i++)
+        if (waits(s, i, &blocked) && blocked == entity)
+            return true;
+    return false;
+}
+
+/* --- virtual time --- */
+
+static uint64_t sat_add(uint64_t a, uint64_t b) {
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static void raise_to(word *w, uint64_t v) {
+    uint64_t is = atomic_load(w);
+    while (is < v && !atomic_compare_exchange_weak(w, &is, v))
+        ;
+}
+
+/* A key begins where it ended last, or now when it has not waited for a while: nothing is saved up. */
+static void book(struct shm *s, uint32_t key, uint64_t cost, unsigned weight, uint64_t *start,
+                 uint64_t *end) {
+    struct shm_state *e = state_of(s, key);
+    uint64_t most = UINT64_MAX / 2 / COST_SCALE, now = atomic_load(&s->head->queue_now);
+    uint64_t takes = (cost < 1 ? 1 : cost < most ? cost : most) * COST_SCALE / (weight ? weight : 1);
+    uint64_t was = e ? atomic_load(&e->queue_end) : 0;
+    do {
+        *start = was > now ? was : now;
+        *end = sat_add(*start, takes ? takes : 1);
+    } while (e && !atomic_compare_exchange_weak(&e->queue_end, &was, *end));
+}
+
+/* --- places --- */
+
+static uint32_t claim(struct shm *s) {
+    for (uint32_t i = 0; i < QUEUE_PLACES; i++) {
+        struct shm_place *p = &s->places[i];
+        uint64_t was = atomic_load(&p->owner);
+        if (lives(s, was) || !atomic_compare_exchange_strong(&p->owner, &was, owner_of(s)))
+            continue;
+        atomic_store(&p->end, 0); /* of a dead owner */
+        uint32_t n = atomic_load(&s->head->queue_high);
+        while (n <= i && !atomic_compare_exchange_weak(&s->head->queue_high, &n, i + 1))
+            ;
+        return i;
+    }
+    return SHM_NONE;
+}
+
+uint32_t queue_join(struct shm *s, uint32_t key, uint64_t cost, unsigned weight, uint32_t blocked,
+                    uint32_t at_most) {
+    if (queue_depth(s) >= at_most)
+        return SHM_NONE;
+    uint32_t i = claim(s);
+    if (i == SHM_NONE)
+        return i;
+    struct shm_place *p = &s->places[i];
+    uint64_t start, end;
+    book(s, key, cost, weight, &start, &end);
+    atomic_store(&p->blocked, blocked);
+    atomic_store(&p->key, key);
+    atomic_store(&p->start, start);
+    atomic_store(&p->end, end);
+    return i;
+}
+
+static struct shm_place *mine(struct shm *s, uint32_t place) {
+    MUST(place < QUEUE_PLACES && atomic_load(&s->places[place].owner) == owner_of(s));
+    return &s->places[place];
+}
+
+void queue_blocked(struct shm *s, uint32_t place, uint32_t entity) {
+    struct shm_place *p = mine(s, place);
+    if (atomic_load(&p->blocked) != entity)
+        atomic_store(&p->blocked, entity);
+}
+
+uint64_t queue_end(const struct shm *s, uint32_t place) {
+    return atomic_load(&s->places[place].end);
+}
+
+bool queue_turn(const struct shm *s, uint32_t place) {
+    uint64_t end = atomic_load(&s->places[place].end);
+    uint32_t entity = atomic_load(&s->places[place].blocked), blocked;
+    for (uint32_t i = 0, m = high(s); i < m; i++) {
+        uint64_t other = i != place ? waits(s, i, &blocked) : 0;
+        if (other && blocked == entity && (other < end || (other == end && i < place)))
+            return false;
+    }
+    return true;
+}
+
+/* Time goes on with those that are served. One that leaves gives back what it was booked for, unless its key
+ * has booked more behind it. The end is 0 before the place is free: its next owner has none until it says. */
+void queue_leave(struct shm *s, uint32_t place, bool served) {
+    struct shm_place *p = mine(s, place);
+    uint64_t start = atomic_load(&p->start), end = atomic_load(&p->end);
+    struct shm_state *e = state_of(s, atomic_load(&p->key));
+    if (served)
+        raise_to(&s->head->queue_now, start);
+    else if (e)
+        atomic_compare_exchange_strong(&e->queue_end, &end, start);
+    atomic_store(&p->end, 0);
+    atomic_store(&p->owner, 0);
+}
