@@ -319,6 +319,13 @@ struct conf {
     } vault;
 
     const char *prices_file;
+    struct {
+        const char *endpoint; /* "" : none */
+        struct conf_pair *headers;
+        size_t nheaders;
+        double sample;
+        uint64_t metrics_every;
+    } telemetry;
     struct { /* 0: not watched */
         double error_rate, cost_per_hour;
         uint64_t latency, window, min_requests, disk;

@@ -36,6 +36,8 @@
     X(WEBHOOK_SENT, "penstock_webhook_sent_total", "Messages that the alerts' webhook took.")                        \
     X(WEBHOOK_RETRIES, "penstock_webhook_retries_total", "Messages to it that are to be sent again.")                \
     X(WEBHOOK_LOST, "penstock_webhook_lost_total", "Messages to it that were given up.")                             \
+    X(TRACES_SENT, "penstock_traces_sent_total", "Requests whose spans the collector took.")                         \
+    X(TRACES_DROPPED, "penstock_traces_dropped_total", "Requests whose spans were lost.")                            \
     X(RELOADS, "penstock_reloads_total", "Configurations loaded.")                                                   \
     X(RELOAD_FAILURES, "penstock_reload_failures_total", "Configurations refused.")                                  \
     X(WORKER_DEATHS, "penstock_worker_deaths_total", "Workers that died and were replaced.")

@@ -618,6 +618,21 @@ static const struct option rows[] = {
      .help = "Signs what is sent: x-penstock-signature is t=TIME,v1= and the HMAC-SHA256 in hex of the time, "
              "a dot and the body."},
 
+    SECTION("Telemetry", "Traces and metrics for an OpenTelemetry collector: OTLP over HTTP, in JSON."),
+    {STRING(TYPE_URL, "telemetry.otlp_endpoint", conf, telemetry.endpoint),
+     .example = "http://127.0.0.1:4318",
+     .help = "Where the collector is; /v1/traces and /v1/metrics are put behind."},
+    {.path = "telemetry.headers",
+     .type = TYPE_HEADERS,
+     .offset = AT(conf, telemetry.headers, struct conf_pair *),
+     .count = AT(conf, telemetry.nheaders, size_t),
+     .example = "{x-tenant: penstock}",
+     .help = "Headers of what is sent there, a map."},
+    {REAL("telemetry.sample", conf, telemetry.sample), .max = 1, .def = "1",
+     .help = "Share of the requests that are traced; one with a traceparent is traced as that says."},
+    {DURATION("telemetry.metrics_every", conf, telemetry.metrics_every), .min = SECOND, .max = DAY,
+     .def = "15s", .help = "Pause between two exports of metrics."},
+
     SECTION("Log", ""),
     {CHOICE("log.level", conf, log.level), .def = "info",
      .words = "error|critical|fatal warn|warning info|notice debug|trace", .env = "LOG_LEVEL",
@@ -631,7 +646,6 @@ const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .titl
 
 const char *const conf_later[] = {
     "cors",
-    "telemetry",
     "cluster",
     "ui",
     "auth.open_surfaces",

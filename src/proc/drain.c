@@ -466,6 +466,8 @@ static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
         settle_reply(d, r);
     else if (r->type == RECORD_KEY)
         settle_key(d, r);
+    else if (r->type == RECORD_SPANS && d->spans)
+        d->spans(d->spans_arg, r->payload);
     else
         settle_usage(d, r);
 }

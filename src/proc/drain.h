@@ -17,16 +17,18 @@ struct drain {
     struct db *ledger, *cache, *keys; /* NULL: closed after trouble, to be opened again */
     char *ledger_dir, *cache_dir, *keys_dir;
     uint64_t ledger_map, instance;
-    uint64_t cursor[SHM_MAX_SLOTS];  /* committed */
-    uint64_t next[SHM_MAX_SLOTS];    /* end of the batch that is being taken */
-    unsigned most;                   /* records of a ring in one batch */
-    unsigned usages, replies, keyed; /* in the batch; keyed: changes of gateway keys */
-    bool cleared;                    /* it has a RECORD_CLEAR */
-    bool kept;                       /* its replies are in the cache */
-    bool silent;                     /* do not log its rows: an earlier scribe may have */
-    struct buf line;                 /* of the log, not written yet ... */
-    unsigned lines;                  /* ... and how many */
-    char writer[32];                 /* of log lines as text */
+    uint64_t cursor[SHM_MAX_SLOTS];            /* committed */
+    uint64_t next[SHM_MAX_SLOTS];              /* end of the batch that is being taken */
+    unsigned most;                             /* records of a ring in one batch */
+    unsigned usages, replies, keyed;           /* in the batch; keyed: changes of gateway keys */
+    bool cleared;                              /* it has a RECORD_CLEAR */
+    bool kept;                                 /* its replies are in the cache */
+    void (*spans)(void *arg, struct str json); /* NULL: nobody wants them */
+    void *spans_arg;
+    bool silent;     /* do not log its rows: an earlier scribe may have */
+    struct buf line; /* of the log, not written yet ... */
+    unsigned lines;  /* ... and how many */
+    char writer[32]; /* of log lines as text */
 
     uint64_t ledger_retry_ms, ledger_pause_ms; /* after a failure; 0: none */
     uint64_t cache_retry_ms;

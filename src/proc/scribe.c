@@ -13,6 +13,7 @@
 #include "shm/ring.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "telemetry.h"
 #include "upstream/call.h"
 #include <errno.h>
 #include <event2/event.h>
@@ -47,6 +48,7 @@ struct scribe {
     struct timer wake;
     struct probes *probes;
     struct alerts *alerts;
+    struct telemetry *telemetry;
     bool orphan;                                  /* the master is gone */
     bool quit;                                    /* it said so */
     uint64_t first_ms, changed_ms, heads;         /* of what waits in the rings; first_ms 0: nothing does */
@@ -229,6 +231,8 @@ static bool drain_all(struct scribe *s) {
 }
 
 static void stop_calls(struct scribe *s) {
+    s->drain.spans = NULL;
+    telemetry_stop(s->telemetry);
     alerts_stop(s->alerts);
     probes_stop(s->probes);
     multi_free(s->multi);
@@ -296,6 +300,11 @@ static struct event *make_event(struct scribe *s, int fd, short flags, event_cal
     return e;
 }
 
+static void take_spans(void *arg, struct str json) {
+    struct scribe *s = arg;
+    telemetry_spans(s->telemetry, json);
+}
+
 static uint64_t store_waits(void *arg) {
     struct scribe *s = arg;
     uint64_t heads;
@@ -310,6 +319,9 @@ static void start_calls(struct scribe *s) {
     if (event_add(s->words, NULL) != 0)
         die("libevent: an event cannot be added");
     timer_init(&s->wake, s->loop, on_wake, s);
+    s->telemetry = telemetry_start(s->loop, s->multi, s->shm, s->env->conf);
+    s->drain.spans = take_spans;
+    s->drain.spans_arg = s;
     s->probes = probes_start(s->loop, s->multi, s->shm, s->env->conf);
     s->alerts = alerts_start(s->loop, s->multi, s->shm, s->env->conf, store_waits, s);
 }

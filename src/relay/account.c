@@ -55,10 +55,11 @@ static uint32_t row_ms(uint64_t ms) {
     return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
 }
 
-static void attempt_row(struct request *r, const struct fault *f, uint64_t ms) {
+static void attempt_row(struct request *r, const struct fault *f, uint64_t ms, uint64_t now) {
     if (r->row.attempts == LEDGER_MAX_ATTEMPTS)
         return;
     const struct attempt *t = &r->now;
+    trace_attempt(r, now);
     r->row.attempt[r->row.attempts++] = (struct ledger_attempt){
         .provider = str_of(t->target->provider->conf->name),
         .model = t->target->model,
@@ -102,7 +103,7 @@ void account_attempt(struct request *r, const struct fault *f, uint64_t first_by
         remember_speed(r, ms, first_byte_ms, now);
         measure_tokens(r, ms, first_byte_ms);
     }
-    attempt_row(r, f, ms);
+    attempt_row(r, f, ms, now);
     if (f)
         note_unknown(r, STAT_UNKNOWN_ERRORS, "a type of error", f->unknown);
     const uint32_t entities[2] = {t->entity, t->provider->entity};
@@ -293,5 +294,6 @@ enum verdict step_log(struct request *r) {
         !outbox_put(r->g->outbox, money->n ? RECORD_SPENT : RECORD_USAGE, buf_str(&packed)))
         budget_drop(r->p, money); /* the ledger will never know of it */
     buf_free(&packed);
+    trace_end(r);
     return NEXT;
 }

@@ -127,6 +127,7 @@ void request_start(struct gateway *g, struct exchange *x, const struct surface_r
     buf_init(&r->scratch, g->env.conf->max_response_body * 2 + (1 << 20));
     if (r->client->op == OP_PASS)
         r->pass = pass_new(r);
+    trace_begin(r);
     x->owner = r;
     x->on_gone = gone;
     x->on_drain = drained;

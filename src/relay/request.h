@@ -15,6 +15,7 @@
 #include "relay/gateway.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
+#include "trace.h"
 #include "turn.h"
 #include "upstream/call.h"
 
@@ -73,6 +74,7 @@ struct attempt {
     bool sse;          /* the answer is an event stream */
     struct buf body;   /* of a whole answer or an error */
     struct pipe *pipe; /* of a stream */
+    uint8_t span[SPAN_ID];
     struct turn *turn; /* what the vault keeps of a translated answer; NULL: nothing */
 };
 
@@ -105,6 +107,7 @@ struct request {
     struct mint mint;
 
     struct attempt now;
+    struct trace *trace;  /* NULL: none */
     struct hedge *hedge;  /* NULL: no second attempt beside it */
     struct pass *pass;    /* the client's dialect is OP_PASS; else NULL */
     struct chat *chat;    /* canonical request, made once for all attempts */

@@ -138,6 +138,11 @@ static size_t headers_of(struct request *r, struct call_header *h, size_t max) {
     size_t n = pass_headers(r, r->now.target->provider->conf->kind->pass_headers, h, max);
     if (r->pass)
         n += pass_headers(r, "content-type,accept,range,openai-beta,idempotency-key", h + n, max - n);
+    struct str parent = trace_parent(r);
+    if (parent.n && n < max)
+        h[n++] = (struct call_header){STR("traceparent"), parent};
+    if (parent.n)
+        n += pass_headers(r, "tracestate", h + n, max - n);
     return n;
 }
 

@@ -305,4 +305,176 @@ def test_histograms_by_provider_and_model():
     assert 0 < m["penstock_overhead_seconds_sum"] < 0.4, "the stream's time is the provider's"
 
 
+# --- OTLP ---
+
+# The messages of opentelemetry-proto that are sent, as its JSON mapping names their fields: another message's name, a
+# list of them, or a scalar. What is not here is not in the specification.
+STR, INT, REAL, BOOL, ENUM, TRACE, SPAN = "str", "int64", "double", "bool", "enum", "16 bytes", "8 bytes"
+PROTO = {
+    "ExportTraceServiceRequest": {"resourceSpans": ["ResourceSpans"]},
+    "ResourceSpans": {"resource": "Resource", "scopeSpans": ["ScopeSpans"], "schemaUrl": STR},
+    "Resource": {"attributes": ["KeyValue"], "droppedAttributesCount": ENUM},
+    "ScopeSpans": {"scope": "InstrumentationScope", "spans": ["Span"], "schemaUrl": STR},
+    "InstrumentationScope": {"name": STR, "version": STR, "attributes": ["KeyValue"]},
+    "Span": {"traceId": TRACE, "spanId": SPAN, "traceState": STR, "parentSpanId": SPAN, "flags": ENUM, "name": STR,
+             "kind": ENUM, "startTimeUnixNano": INT, "endTimeUnixNano": INT, "attributes": ["KeyValue"], "status": "Status"},
+    "Status": {"message": STR, "code": ENUM},
+    "KeyValue": {"key": STR, "value": "AnyValue"},
+    "AnyValue": {"stringValue": STR, "boolValue": BOOL, "intValue": INT, "doubleValue": REAL},
+    "ExportMetricsServiceRequest": {"resourceMetrics": ["ResourceMetrics"]},
+    "ResourceMetrics": {"resource": "Resource", "scopeMetrics": ["ScopeMetrics"], "schemaUrl": STR},
+    "ScopeMetrics": {"scope": "InstrumentationScope", "metrics": ["Metric"], "schemaUrl": STR},
+    "Metric": {"name": STR, "description": STR, "unit": STR, "sum": "Sum", "histogram": "Histogram"},
+    "Sum": {"dataPoints": ["NumberDataPoint"], "aggregationTemporality": ENUM, "isMonotonic": BOOL},
+    "NumberDataPoint": {"attributes": ["KeyValue"], "startTimeUnixNano": INT, "timeUnixNano": INT, "asInt": INT, "asDouble": REAL},
+    "Histogram": {"dataPoints": ["HistogramDataPoint"], "aggregationTemporality": ENUM},
+    "HistogramDataPoint": {"attributes": ["KeyValue"], "startTimeUnixNano": INT, "timeUnixNano": INT, "count": INT,
+                           "sum": REAL, "bucketCounts": [INT], "explicitBounds": [REAL]},
+}
+
+
+def must_be_proto(value, kind, at="$"):
+    """Strict: no unknown field, no field twice, 64-bit numbers as texts, enums as numbers, ids in hex."""
+    if isinstance(kind, list):
+        assert isinstance(value, list), (at, value)
+        for i, v in enumerate(value):
+            must_be_proto(v, kind[0], f"{at}[{i}]")
+    elif kind in PROTO:
+        assert isinstance(value, dict), (at, value)
+        for k, v in value.items():
+            assert k in PROTO[kind], f"{at}.{k}: {kind} has no such field"
+            must_be_proto(v, PROTO[kind][k], f"{at}.{k}")
+        assert kind != "AnyValue" or len(value) == 1, (at, value)
+    elif kind in (TRACE, SPAN):
+        size = 32 if kind == TRACE else 16
+        assert len(value) == size and not set(value) - set("0123456789abcdef") and set(value) != {"0"}, (at, value)
+    elif kind == INT:
+        assert isinstance(value, str) and str(int(value)) == value and int(value) >= 0, (at, value)
+    elif kind == ENUM:
+        assert type(value) is int and 0 <= value <= 5, (at, value)
+    elif kind == REAL:
+        assert type(value) in (int, float), (at, value)
+    else:
+        assert type(value) is {STR: str, BOOL: bool}[kind], (at, value)
+
+
+def once(pairs):
+    assert len({k for k, _ in pairs}) == len(pairs), pairs
+    return dict(pairs)
+
+
+def exported(collector, path):
+    """What came there, checked."""
+    kind = {"/v1/traces": "ExportTraceServiceRequest", "/v1/metrics": "ExportMetricsServiceRequest"}[path]
+    out = []
+    for r in list(collector.requests):
+        if r.path == path:
+            assert r.method == "POST" and r.headers["content-type"] == "application/json" and r.headers["x-tenant"] == "t1"
+            body = json.loads(r.body, object_pairs_hook=once)
+            must_be_proto(body, kind)
+            out.append(body)
+    return out
+
+
+def spans(collector):
+    return [s for e in exported(collector, "/v1/traces") for rs in e["resourceSpans"] for ss in rs["scopeSpans"]
+            for s in ss["spans"]]
+
+
+def attributes(x):
+    return {a["key"]: next(iter(a["value"].values())) for a in x["attributes"]}
+
+
+def collected(**more):
+    collector = scene.Upstream(scene.status_script(200, {}))
+    return collector, {"telemetry": {"otlp_endpoint": collector.url + "/", "headers": {"x-tenant": "t1"}, "metrics_every": "1s",
+                                     **more}}
+
+
+def test_spans_of_a_request_and_its_attempts():
+    collector, telemetry = collected()
+    bad, good = scene.Upstream(scene.status_script(500)), scene.Upstream()
+    gw = scene.Gateway({"providers": [bad.provider("bad", retry={"max": 0}), good.provider("good")],
+                        "models": [{"name": "m", "targets": [{"provider": "bad"}, {"provider": "good", "model": "gpt"}]}],
+                        **telemetry}, workers=4)
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    assert gw.chat("m", headers={"traceparent": f"00-{trace}-{parent}-01", "tracestate": "a=b"}).status == 200
+    scene.wait_for(lambda: len(spans(collector)) == 3, "three spans")
+    by_parent = {s.get("parentSpanId"): [] for s in spans(collector)}
+    for s in spans(collector):
+        assert s["traceId"] == trace and int(s["startTimeUnixNano"]) <= int(s["endTimeUnixNano"])
+        assert abs(int(s["endTimeUnixNano"]) / 1e9 - time.time()) < 60
+        by_parent[s.get("parentSpanId")].append(s)
+    (root,), children = by_parent[parent], by_parent[by_parent[parent][0]["spanId"]]
+    a = attributes(root)
+    assert root["name"] == "chat m" and root["kind"] == 2 and "code" not in root["status"], root
+    assert a["gen_ai.operation.name"] == "chat" and a["gen_ai.request.model"] == "m" and a["gen_ai.response.model"] == "gpt", a
+    assert a["gen_ai.usage.input_tokens"] == "7" and a["gen_ai.usage.output_tokens"] == "3", a
+    assert a["http.response.status_code"] == "200" and a["penstock.provider"] == "good" and "error.type" not in a, a
+    first, second = sorted(children, key=lambda s: int(s["startTimeUnixNano"]))
+    assert first["kind"] == second["kind"] == 3 and first["status"] == {"code": 2} and second["status"] == {}
+    assert attributes(first)["penstock.provider"] == "bad" and attributes(first)["error.type"] == "server_error", first
+    assert attributes(first)["http.response.status_code"] == "500"
+    for up, span in ((bad, first), (good, second)):
+        h = up.requests[0].headers
+        assert h["traceparent"] == f"00-{trace}-{span['spanId']}-01" and h["tracestate"] == "a=b", h
+    assert gw.chat("m", headers={"traceparent": f"00-{trace}-{parent}-00"}).status == 200  # not to be traced
+    assert good.requests[1].headers["traceparent"] == f"00-{trace}-{parent}-00"
+    for wrong in ("", "00", f"00-{trace}-{parent}", f"ff-{trace}-{parent}-01", f"00-{'0' * 32}-{parent}-01",
+                  f"00-{trace.upper()}-{parent}-01", f"00-{trace}-{parent}-01-x", f"00-{trace}-{parent}-0g", "x" * 3000):
+        n = len(good.requests)
+        assert gw.chat("m", headers={"traceparent": wrong}).status == 200
+        own = good.requests[n].headers["traceparent"]
+        assert trace not in own and own.startswith("00-") and own.endswith("-01"), (wrong, own)
+    scene.wait_for(lambda: len({s["traceId"] for s in spans(collector)}) == 10, "nine traces more")
+    assert gw.metrics()["penstock_traces_dropped_total"] == 0
+
+
+def test_metrics_for_a_collector():
+    collector, telemetry = collected(sample=0)
+    up = scene.Upstream()
+    gw = scene.Gateway({"providers": [up.provider("up")], **telemetry}, workers=4)
+    for _ in range(5):
+        assert gw.chat("up/m").status == 200
+    assert "traceparent" not in up.requests[0].headers
+
+    def last():
+        e = exported(collector, "/v1/metrics")
+        return {m["name"]: m for m in e[-1]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]} if e else {}
+    m = scene.wait_for(lambda: (m := last()) and m["gen_ai.client.operation.duration"]["histogram"]["dataPoints"] and m, "metrics")
+    point, = m["gen_ai.client.operation.duration"]["histogram"]["dataPoints"]
+    assert point["count"] == "5" and sum(map(int, point["bucketCounts"])) == 5
+    assert len(point["bucketCounts"]) == len(point["explicitBounds"]) + 1 and point["explicitBounds"] == sorted(point["explicitBounds"])
+    assert attributes(point) == {"gen_ai.provider.name": "up", "gen_ai.request.model": "m"}
+    usage = {attributes(p)["gen_ai.token.type"]: p["sum"] for p in m["gen_ai.client.token.usage"]["histogram"]["dataPoints"]}
+    assert usage == {"input": 35, "output": 15}, usage
+    total = m["penstock_http_requests_total"]["sum"]
+    assert total["isMonotonic"] is True and total["aggregationTemporality"] == 2 and int(total["dataPoints"][0]["asInt"]) >= 5
+    assert not exported(collector, "/v1/traces")
+
+
+def test_a_collector_that_is_slow_dead_or_says_no_delays_nothing():
+    collector, telemetry = collected()
+    collector.default = lambda a: a.until_closed()
+    up = scene.Upstream()
+    gw = scene.Gateway({"providers": [up.provider("up")], **telemetry}, workers=4)
+    for i in range(10):
+        assert gw.chat("up/m").status == 200
+        scene.wait_for(lambda: gw.admin("/usage").json()["total"]["requests"] == i + 1, "the record", 2)
+    scene.wait_for(lambda: any(r.path == "/v1/traces" for r in collector.requests), "the collector to be asked")
+    collector.default = scene.status_script(400)
+    kill_scribe(gw)
+    before = gw.metrics()["penstock_traces_dropped_total"]
+    assert gw.chat("up/m").status == 200
+    scene.wait_for(lambda: gw.metrics()["penstock_traces_dropped_total"] == before + 1, "the refused one")
+    n = len([r for r in collector.requests if r.path == "/v1/traces"])
+    collector.default = scene.status_script(200, {})
+    collector.next()
+    assert gw.chat("up/m").status == 200
+    scene.wait_for(lambda: gw.metrics()["penstock_traces_sent_total"] == 1, "the next")
+    assert len([r for r in collector.requests if r.path == "/v1/traces"]) == n + 1, "what was refused is not sent again"
+    gw.wait_log("spans are taken again", "telemetry")
+    assert gw.admin("/usage").json()["total"]["requests"] == 12
+
+
 scene.main()
