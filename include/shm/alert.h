@@ -11,6 +11,7 @@
     X(ERROR_RATE, "error_rate", "share of the calls")                          \
     X(LATENCY, "latency", "seconds")                                           \
     X(COST, "cost_per_hour", "dollars")                                        \
+    X(BUDGET, "budget", "dollars")                                             \
     X(BREAKER, "breaker_open", "openings")                                     \
     X(KEY, "key_rejected", "keys")                                             \
     X(DISK, "disk", "bytes free")                                              \

@@ -8,6 +8,7 @@
 #include "base/die.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "policy/budget.h"
 #include "policy/plane.h"
 #include "shm/alert.h"
 #include "shm/bucket.h"
@@ -15,6 +16,7 @@
 #include "shm/stat.h"
 #include "webhook.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -28,6 +30,8 @@ struct alerts {
     void *arg;
     struct timer timer;
     struct webhook *webhook;
+    struct arena *arena; /* of the budgets */
+    struct budgets *budgets;
     bool met[ALERT_PLACES]; /* in this look */
 };
 
@@ -108,6 +112,24 @@ static void look_at_cost(struct alerts *a) {
     double dollars = (double)nano / 1e9, most = a->conf->alerts.cost_per_hour;
     if (most > 0)
         say(a, ALERT_COST, STR("gateway"), over(dollars, most), dollars, most);
+}
+
+/* The highest of a budget's thresholds that is passed; one without thresholds is told of when it is spent. */
+static void look_at_budget(struct alerts *a, const struct budget *b) {
+    struct money m;
+    char subject[ALERT_SUBJECT];
+    int64_t passed = -1, lowest = b->conf->nalerts ? b->conf->alert_nano[0] : b->conf->nano;
+    money_look(a->shm, b->entity, budget_period(b->conf->period, clock_wall_ms()), &m);
+    if (!m.known)
+        return;
+    for (size_t i = 0; i < b->conf->nalerts; i++)
+        if (m.spent >= (uint64_t)b->conf->alert_nano[i])
+            passed = b->conf->alert_nano[i];
+    if (m.spent >= (uint64_t)b->conf->nano)
+        passed = b->conf->nano;
+    snprintf(subject, sizeof subject, "%s/" STR_FMT, budget_kind_name(b->kind), STR_ARG(b->name));
+    say(a, ALERT_BUDGET, str_of(subject), passed >= 0 ? WRONG : WELL, (double)m.spent / 1e9,
+        (double)(passed >= 0 ? passed : lowest) / 1e9);
 }
 
 static void look_at_disk(struct alerts *a) {
@@ -192,6 +214,8 @@ static void look(void *arg) {
             look_at_provider(a, &a->conf->providers[i]);
     look_at_breakers(a);
     look_at_cost(a);
+    for (size_t i = 0; i < a->budgets->n; i++)
+        look_at_budget(a, &a->budgets->list[i]);
     look_at_disk(a);
     recover_the_forgotten(a);
     log_new(a);
@@ -203,6 +227,8 @@ struct alerts *alerts_start(struct loop *l, struct multi *m, struct shm *s, cons
                             uint64_t (*store_waits)(void *arg), void *arg) {
     struct alerts *a = mem_alloc(sizeof(*a));
     *a = (struct alerts){.shm = s, .conf = c, .store_waits = store_waits, .arg = arg};
+    a->arena = arena_new(0);
+    a->budgets = budgets_new(a->arena, s, c);
     a->webhook = webhook_start(l, m, s, c);
     timer_init(&a->timer, l, look, a);
     timer_set(&a->timer, LOOK_MS / 4);
@@ -214,5 +240,6 @@ void alerts_stop(struct alerts *a) {
         return;
     webhook_stop(a->webhook);
     timer_free(&a->timer);
+    arena_free(a->arena);
     mem_free(a);
 }

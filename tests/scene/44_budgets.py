@@ -209,6 +209,9 @@ def test_alerts_once_for_each_threshold():
     ask(gw)
     told = [r for r in gw.log("alert") if "budget of key a" in str(r)]
     assert len(told) == 3, told
+    listed = lambda: [a for a in gw.admin("/alerts", headers=ADMIN).json()["active"] if a["alert"] == "budget"]
+    a = scene.wait_for(listed, "the alert")
+    assert len(a) == 1 and a[0]["subject"] == "key/a" and a[0]["threshold"] == 0.2, a
 
 
 def test_a_model_without_a_price_counts_nothing_and_is_told_of_once():
