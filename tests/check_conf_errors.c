@@ -245,7 +245,6 @@ static const struct refusal refusals[] = {
      "1:33: cache.semantic.max_entries: \"100000\" is out of range"},
     /* parts of later versions */
     {"cors: {}\n", "1:1: cors: not supported by this version"},
-    {"cache: {coalesce: false}\n", "1:9: cache.coalesce: not supported by this version"},
     {"auth: {jwt: {jwks_url: x}}\n", "1:14: auth.jwt.jwks_url: not supported by this version"},
     {"log: {content: full}\n", "1:7: log.content: not supported by this version"},
 };

@@ -304,7 +304,7 @@ struct conf {
         bool enabled;
         uint64_t ttl, max_size, max_entry;
         enum { CACHE_SCOPE_KEY, CACHE_SCOPE_TENANT, CACHE_SCOPE_GLOBAL } scope;
-        bool only_deterministic, stream;
+        bool only_deterministic, stream, coalesce;
         struct {
             bool enabled;
             double threshold;

@@ -20,6 +20,7 @@
     X(CACHE_HITS, "penstock_cache_hits_total", "Answers from the cache.")                                            \
     X(CACHE_MISSES, "penstock_cache_misses_total", "Lookups that found nothing.")                                    \
     X(CACHE_SEMANTIC_HITS, "penstock_cache_semantic_hits_total", "Answers from the cache to the same in other words.") \
+    X(CACHE_COALESCED, "penstock_cache_coalesced_total", "Of the answers from the cache, those that were waited for.") \
     X(CACHE_TOKENS_SAVED, "penstock_cache_tokens_saved_total", "Tokens that answers from the cache once took.")       \
     X(CACHE_NANO_SAVED, "penstock_cache_saved_usd_total", "Dollars that answers from the cache once cost.")           \
     X(EMBEDDINGS, "penstock_cache_embeddings_total", "Vectors that a provider made for the semantic cache.")          \

@@ -567,6 +567,9 @@ static const struct option rows[] = {
     {BOOL("cache.only_deterministic", conf, cache.only_deterministic), .def = "false",
      .help = "Only requests with temperature 0 or a seed."},
     {BOOL("cache.stream", conf, cache.stream), .def = "true", .help = "Serve streams from the cache too."},
+    {BOOL("cache.coalesce", conf, cache.coalesce), .def = "false",
+     .help = "Let a request wait for the answer to an equal one that is under way, on whatever worker. Not "
+             "streams."},
     {BOOL("cache.semantic.enabled", conf, cache.semantic.enabled), .def = "false",
      .help =
          "Give an answer also to a request whose last message says the same in other words, all else being "
@@ -650,7 +653,6 @@ const char *const conf_later[] = {
     "ui",
     "auth.open_surfaces",
     "auth.jwt.jwks_url",
-    "cache.coalesce",
     "log.content",
     "log.truncate",
     "log.retention",

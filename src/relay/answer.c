@@ -477,6 +477,7 @@ static void retire(struct request *r) {
 /* The exchange's end frees its arena, and the request in it: the buffers are moved out first. */
 enum verdict step_finish(struct request *r) {
     store_answer(r);
+    steps_unclaim(r);
     hedge_free(r);
     retire(r);
     struct buf tail = r->held_bytes, fault_body;

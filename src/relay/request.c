@@ -8,10 +8,10 @@
 #include "shm/stat.h"
 
 static enum verdict (*const steps[])(struct request *) = {
-    [STEP_AUTH] = step_auth,   [STEP_READ] = step_read,     [STEP_DECODE] = step_decode,
-    [STEP_ADMIT] = step_admit, [STEP_LOOKUP] = step_lookup, [STEP_SIMILAR] = step_similar,
-    [STEP_ROUTE] = step_route, [STEP_SEND] = step_send,     [STEP_SETTLE] = step_settle,
-    [STEP_LOG] = step_log,     [STEP_FINISH] = step_finish,
+    [STEP_AUTH] = step_auth,       [STEP_READ] = step_read,     [STEP_DECODE] = step_decode,
+    [STEP_ADMIT] = step_admit,     [STEP_LOOKUP] = step_lookup, [STEP_JOIN] = step_join,
+    [STEP_SIMILAR] = step_similar, [STEP_ROUTE] = step_route,   [STEP_SEND] = step_send,
+    [STEP_SETTLE] = step_settle,   [STEP_LOG] = step_log,       [STEP_FINISH] = step_finish,
 };
 
 void request_go(struct request *r) {

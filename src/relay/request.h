@@ -39,6 +39,7 @@ enum step {
     STEP_DECODE,
     STEP_ADMIT,
     STEP_LOOKUP,
+    STEP_JOIN,
     STEP_SIMILAR,
     STEP_ROUTE,
     STEP_SEND,
@@ -101,6 +102,10 @@ struct request {
     struct waiter wait; /* for a limit */
     struct admit_tokens estimate;
     struct cache_ticket ticket;
+    bool claimed;     /* others may wait for its answer */
+    unsigned joined;  /* how many it has waited for */
+    uint64_t join_ms; /* the pause between two looks; 0: it does not wait */
+    bool asked_similar;
     struct embed_call *embed; /* embed.h: under way */
     double similarity;        /* of a semantic hit */
     enum ledger_cache cache;
@@ -162,7 +167,9 @@ enum verdict step_read(struct request *r);
 enum verdict step_decode(struct request *r);
 enum verdict step_admit(struct request *r);
 enum verdict step_lookup(struct request *r);
+enum verdict step_join(struct request *r);
 enum verdict step_similar(struct request *r);
+void steps_unclaim(struct request *r); /* nobody is to wait for it any more */
 enum verdict step_route(struct request *r);
 void steps_body_read(struct exchange *x, int status); /* done of exchange_read_body, then STEP_DECODE */
 /* send.c: attempts. Each that is opened is closed by exactly one of failed, done, drop. */

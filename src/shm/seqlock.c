@@ -8,7 +8,7 @@
 #define NO_SLOT   511U /* a process without a slot goes by its pid */
 #define LIFE_MASK ((1U << (32 - SLOT_BITS)) - 1)
 
-static uint32_t writer_me(const struct shm *s) {
+uint32_t seq_me(const struct shm *s) {
     if (s->slot == SHM_NONE)
         return ((uint32_t)getpid() & LIFE_MASK) << SLOT_BITS | NO_SLOT;
     return (s->life & LIFE_MASK) << SLOT_BITS | (s->slot + 1);
@@ -33,7 +33,7 @@ bool seq_lock(struct shm *s, word *w, unsigned tries) {
     for (unsigned i = 0; i < tries; i++) {
         uint64_t was = atomic_load_explicit(w, memory_order_relaxed);
         if (seq_free(s, was) &&
-            atomic_compare_exchange_strong_explicit(w, &was, next_sequence(was) | writer_me(s),
+            atomic_compare_exchange_strong_explicit(w, &was, next_sequence(was) | seq_me(s),
                                                     memory_order_acquire, memory_order_relaxed)) {
             atomic_thread_fence(memory_order_release); /* no change is seen before the word */
             return true;

@@ -6,6 +6,8 @@
 #define PENSTOCK_SHM_SEQLOCK_H
 #include "layout.h"
 
+/* This process, as the writer of a word. */
+uint32_t seq_me(const struct shm *s);
 /* A value of the word: nobody who lives is writing. */
 bool seq_free(const struct shm *s, uint64_t value);
 /* False when another process kept it for all the tries. */

@@ -32,6 +32,7 @@ enum part {
     PART_PLACES,
     PART_USED,
     PART_SETS,
+    PART_CLAIMS,
     PART_VECTOR_PARTS,
     PART_VECTOR_NORMS,
     PART_VECTOR_USED,
@@ -61,6 +62,7 @@ static void layout_of(size_t ring_bytes, struct layout *l) {
         [PART_PLACES] = QUEUE_PLACES * sizeof(struct shm_place),
         [PART_USED] = INDEX_SETS / 8,
         [PART_SETS] = INDEX_SETS * sizeof(struct shm_set),
+        [PART_CLAIMS] = CLAIM_PLACES * sizeof(word),
         [PART_VECTOR_PARTS] = VECTORS_MAX * sizeof(word),
         [PART_VECTOR_NORMS] = VECTORS_MAX * sizeof(half),
         [PART_VECTOR_USED] = VECTORS_MAX * sizeof(half),
@@ -91,6 +93,7 @@ static void layout_apply(struct shm *s, const struct layout *l) {
     s->places = (void *)(s->base + l->at[PART_PLACES]);
     s->set_used = (void *)(s->base + l->at[PART_USED]);
     s->sets = (void *)(s->base + l->at[PART_SETS]);
+    s->claims = (void *)(s->base + l->at[PART_CLAIMS]);
     s->vector_part = (void *)(s->base + l->at[PART_VECTOR_PARTS]);
     s->vector_norm = (void *)(s->base + l->at[PART_VECTOR_NORMS]);
     s->vector_used = (void *)(s->base + l->at[PART_VECTOR_USED]);
