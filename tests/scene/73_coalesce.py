@@ -108,11 +108,12 @@ def test_only_who_may_share_waits():
     gw = held.gateway(auth={"keys": keys + [{"id": "boss", "key": {"value": "sk-boss"}, "permissions": ["admin"]}]})
     crowd = Crowd(8, lambda i: gw.chat(headers={"authorization": f"Bearer sk-{('one', 'two')[i % 2]}"}))
     scene.wait_for(lambda: len(held.up.requests) == 2, "a call of each key")
-    for more in ({"cache-control": "no-cache"}, {"cache-control": "no-store"}):
-        n = len(held.up.requests)
-        Crowd(1, lambda i: gw.chat(headers={"authorization": "Bearer sk-one", **more}))
-        scene.wait_for(lambda: len(held.up.requests) == n + 1, "a call of its own")
+    others = []
+    for n, more in enumerate(({}, {"cache-control": "no-cache"}, {"cache-control": "no-store"})):
+        others.append(Crowd(1, lambda i: gw.chat(text="Ho", headers={"authorization": "Bearer sk-one", **more})))
+        scene.wait_for(lambda: len(held.up.requests) == 3 + n, "a call of its own")
     held.go.set()
+    assert all(c.wait()[0].status == 200 for c in others)
     got = crowd.wait()
     assert all(r.status == 200 for r in got)
     assert len({r.body for r in got[::2]} | {r.body for r in got[1::2]}) == 2
