@@ -9,7 +9,7 @@
 #define VECTOR_DIM_MAX 65536 /* of what is folded down */
 
 struct vector {
-    _Alignas(64) int8_t v[VECTOR_DIM];
+    _Alignas(16) int8_t v[VECTOR_DIM];
     float norm; /* the length of v: never 0 */
 };
 /* n numbers, n <= VECTOR_DIM_MAX. More than VECTOR_DIM are folded: number i is added to, or taken from, number
