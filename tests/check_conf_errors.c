@@ -202,8 +202,8 @@ static const struct refusal refusals[] = {
     {MOCK "routing: {default_provider: mck}\n",
      "2:29: routing.default_provider: there is no provider mck, did you mean mock?"},
     /* keys */
-    {"auth: {mode: jwt}\n",
-     "1:14: auth.mode: needs one of auth.jwt.secret, auth.jwt.public_keys and auth.jwt.jwks_file"},
+    {"auth: {mode: jwt}\n", "1:14: auth.mode: needs one of auth.jwt.secret, auth.jwt.public_keys, "
+                            "auth.jwt.jwks_file and auth.jwt.jwks_url"},
     {"auth: {mode: keys+jwt, keys: [{id: a, key: {value: x}}]}\n",
      "1:14: auth.mode: needs one of auth.jwt.secret,"},
     {"auth: {mode: jwts}\n", "1:14: auth.mode: \"jwts\" is not known"},
@@ -245,7 +245,8 @@ static const struct refusal refusals[] = {
      "1:33: cache.semantic.max_entries: \"100000\" is out of range"},
     /* parts of later versions */
     {"cors: {}\n", "1:1: cors: not supported by this version"},
-    {"auth: {jwt: {jwks_url: x}}\n", "1:14: auth.jwt.jwks_url: not supported by this version"},
+    {"auth: {jwt: {jwks_url: x}}
+", "1:24: auth.jwt.jwks_url: expected a URL"},
     {"log: {content: full}\n", "1:7: log.content: not supported by this version"},
 };
 

@@ -291,6 +291,8 @@ struct conf {
             size_t nkey_files;
             struct str *keys;         /* their contents */
             const char *jwks_file;    /* "" : none */
+            const char *jwks_url;     /* "" : none */
+            uint64_t jwks_every;
             struct str jwks;          /* its content; may hold secrets: wiped by conf_free */
             const char *issuer, *audience, *role_claim, *tenant_claim; /* "" : any, none */
             uint64_t leeway;

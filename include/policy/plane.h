@@ -86,7 +86,8 @@ struct plane {
     uint64_t ring_retry_ms;
     uint32_t other_key; /* limits and counters of stored keys that there was no room for */
     struct budgets *budgets; /* budget.h */
-    struct jwt_keys *jwt; /* NULL: no tokens are taken */
+    struct jwt_keys *jwt; /* NULL: no tokens are taken; use plane_jwt() */
+    uint64_t jwks_generation;
     struct plane_embedder *embedder; /* NULL: the built-in one */
     struct price_table *prices;
     struct cache_memo *memo;          /* cache.h; changes, too */
@@ -95,6 +96,8 @@ struct plane {
 };
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]);
 void plane_free(struct plane *p);
+/* What tokens are checked with now, the fetched JWK set included: until the next call. NULL: no tokens are taken. */
+const struct jwt_keys *plane_jwt(struct plane *p);
 /* The entity of a configured name, also of one that is longer than the segment keeps. Any process. */
 uint32_t plane_entity(struct shm *s, enum entity_kind kind, struct str name);
 /* The master, at a reload: provider keys that rest until then are tried again. */

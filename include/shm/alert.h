@@ -15,7 +15,8 @@
     X(BREAKER, "breaker_open", "openings")                                     \
     X(KEY, "key_rejected", "keys")                                             \
     X(DISK, "disk", "bytes free")                                              \
-    X(STORE, "store", "bytes that wait")
+    X(STORE, "store", "bytes that wait") \
+    X(JWKS, "jwks", "failures")
 enum alert_kind {
 #define X(n, w, u) ALERT_##n,
     ALERTS(X)

@@ -51,4 +51,11 @@ uint64_t shm_cache_epoch(const struct shm *s);
  * scribe has been there yet. */
 uint64_t shm_keys_generation(const struct shm *s);
 void shm_keys_changed(struct shm *s);
+
+/* The same for the fetched JWK set (policy/jwks_store.h); and the wish for a new one, of a worker that met a token no key
+ * fits. shm_jwks_wanted: the scribe takes it. */
+uint64_t shm_jwks_generation(const struct shm *s);
+void shm_jwks_changed(struct shm *s);
+void shm_jwks_want(struct shm *s);
+bool shm_jwks_wanted(struct shm *s);
 #endif

@@ -480,12 +480,15 @@ static void check_jwt(struct load *l, const struct at *root) {
     read_jwt_secret(l, root);
     read_jwt_keys(l, root);
     read_jwks(l, root);
-    bool any = *c->auth.jwt.secret.source || c->auth.jwt.nkey_files || *c->auth.jwt.jwks_file;
+    bool any = *c->auth.jwt.secret.source || c->auth.jwt.nkey_files || *c->auth.jwt.jwks_file ||
+               *c->auth.jwt.jwks_url;
     if (!c->auth.said && any)
         c->auth.mode = c->auth.nkeys ? AUTH_KEYS_JWT : AUTH_JWT;
     bool on = c->auth.mode == AUTH_JWT || c->auth.mode == AUTH_KEYS_JWT;
     if (on && !any)
-        load_error(l, &mode, "needs one of auth.jwt.secret, auth.jwt.public_keys and auth.jwt.jwks_file");
+        load_error(
+            l, &mode,
+            "needs one of auth.jwt.secret, auth.jwt.public_keys, auth.jwt.jwks_file and auth.jwt.jwks_url");
     if (on && c->auth.jwt.algorithms == 0)
         load_error(l, &jwt, "algorithms: at least one is needed");
     if (!on && any)

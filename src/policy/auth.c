@@ -113,7 +113,9 @@ static enum jwt_verdict identify_token(struct plane *p, const struct exchange *x
         .leeway_ms = conf->auth.jwt.leeway,
     };
     struct jwt_claims claims;
-    enum jwt_verdict v = jwt_verify(p->jwt, &rules, x->arena, given, clock_wall_ms(), &claims);
+    enum jwt_verdict v = jwt_verify(plane_jwt(p), &rules, x->arena, given, clock_wall_ms(), &claims);
+    if (v == JWT_UNSIGNED && *conf->auth.jwt.jwks_url) /* its key may be a new one */
+        shm_jwks_want(p->shm);
     if (v == JWT_OK)
         become(p, x->arena, &claims, c);
     return v;

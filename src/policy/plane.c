@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "policy/budget.h"
 #include "policy/cache.h"
+#include "policy/jwks_store.h"
 #include "policy/jwt.h"
 #include "policy/keyring.h"
 #include "policy/price.h"
@@ -231,26 +232,58 @@ static void keys_init(struct plane *p) {
 }
 
 /* What tokens are checked with; a key that is none is told of here, since conf/ knows no cryptography. */
-static bool jwt_init(struct plane *p, char err[256]) {
-    const struct conf *c = p->conf;
+static bool add_configured(struct jwt_keys *k, const struct conf *c, char err[256]) {
     const char *why = "";
-    if (c->auth.mode != AUTH_JWT && c->auth.mode != AUTH_KEYS_JWT)
-        return true;
-    p->jwt = jwt_keys_new();
-    if (*c->auth.jwt.secret.text && !jwt_add_secret(p->jwt, str_of(c->auth.jwt.secret.text), &why)) {
+    if (*c->auth.jwt.secret.text && !jwt_add_secret(k, str_of(c->auth.jwt.secret.text), &why)) {
         snprintf(err, 256, "auth.jwt.secret: %s", why);
         return false;
     }
     for (size_t i = 0; i < c->auth.jwt.nkey_files; i++)
-        if (!jwt_add_pem(p->jwt, c->auth.jwt.keys[i], &why)) {
+        if (!jwt_add_pem(k, c->auth.jwt.keys[i], &why)) {
             snprintf(err, 256, "auth.jwt.public_keys: %.120s: %s", c->auth.jwt.key_files[i], why);
             return false;
         }
-    if (*c->auth.jwt.jwks_file && !jwks_parse(p->jwt, c->auth.jwt.jwks, &why)) {
+    if (*c->auth.jwt.jwks_file && !jwks_parse(k, c->auth.jwt.jwks, &why)) {
         snprintf(err, 256, "auth.jwt.jwks_file: %.120s: %s", c->auth.jwt.jwks_file, why);
         return false;
     }
     return true;
+}
+
+/* The scribe has looked at it: what cannot be read now is read with its next change. */
+static void add_fetched(struct jwt_keys *k, const struct conf *c) {
+    struct buf text;
+    const char *why = "it cannot be read";
+    if (!*c->auth.jwt.jwks_url)
+        return;
+    if (jwks_stored(c, &text) && !jwks_parse(k, buf_str(&text), &why))
+        log_event(LVL_WARN, "jwks", "the stored JWK set of auth.jwt.jwks_url: %s", why);
+    buf_wipe(&text);
+}
+
+static bool jwt_init(struct plane *p, char err[256]) {
+    const struct conf *c = p->conf;
+    if (c->auth.mode != AUTH_JWT && c->auth.mode != AUTH_KEYS_JWT)
+        return true;
+    p->jwks_generation = shm_jwks_generation(p->shm); /* before it is read */
+    p->jwt = jwt_keys_new();
+    if (!add_configured(p->jwt, c, err))
+        return false;
+    add_fetched(p->jwt, c);
+    return true;
+}
+
+const struct jwt_keys *plane_jwt(struct plane *p) {
+    char err[256];
+    struct jwt_keys *old = p->jwt;
+    if (!old || shm_jwks_generation(p->shm) == p->jwks_generation)
+        return old;
+    if (jwt_init(p, err)) { /* as it was at the start but for what was fetched */
+        jwt_keys_free(old);
+        return p->jwt;
+    }
+    jwt_keys_free(p->jwt);
+    return p->jwt = old;
 }
 
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]) {

@@ -32,6 +32,7 @@ struct alerts {
     struct webhook *webhook;
     struct arena *arena; /* of the budgets */
     struct budgets *budgets;
+    const struct jwks *jwks;
     bool met[ALERT_PLACES]; /* in this look */
 };
 
@@ -217,6 +218,12 @@ static void look(void *arg) {
     for (size_t i = 0; i < a->budgets->n; i++)
         look_at_budget(a, &a->budgets->list[i]);
     look_at_disk(a);
+    enum jwks_state st = jwks_state(a->jwks);
+    say(a, ALERT_JWKS, STR("auth.jwt.jwks_url"),
+        st == JWKS_FAILING ? WRONG
+        : st == JWKS_GOOD  ? WELL
+                           : NOTHING_NEW,
+        st == JWKS_FAILING, 1);
     recover_the_forgotten(a);
     log_new(a);
     webhook_look(a->webhook);
@@ -224,9 +231,9 @@ static void look(void *arg) {
 }
 
 struct alerts *alerts_start(struct loop *l, struct multi *m, struct shm *s, const struct conf *c,
-                            uint64_t (*store_waits)(void *arg), void *arg) {
+                            const struct jwks *jwks, uint64_t (*store_waits)(void *arg), void *arg) {
     struct alerts *a = mem_alloc(sizeof(*a));
-    *a = (struct alerts){.shm = s, .conf = c, .store_waits = store_waits, .arg = arg};
+    *a = (struct alerts){.shm = s, .conf = c, .jwks = jwks, .store_waits = store_waits, .arg = arg};
     a->arena = arena_new(0);
     a->budgets = budgets_new(a->arena, s, c);
     a->webhook = webhook_start(l, m, s, c);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "drain.h"
+#include "jwks.h"
 #include "probe.h"
 #include "shm/ring.h"
 #include "shm/slot.h"
@@ -48,6 +49,7 @@ struct scribe {
     struct timer wake;
     struct probes *probes;
     struct alerts *alerts;
+    struct jwks *jwks;
     struct telemetry *telemetry;
     bool orphan;                                  /* the master is gone */
     bool quit;                                    /* it said so */
@@ -234,6 +236,7 @@ static void stop_calls(struct scribe *s) {
     s->drain.spans = NULL;
     telemetry_stop(s->telemetry);
     alerts_stop(s->alerts);
+    jwks_stop(s->jwks);
     probes_stop(s->probes);
     multi_free(s->multi);
     event_free(s->words);
@@ -323,7 +326,8 @@ static void start_calls(struct scribe *s) {
     s->drain.spans = take_spans;
     s->drain.spans_arg = s;
     s->probes = probes_start(s->loop, s->multi, s->shm, s->env->conf);
-    s->alerts = alerts_start(s->loop, s->multi, s->shm, s->env->conf, store_waits, s);
+    s->jwks = jwks_start(s->loop, s->multi, s->shm, s->env->conf);
+    s->alerts = alerts_start(s->loop, s->multi, s->shm, s->env->conf, s->jwks, store_waits, s);
 }
 
 void scribe_run(const struct scribe_env *env) {

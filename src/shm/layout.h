@@ -86,6 +86,8 @@ struct shm_head {
     half vector_high;                    /* entries ever used: [0, high) is worth looking at */
     _Alignas(SHM_LINE) word alert_ids;   /* the scribe's, as is all that follows */
     word spent_first;
+    word jwks_generation;
+    half jwks_wanted; /* the workers' */
     struct shm_spent spent[SPENT_MINUTES];
     struct shm_alert alert[ALERT_PLACES];
 };

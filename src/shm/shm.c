@@ -193,6 +193,23 @@ void shm_keys_changed(struct shm *s) {
     atomic_fetch_add(&s->head->keys_generation, 1);
 }
 
+uint64_t shm_jwks_generation(const struct shm *s) {
+    return atomic_load(&s->head->jwks_generation);
+}
+
+void shm_jwks_changed(struct shm *s) {
+    atomic_fetch_add(&s->head->jwks_generation, 1);
+}
+
+void shm_jwks_want(struct shm *s) {
+    if (!atomic_load_explicit(&s->head->jwks_wanted, memory_order_relaxed))
+        atomic_store(&s->head->jwks_wanted, 1);
+}
+
+bool shm_jwks_wanted(struct shm *s) {
+    return atomic_exchange(&s->head->jwks_wanted, 0) != 0;
+}
+
 void shm_backoff(unsigned tries) {
     if (tries >= 8) {
         sched_yield();

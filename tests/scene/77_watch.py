@@ -1,5 +1,6 @@
 """Watching: what the scribe asks and tells, from one process only and through its death: checks of providers, alerts."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -475,6 +476,75 @@ def test_a_collector_that_is_slow_dead_or_says_no_delays_nothing():
     assert len([r for r in collector.requests if r.path == "/v1/traces"]) == n + 1, "what was refused is not sent again"
     gw.wait_log("spans are taken again", "telemetry")
     assert gw.admin("/usage").json()["total"]["requests"] == 12
+
+
+# --- the JWK set of a URL ---
+
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def jwks(*secrets):
+    return {"keys": [{"kty": "oct", "kid": s[:4], "alg": "HS256", "k": b64(s.encode())} for s in secrets]}
+
+
+def bearer(secret):
+    head = b64(json.dumps({"alg": "HS256", "kid": secret[:4]}).encode()) + "." + b64(
+        json.dumps({"exp": int(time.time()) + 600, "sub": "alice"}).encode())
+    return {"authorization": "Bearer " + head + "." + b64(hmac.new(secret.encode(), head.encode(), hashlib.sha256).digest())}
+
+
+ONE, TWO = "one-" + "1" * 40, "two-" + "2" * 40
+
+
+def published(document, every="1s"):
+    publisher, up = scene.Upstream(scene.status_script(200, document)), scene.Upstream()
+    gw = scene.Gateway({"providers": [up.provider("up")], "auth": {
+        "mode": "keys+jwt", "keys": KEYS["keys"],
+        "jwt": {"jwks_url": publisher.url + "/.well-known/jwks.json", "jwks_every": every, "algorithms": ["HS256"]}}}, workers=4)
+    return gw, publisher
+
+
+def statuses(gw, secret, n=24):
+    return {gw.chat("up/m", headers=bearer(secret)).status for _ in range(n)}
+
+
+def test_fetched_keys_rotate_and_outlive_who_published_them():
+    gw, publisher = published(jwks(ONE))
+    scene.wait_for(lambda: statuses(gw, ONE, 4) == {200}, "the first set")
+    assert statuses(gw, ONE) == {200} and statuses(gw, TWO) == {401}
+    assert publisher.requests[0].path == "/.well-known/jwks.json" and publisher.requests[0].method == "GET"
+    assert len({r.connection for r in publisher.requests}) == 1, "several processes fetch"
+    publisher.default = scene.status_script(200, jwks(TWO))
+    scene.wait_for(lambda: statuses(gw, TWO, 1) == {200}, "the next set")
+    assert statuses(gw, TWO) == {200} and statuses(gw, ONE) == {401}
+    for wrong in (scene.status_script(500), scene.status_script(200, b"garbage"), scene.status_script(200, {"keys": []}),
+                  scene.status_script(200, b"[" * 300000), lambda a: a.reset()):
+        n = len(publisher.requests)
+        publisher.default = wrong
+        kill_scribe(gw)  # the next asks at once
+        publisher.wait_requests(n + 1)
+        scene.wait_for(lambda: ("jwks", "auth.jwt.jwks_url") in active(gw, BOSS), "the alert")
+        assert statuses(gw, TWO, 8) == {200} and statuses(gw, ONE, 4) == {401}
+    publisher.stop()
+    gw.stop()
+    gw.start()
+    assert statuses(gw, TWO, 8) == {200} and statuses(gw, ONE, 4) == {401}
+    gw.reconfigure({"auth": {"jwt": {"jwks_url": publisher.url + "/other"}}})  # whose keys nobody has seen
+    r = gw.admin("/reload", "POST", headers=BOSS)
+    gw.wait_workers(4, generation=r.json()["generation"], draining=False)
+    scene.wait_for(lambda: len(gw.workers()) == 4, "the old ones to leave")
+    assert statuses(gw, TWO, 8) == {401}
+
+
+def test_junk_tokens_bring_no_more_fetches_on():
+    gw, publisher = published(jwks(ONE), "1h")
+    scene.wait_for(lambda: statuses(gw, ONE, 1) == {200}, "the set")
+    assert statuses(gw, TWO, 40) == {401}
+    scene.wait_for(lambda: gw.get("/metrics", headers=BOSS).status == 200 and time.monotonic() - publisher.requests[0].at > 2, "two seconds")
+    assert len(publisher.requests) == 1, "the second may come a minute later"
+    assert ("jwks", "auth.jwt.jwks_url") not in active(gw, BOSS)
 
 
 scene.main()
