@@ -245,8 +245,7 @@ static const struct refusal refusals[] = {
      "1:33: cache.semantic.max_entries: \"100000\" is out of range"},
     /* parts of later versions */
     {"cors: {}\n", "1:1: cors: not supported by this version"},
-    {"auth: {jwt: {jwks_url: x}}
-", "1:24: auth.jwt.jwks_url: expected a URL"},
+    {"auth: {jwt: {jwks_url: x}}\n", "1:24: auth.jwt.jwks_url: expected a URL"},
     {"log: {content: full}\n", "1:7: log.content: not supported by this version"},
 };
 

@@ -652,15 +652,7 @@ static const struct option rows[] = {
 const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .title = ""};
 
 const char *const conf_later[] = {
-    "cors",
-    "cluster",
-    "ui",
-    "auth.open_surfaces",
-    "log.content",
-    "log.truncate",
-    "log.retention",
-    "log.mask",
-    "models[].capabilities",
-    NULL,
+    "cors",         "cluster",       "ui",       "auth.open_surfaces",    "log.content",
+    "log.truncate", "log.retention", "log.mask", "models[].capabilities", NULL,
 };
 const char *const conf_later_kinds = "";

@@ -19,6 +19,8 @@ struct jwks {
     uint64_t due_ms, asked_ms;
     unsigned failures; /* in a row */
     enum jwks_state state;
+    bool told; /* the workers know of this process's first: the one before may have been killed with it half
+                  told */
 };
 
 static uint64_t pause_after(const struct jwks *j) {
@@ -36,8 +38,9 @@ static void on_answer(void *arg, const struct courier_answer *a) {
     const char *why = call_error_text(a->error);
     bool changed = false,
          ok = a->error == CALL_OK && a->status == 200 && jwks_store(j->conf, a->body, &changed, &why);
-    if (changed && ok)
+    if (ok && (changed || !j->told))
         shm_jwks_changed(j->shm);
+    j->told = j->told || ok;
     j->failures = ok ? 0 : j->failures + 1;
     if (!ok && j->state != JWKS_FAILING)
         log_event(LVL_WARN, "jwks", "auth.jwt.jwks_url: %s (status %d); what was fetched before stays", why,
