@@ -689,6 +689,7 @@ int main(void) {
     tcase_add_test(c, test_ledger_positions);
     suite_add_tcase(suite, c);
     suite_add_tcase(suite, keys_cases());
+    suite_add_tcase(suite, logs_cases());
     suite_add_tcase(suite, scribe_cases());
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -8,6 +8,7 @@
 #include "shm/ring.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "store/logs.h"
 #include "store/record.h"
 #include "store_cases.h"
 #include <errno.h>
@@ -256,6 +257,8 @@ static void set_up(void) {
     snprintf(state, sizeof state, "%s/state", tmp_dir);
     conf = (struct conf){.state_dir = state};
     conf.cache.max_size = 4 * MIB;
+    conf.log.max_size = 64 * MIB;
+    conf.log.retention = UINT64_C(86400000);
     ledger_map = 256 * MIB;
     make_segment();
 }
@@ -297,6 +300,33 @@ static void wait_for_log_to_grow(void) {
     while (is.st_size <= was.st_size && clock_ms() < until);
 }
 
+/* Of each request one record in the log store, too: its positions are its own. */
+static bool count_record(void *arg, struct str key, struct str value) {
+    (void)key;
+    unsigned *seen = arg;
+    struct logs_talk talk;
+    struct ledger_row r;
+    ck_assert(logs_unpack_talk(value, &talk) && ledger_unpack(NULL, talk.row, &r));
+    uint64_t worker, n;
+    struct str rest = str_skip(r.request_id, 1), one;
+    ck_assert(str_next(&rest, '-', &one) && str_u64(one, &worker) && str_u64(rest, &n) && n < ROWS);
+    seen[worker * ROWS + n]++;
+    return true;
+}
+
+static void each_logged_once(unsigned workers) {
+    unsigned *seen = calloc(workers * ROWS, sizeof *seen);
+    struct db *d = db_open(in_tmp("state/logs"), DB_READ, 0, logs_tables, err);
+    ck_assert_msg(d != NULL, "%s", err);
+    struct db_txn *t = db_begin(d, false);
+    db_each(t, 0, STR_NONE, count_record, seen);
+    db_end(t);
+    db_close(d);
+    for (unsigned i = 0; i < workers * ROWS; i++)
+        ck_assert_msg(seen[i] == 1, "w%u-%u is there %u times", i / ROWS, i % ROWS, seen[i]);
+    free(seen);
+}
+
 START_TEST(test_killed_at_random) {
     conf.log.access = true;
     struct child w[WORKERS], s = start_scribe();
@@ -314,6 +344,7 @@ START_TEST(test_killed_at_random) {
         must_end_well(&w[i]);
     stop_scribe(&s);
     each_row_once(WORKERS, ROWS);
+    each_logged_once(WORKERS);
 }
 END_TEST
 
@@ -345,6 +376,35 @@ START_TEST(test_position_without_release) {
     d = open_ledger();
     t = db_begin(d, false);
     ck_assert_uint_eq(ledger_position(t, shm_instance(shm) + 1, slot), 0); /* another segment's: dropped */
+    db_end(t);
+    db_close(d);
+}
+END_TEST
+
+/* Committed to the log store by a scribe that did not come to the ledger: not logged again, but accounted
+ * for. */
+START_TEST(test_logged_but_not_in_the_ledger) {
+    enter_as_worker();
+    struct child s = start_scribe();
+    stop_scribe(&s);
+    put_usage("w0", 0);
+    struct db *d = db_open(in_tmp("state/logs"), DB_WRITE, 64 * MIB, logs_tables, err);
+    struct db_txn *t = db_begin(d, true);
+    struct logs_talk talk = {.left_out = false};
+    uint32_t type, slot = slot_mine(shm);
+    uint64_t at = ring_tail(shm, slot);
+    ck_assert(ring_next(shm, slot, &at, &type, &talk.row));
+    logs_put_talk(t, &talk);
+    logs_set_position(t, shm_instance(shm), slot, at);
+    ck_assert_int_eq(db_commit(t, err), 0);
+    db_close(d);
+    put_usage("w0", 1);
+    s = start_scribe();
+    WAIT_FOR(ledger_has(2));
+    stop_scribe(&s);
+    d = db_open(in_tmp("state/logs"), DB_READ, 0, logs_tables, err);
+    t = db_begin(d, false);
+    ck_assert_uint_eq(db_entries(t, 0), 2);
     db_end(t);
     db_close(d);
 }
@@ -648,6 +708,7 @@ TCase *scribe_cases(void) {
     tcase_add_test(c, test_usage_and_log);
     tcase_add_test(c, test_killed_at_random);
     tcase_add_test(c, test_position_without_release);
+    tcase_add_test(c, test_logged_but_not_in_the_ledger);
     tcase_add_test(c, test_ledger_map_full);
     tcase_add_test(c, test_disk_full);
     tcase_add_test(c, test_master_gone);

@@ -24,6 +24,20 @@ bool log_wants(enum log_level level);
 /* event: one word (start, reload, worker, breaker, alert, config ...). */
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same with what it is about; empty members are left out of the line. */
+struct log_fields {
+    struct str request_id, key, tenant, provider, model, peer;
+    int status; /* 0: none */
+};
+void log_about(enum log_level level, const char *event, const struct log_fields *fields, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Sees every event of level info and above, whatever log.level is, besides the log; it must not log itself.
+ * NULL: nobody. */
+typedef void log_tap_fn(void *arg, enum log_level level, const char *event, const struct log_fields *fields,
+                        struct str message);
+void log_tap(log_tap_fn *fn, void *arg);
+/* For it alone: of an event whose line was written with log_line(). */
+void log_tapped(enum log_level level, const char *event, struct str message);
 /* A ready line without its newline (the access log); false when it was dropped. */
 bool log_line(struct str line);
 /* Several of them, each with its newline, in one write where the target is a regular file. `count` is how many: so many

@@ -339,6 +339,7 @@ struct conf {
         const char *target;
         enum log_format format;
         bool access;
+        uint64_t retention, max_size; /* of the log store */
     } log;
 
     const char **warnings; /* what is odd but no error; conf_load has logged them */

@@ -11,6 +11,7 @@ struct caller {
     const struct conf_gateway_key *key; /* NULL only where no permission was asked for and no right key came */
     uint32_t entity;
     struct str user; /* the subject of a token; empty: whom the request names, if anybody */
+    const struct conf_gateway_key *refused; /* a right key that may not do this: for the record only */
 };
 /* Authorization: Bearer, x-api-key, api-key, x-goog-api-key: the first that is there. surface: the name of the
  * endpoint that is asked for, NULL where it has only a path. false: *f is AUTH or PERMISSION, with a text that

@@ -91,8 +91,8 @@ struct plane {
     struct plane_embedder *embedder; /* NULL: the built-in one */
     struct price_table *prices;
     struct cache_memo *memo;          /* cache.h; changes, too */
-    struct db *ledger, *cache, *stored; /* read-only; use plane_ledger(), plane_cache(), plane_keys() */
-    uint64_t ledger_retry_ms, cache_retry_ms, keys_retry_ms;
+    struct db *ledger, *cache, *stored, *logs; /* read-only; use plane_ledger(), plane_cache() ... */
+    uint64_t ledger_retry_ms, cache_retry_ms, keys_retry_ms, logs_retry_ms;
 };
 struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const struct conf *c, char err[256]);
 void plane_free(struct plane *p);
@@ -106,6 +106,7 @@ void plane_wake_keys(struct shm *s, const struct conf *c);
 struct db *plane_ledger(struct plane *p);
 struct db *plane_cache(struct plane *p);
 struct db *plane_keys(struct plane *p);
+struct db *plane_logs(struct plane *p);
 /* Where a client's request for this model goes: the endpoint of its own dialect, else the first of the same operation
  * that can be translated to; NULL: this provider has none. */
 const struct plane_endpoint *plane_endpoint(const struct plane_provider *pr, const struct dialect *client,

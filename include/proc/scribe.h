@@ -2,7 +2,8 @@
  * the access log, and keeps both stores within their bounds.
  *
  * Words on the socketpair. To the scribe, a byte each: 'D' a process has died (its readers' slots are cleared); 'L'
- * reopen the log; 'Q' take what is in the rings, commit, leave with 0. To the master: 'R' ready. End of file: the
+ * reopen the log; 'Q' take what is in the rings, commit, leave with 0; and 'N', an event for the log store: u32 length, then
+ * level (a byte), event, NUL, message. To the master: 'R' ready. End of file: the
  * master is gone; it stays until the workers are gone too, or nothing has come for 15 s. */
 #ifndef PENSTOCK_PROC_SCRIBE_H
 #define PENSTOCK_PROC_SCRIBE_H

@@ -30,6 +30,7 @@
     X(STREAMS, "penstock_streams_total", "Streamed answers begun.")                                                  \
     X(RING_DROPPED, "penstock_records_dropped_total", "Usage records lost because the ring stayed full.")            \
     X(LOG_DROPPED, "penstock_log_dropped_total", "Log lines dropped because their target would block.")              \
+    X(LOGS_DROPPED, "penstock_log_records_dropped_total", "Records that the log store had no room for.")              \
     X(BREAKER_OPENED, "penstock_breaker_opened_total", "Breakers opened.")                                           \
     X(UNKNOWN_STOPS, "penstock_unknown_stop_reasons_total", "Answers that ended with a reason no table knows.")         \
     X(UNKNOWN_ERRORS, "penstock_unknown_errors_total", "Errors of providers with a type or code no table knows.")     \

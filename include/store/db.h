@@ -31,7 +31,10 @@ void db_empty(struct db_txn *t, unsigned table);
 /* From the first key >= from on, while fn returns true. Deleting inside: db_each_delete. */
 void db_each(struct db_txn *t, unsigned table, struct str from,
              bool (*fn)(void *arg, struct str key, struct str value), void *arg);
-/* The same, and fn says what becomes of each: DB_STOP is added to either, no more come after this one. Other
+/* From the last key < before on downwards; before empty: from the last one. */
+void db_each_back(struct db_txn *t, unsigned table, struct str before,
+                  bool (*fn)(void *arg, struct str key, struct str value), void *arg);
+/* The same as db_each, and fn says what becomes of each: DB_STOP is added to either, no more come after this one. Other
  * tables may be changed inside; key and value are gone then. */
 enum db_verdict { DB_KEEP = 0, DB_DELETE = 1, DB_STOP = 2 };
 void db_each_delete(struct db_txn *t, unsigned table, struct str from,

@@ -4,6 +4,7 @@
 #define PENSTOCK_STORE_LEDGER_H
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/json.h"
 #include "llm/usage.h"
 #include "store/db.h"
 
@@ -37,6 +38,7 @@ void ledger_pack(struct buf *out, const struct ledger_row *r);
 bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r); /* slices into packed */
 /* The access log's line of a row, JSON without newline (behaviour.md, Logs). */
 void ledger_log_line(struct buf *out, const struct ledger_row *r);
+void ledger_log_members(struct jw *w, const struct ledger_row *r); /* the same, into an open object */
 /* The same where log.format is text: "<time> info  <writer> response: request_id=... key=..." */
 void ledger_log_text(struct buf *out, const struct ledger_row *r, const char *writer);
 

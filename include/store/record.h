@@ -10,6 +10,8 @@ enum record {
     RECORD_KEY = 4,    /* key_change_pack */
     RECORD_SPANS = 16, /* OTLP spans of one request as JSON, commas between them; not stored */
     RECORD_SPENT = 8,  /* record_spent, then ledger_pack: its cost is held from budgets until it is booked */
+    RECORD_TALK = 5,   /* logs_pack_talk: what RECORD_USAGE or RECORD_SPENT has, and the text of prompt and answer */
+    RECORD_EVENT = 6,  /* logs_pack_event */
 };
 /* The entities (shm/money.h) that hold the cost of the row that follows. */
 void record_spent(struct buf *out, const uint32_t *entity, size_t n);

@@ -44,6 +44,9 @@ void surface_json(struct surface_call *c, int status, struct str json);
 void surface_text(struct surface_call *c, int status, const char *type, struct str text);
 void surface_fault(struct surface_call *c, const struct fault *f);
 
+/* The audit record of an admin row, for one that ends without an answer (499); an answer makes its own. */
+void surface_audit(struct surface_call *c, int status);
+
 /* Handlers, one file each. */
 void surface_health(struct surface_call *c);
 void surface_livez(struct surface_call *c);
@@ -58,6 +61,7 @@ void surface_usage(struct surface_call *c);
 void surface_budgets(struct surface_call *c);
 void surface_cache_clear(struct surface_call *c);
 void surface_cache_stats(struct surface_call *c);
+void surface_logs(struct surface_call *c);
 void surface_workers(struct surface_call *c);
 void surface_providers(struct surface_call *c);
 void surface_provider_drain(struct surface_call *c);

@@ -29,6 +29,8 @@ static struct {
     char process[32];
     uint64_t dropped, told; /* lines lost, and how many of them the log has told of */
     bool torn;              /* the last line stopped in its middle */
+    log_tap_fn *tap;
+    void *tap_arg;
 } lg = {.fd = STDERR_FILENO, .level = LVL_INFO, .format = LOGFMT_TEXT, .process = "penstock"};
 
 static const char *level_name(enum log_level level) {
@@ -241,6 +243,12 @@ struct line {
     bool full;
     char p[PIPE_BUF - 2]; /* less a newline before (after a torn line) and one behind */
 };
+struct event {
+    enum log_level level;
+    const char *name;
+    const struct log_fields *fields;
+    const char *text;
+};
 enum { TAIL = 4 }; /* kept free for the closing "} */
 
 static void put(struct line *l, const char *p, size_t n) {
@@ -282,63 +290,124 @@ static void put_escaped(struct line *l, const char *z, bool json) {
     }
 }
 
-static void build_json(struct line *l, enum log_level level, const char *event, const char *text) {
+static void put_fields(struct line *l, const struct log_fields *f, bool json) {
+    const struct {
+        const char *name;
+        struct str value;
+    } fields[] = {{"request_id", f->request_id}, {"key", f->key},     {"tenant", f->tenant},
+                  {"provider", f->provider},     {"model", f->model}, {"peer", f->peer}};
+    char text[272];
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (fields[i].value.n == 0)
+            continue;
+        str_copy(text, sizeof text, fields[i].value);
+        putz(l, json ? ",\"" : " ");
+        putz(l, fields[i].name);
+        putz(l, json ? "\":\"" : "=");
+        put_escaped(l, text, json);
+        if (json)
+            put(l, "\"", 1);
+    }
+    if (f->status == 0)
+        return;
+    snprintf(text, sizeof text, json ? ",\"status\":%d" : " status=%d", f->status);
+    putz(l, text);
+}
+
+/* The fields before the message: of a line that is too long they are the part that is wanted whole. */
+static void build_json(struct line *l, const struct event *e) {
     char when[CLOCK_RFC3339_SIZE], pid[24];
     clock_rfc3339(when, clock_wall_ms());
     snprintf(pid, sizeof pid, "%ld", (long)getpid());
     putz(l, "{\"time\":\"");
     putz(l, when);
     putz(l, "\",\"level\":\"");
-    putz(l, level_name(level));
+    putz(l, level_name(e->level));
     putz(l, "\",\"event\":\"");
-    put_escaped(l, event, true);
+    put_escaped(l, e->name, true);
     putz(l, "\",\"process\":\"");
     put_escaped(l, lg.process, true);
     putz(l, "\",\"pid\":");
     putz(l, pid);
+    put_fields(l, e->fields, true);
     putz(l, ",\"message\":\"");
-    put_escaped(l, text, true);
+    put_escaped(l, e->text, true);
     l->p[l->n++] = '"'; /* TAIL keeps their place */
     l->p[l->n++] = '}';
 }
 
-static void build_text(struct line *l, enum log_level level, const char *event, const char *text) {
+static void build_text(struct line *l, const struct event *e) {
     char when[CLOCK_RFC3339_SIZE], head[96];
     clock_rfc3339(when, clock_wall_ms());
-    snprintf(head, sizeof head, "%s %-5s %s[%ld] ", when, level_name(level), lg.process, (long)getpid());
+    snprintf(head, sizeof head, "%s %-5s %s[%ld] ", when, level_name(e->level), lg.process, (long)getpid());
     putz(l, head);
-    put_escaped(l, event, false);
+    put_escaped(l, e->name, false);
     putz(l, ": ");
-    put_escaped(l, text, false);
+    put_escaped(l, e->text, false);
+    put_fields(l, e->fields, false);
 }
 
-static void to_syslog(enum log_level level, const char *event, const char *text) {
+static void to_syslog(const struct event *e) {
     static const int priority[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
     struct line l = {.n = 0};
-    put_escaped(&l, event, false);
+    put_escaped(&l, e->name, false);
     putz(&l, ": ");
-    put_escaped(&l, text, false);
-    syslog(priority[level <= LVL_DEBUG ? level : LVL_DEBUG], "%s: %.*s", lg.process, (int)l.n, l.p);
+    put_escaped(&l, e->text, false);
+    put_fields(&l, e->fields, false);
+    syslog(priority[e->level <= LVL_DEBUG ? e->level : LVL_DEBUG], "%s: %.*s", lg.process, (int)l.n, l.p);
 }
 
-void log_event(enum log_level level, const char *event, const char *fmt, ...) {
-    if (!log_wants(level))
+void log_tap(log_tap_fn *fn, void *arg) {
+    lg.tap = fn;
+    lg.tap_arg = arg;
+}
+
+void log_tapped(enum log_level level, const char *event, struct str message) {
+    static const struct log_fields none;
+    if (lg.tap)
+        lg.tap(lg.tap_arg, level, event, &none, message);
+}
+
+static void write_event(const struct event *e) {
+    if (lg.sink == SINK_SYSLOG) {
+        to_syslog(e);
+        return;
+    }
+    struct line l;
+    l.n = 0;
+    l.full = false;
+    (lg.format == LOGFMT_JSON ? build_json : build_text)(&l, e);
+    emit(str_make(l.p, l.n));
+}
+
+static void event(enum log_level level, const char *name, const struct log_fields *fields, const char *fmt,
+                  va_list ap) {
+    bool tapped = lg.tap && level <= LVL_INFO;
+    if (!log_wants(level) && !tapped)
         return;
     int keep = errno;
     char text[3072];
-    va_list ap;
-    va_start(ap, fmt);
     if (vsnprintf(text, sizeof text, fmt, ap) < 0)
         text[0] = '\0';
-    va_end(ap);
-    if (lg.sink == SINK_SYSLOG) {
-        to_syslog(level, event, text);
-    } else {
-        struct line l;
-        l.n = 0;
-        l.full = false;
-        (lg.format == LOGFMT_JSON ? build_json : build_text)(&l, level, event, text);
-        emit(str_make(l.p, l.n));
-    }
+    if (log_wants(level))
+        write_event(&(struct event){level, name, fields, text});
+    if (tapped)
+        lg.tap(lg.tap_arg, level, name, fields, str_of(text));
     errno = keep;
+}
+
+void log_event(enum log_level level, const char *name, const char *fmt, ...) {
+    static const struct log_fields none;
+    va_list ap;
+    va_start(ap, fmt);
+    event(level, name, &none, fmt, ap);
+    va_end(ap);
+}
+
+void log_about(enum log_level level, const char *name, const struct log_fields *fields, const char *fmt,
+               ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    event(level, name, fields, fmt, ap);
+    va_end(ap);
 }

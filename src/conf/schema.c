@@ -648,11 +648,16 @@ static const struct option rows[] = {
      .help = "stderr, syslog or a file, which SIGUSR1 opens again."},
     {CHOICE("log.format", conf, log.format), .def = "json", .words = "json text", .help = "json or text."},
     {BOOL("log.access", conf, log.access), .def = "true", .help = "A line for each request."},
+    {DURATION("log.retention", conf, log.retention), .min = MINUTE, .max = 3650 * DAY, .def = "30d",
+     .help = "How long the log store in state_dir keeps what GET /admin/v1/logs tells."},
+    {SIZE("log.max_size", conf, log.max_size), .min = MIB, .max = 1024 * GIB, .def = "1GiB",
+     .help = "Size of that store; when it is full, the oldest go before their time."},
 };
 const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .title = ""};
 
 const char *const conf_later[] = {
-    "cors",         "cluster",       "ui",       "auth.open_surfaces",    "log.content",
-    "log.truncate", "log.retention", "log.mask", "models[].capabilities", NULL,
+    "cors",        "cluster",      "ui",       "auth.open_surfaces",
+    "log.content", "log.truncate", "log.mask", "models[].capabilities",
+    NULL,
 };
 const char *const conf_later_kinds = "";

@@ -208,6 +208,8 @@ bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission,
     enum fault_class no = identify(p, x, given, &who, &why);
     if (no == FAULT_NONE && (why = forbidden(who.key, x, permission, surface)) != NULL)
         no = FAULT_PERMISSION;
+    if (no == FAULT_PERMISSION)
+        c->refused = who.key;
     if (no == FAULT_NONE)
         *c = who;
     else if (permission != 0) /* an open page is open, whatever else was sent */

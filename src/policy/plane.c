@@ -19,6 +19,7 @@
 #include "policy/route.h"
 #include "shm/bucket.h"
 #include "store/ledger.h"
+#include "store/logs.h"
 #include "store/replies.h"
 
 static struct breaker_rule breaker_rule_of(const struct conf_breaker *b) {
@@ -329,6 +330,8 @@ void plane_free(struct plane *p) {
         db_close(p->stored);
     keyring_free(p);
     jwt_keys_free(p->jwt);
+    if (p->logs)
+        db_close(p->logs);
     price_table_free(p->prices);
     cache_memo_free(p->memo);
     arena_free(p->arena);
@@ -369,6 +372,10 @@ struct db *plane_cache(struct plane *p) {
 
 struct db *plane_keys(struct plane *p) {
     return store_open(p, &p->stored, &p->keys_retry_ms, "keys", keys_tables);
+}
+
+struct db *plane_logs(struct plane *p) {
+    return store_open(p, &p->logs, &p->logs_retry_ms, "logs", logs_tables);
 }
 
 static bool is_for(const char *models, struct str model) {

@@ -185,6 +185,10 @@ static void log_one(struct alerts *a, const struct alert *x, bool raised) {
     jw_real(&w, x->threshold);
     jw_obj_end(&w);
     log_line(buf_str(&line));
+    buf_clear(&line);
+    buf_printf(&line, "%s of %s %s: %g (threshold %g)", alert_name(x->kind), x->subject, state, x->value,
+               x->threshold);
+    log_tapped(level, "alert", buf_str(&line));
     buf_free(&line);
 }
 

@@ -61,6 +61,7 @@ static _Noreturn void child_main(struct master *m, const struct child *c, struct
     static int fds[1024];
     char name[64], err[256];
     bool scribe = c->role == SLOT_SCRIBE;
+    log_tap(NULL, NULL);
     signals_child();
     close_masters(m);
     MUST(conf->nlisten <= sizeof fds / sizeof *fds);
@@ -143,6 +144,27 @@ bool child_serves(const struct child *c) {
 
 bool child_tell(struct child *c, char word) {
     return c->pid && c->fd >= 0 && send(c->fd, &word, 1, MSG_NOSIGNAL) == 1;
+}
+
+/* The master knows no store: what is to be kept of its own events, the scribe keeps. One that has no room
+ * does not get it. */
+void master_note(void *master, enum log_level level, const char *event, const struct log_fields *fields,
+                 struct str message) {
+    struct master *m = master;
+    struct child *scribe = master_scribe(m);
+    (void)fields;
+    if (!scribe || scribe->fd < 0 || (strcmp(event, "reload") != 0 && strcmp(event, "alert") != 0))
+        return;
+    size_t name = strlen(event) + 1;
+    uint32_t n = (uint32_t)(1 + name + message.n);
+    char head[1 + sizeof n + 1] = {'N'};
+    memcpy(head + 1, &n, sizeof n);
+    head[1 + sizeof n] = (char)level;
+    struct iovec v[3] = {{head, sizeof head}, {(void *)event, name}, {(void *)message.p, message.n}};
+    struct msghdr msg = {.msg_iov = v, .msg_iovlen = 3};
+    ssize_t sent = sendmsg(scribe->fd, &msg, MSG_NOSIGNAL);
+    if (sent > 0 && (size_t)sent < sizeof head + name + message.n)
+        child_kill(scribe, SIGKILL); /* half a word: nothing behind it could be read; the next one goes on */
 }
 
 void children_tell(struct master *m, char word) {

@@ -1,7 +1,7 @@
 /* From the rings to LMDB. A batch is first measured and then walked once per purpose: bodies into the cache,
- * rows into the ledger together with the positions, and only after both commits the index, the log and the
- * release. So each step can be tried again, and a scribe killed at any point leaves the next one a position
- * that is true. */
+ * records into the log store, rows into the ledger together with the positions, and only after both commits
+ * the index, the log and the release. So each step can be tried again, and a scribe killed at any point
+ * leaves the next one a position that is true. */
 #include "drain.h"
 #include "base/clock.h"
 #include "base/die.h"
@@ -10,6 +10,7 @@
 #include "shm/slot.h"
 #include "store/keys.h"
 #include "store/ledger.h"
+#include "store/logs.h"
 #include "store/record.h"
 #include "store/replies.h"
 #include <stdio.h>
@@ -32,14 +33,7 @@ enum { SWEEP_STEPS = 4096, EVICT_AT_LEAST = 64, TRIM_OLD = 1024, TRIM_CROWDED = 
 
 /* --- the records of a batch --- */
 
-struct entry { /* lies in the ring of `slot`, its payload somewhere in [from, to) */
-    uint32_t slot, type;
-    uint64_t from, to;
-    struct str payload;
-};
-typedef void entry_fn(struct drain *d, struct db_txn *t, const struct entry *r);
-
-static void each_entry(struct drain *d, struct db_txn *t, entry_fn *fn) {
+void drain_each(struct drain *d, struct db_txn *t, entry_fn *fn) {
     uint32_t high = slot_high(d->shm);
     for (uint32_t slot = 0; slot < high; slot++) {
         struct entry r = {.slot = slot, .to = d->cursor[slot]};
@@ -59,7 +53,7 @@ static void measure_ring(struct drain *d, uint32_t slot) {
     for (unsigned n = 0; n < d->most && at - d->cursor[slot] < BATCH_BYTES; n++) {
         if (!ring_next(d->shm, slot, &at, &type, &payload))
             break;
-        d->usages += type == RECORD_USAGE || type == RECORD_SPENT;
+        d->usages += type == RECORD_USAGE || type == RECORD_SPENT || type == RECORD_TALK;
         d->replies += type == RECORD_REPLY;
         d->keyed += type == RECORD_KEY;
         d->cleared |= type == RECORD_CLEAR;
@@ -200,7 +194,7 @@ static int try_cache(struct drain *d, char err[256]) {
     struct db_txn *t = db_begin(d->cache, true);
     if (d->cleared)
         start_clear(d, t);
-    each_entry(d, t, put_reply);
+    drain_each(d, t, put_reply);
     evict(d, t, 2 * d->replies + EVICT_AT_LEAST, crowded);
     return db_commit(t, err);
 }
@@ -273,7 +267,7 @@ static void store_keys(struct drain *d) {
         return;
     struct db_txn *t = db_begin(d->keys, true);
     keys_forget(t, clock_wall_ms() - OUTCOMES_MS);
-    each_entry(d, t, put_key);
+    drain_each(d, t, put_key);
     if (db_commit(t, err) == 0)
         shm_keys_changed(d->shm);
     else
@@ -320,19 +314,25 @@ static void give_up_ledger(struct drain *d, const char *why) {
         db_condemn(d->ledger_dir, LEDGER_MODE);
 }
 
-/* The row in a record, and who holds its cost. false: it is none. */
-static bool usage_of(const struct entry *r, struct str *row, struct money_list *held) {
+bool drain_usage(const struct entry *r, struct str *row, struct money_list *held) {
+    struct logs_talk talk;
+    bool spent = r->type == RECORD_SPENT;
     *row = r->payload;
     held->n = 0;
-    return r->type == RECORD_USAGE ||
-           (r->type == RECORD_SPENT && record_spent_read(row, held->entity, MONEY_MOST, &held->n));
+    if (r->type == RECORD_TALK && logs_unpack_talk(r->payload, &talk)) {
+        *row = talk.row;
+        spent = talk.spent;
+    } else if (r->type != RECORD_USAGE && !spent) {
+        return false;
+    }
+    return !spent || record_spent_read(row, held->entity, MONEY_MOST, &held->n);
 }
 
 static void put_usage(struct drain *d, struct db_txn *t, const struct entry *r) {
     struct money_list held;
     struct str row;
     (void)d;
-    if (usage_of(r, &row, &held))
+    if (drain_usage(r, &row, &held))
         ledger_append(t, row);
 }
 
@@ -363,7 +363,7 @@ static void look_at_room(struct drain *d) {
 static int try_ledger(struct drain *d, char err[256]) {
     struct db_txn *t = db_begin(d->ledger, true);
     trim(d, t, d->usages);
-    each_entry(d, t, put_usage);
+    drain_each(d, t, put_usage);
     set_positions(d, t);
     return db_commit(t, err);
 }
@@ -445,7 +445,7 @@ static void settle_usage(struct drain *d, const struct entry *r) {
     struct money_list held;
     struct ledger_row row;
     struct str packed;
-    if (!usage_of(r, &packed, &held) || !ledger_unpack(NULL, packed, &row))
+    if (!drain_usage(r, &packed, &held) || !ledger_unpack(NULL, packed, &row))
         return;
     spend_book(&d->spend, r->slot, r->to, &row, &held);
     if (!d->conf->log.access || d->silent)
@@ -468,7 +468,7 @@ static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
         settle_key(d, r);
     else if (r->type == RECORD_SPANS && d->spans)
         d->spans(d->spans_arg, r->payload);
-    else
+    else if (r->type != RECORD_EVENT)
         settle_usage(d, r);
 }
 
@@ -488,9 +488,10 @@ bool drain_batch(struct drain *d) {
         return false;
     store_keys(d);
     store_replies(d);
+    drain_logs_batch(d);
     if (!store_usage(d))
         return false;
-    each_entry(d, NULL, settle);
+    drain_each(d, NULL, settle);
     write_lines(d);
     release(d);
     spend_alert(&d->spend);
@@ -560,6 +561,7 @@ void drain_upkeep(struct drain *d, uint64_t now_ms) {
     if (d->cache)
         keep_cache(d);
     open_keys(d);
+    drain_logs_upkeep(d, now_ms);
     if (d->ledger && d->ledger_pause_ms == 0)
         keep_ledger(d);
     if (d->ledger)
@@ -583,6 +585,8 @@ void drain_after_death(struct drain *d) {
         db_check_readers(d->cache);
     if (d->keys)
         db_check_readers(d->keys);
+    if (d->logs.db)
+        db_check_readers(d->logs.db);
     index_recount(d->shm); /* the dead may have left it wrong as well */
 }
 
@@ -604,7 +608,7 @@ static void finish_predecessor(struct drain *d) {
     if (!ok)
         die("the positions in the ledger cannot be read");
     d->silent = d->kept = true;
-    each_entry(d, NULL, settle);
+    drain_each(d, NULL, settle);
     d->silent = d->kept = false;
     release(d);
 }
@@ -635,6 +639,7 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
     d->ledger_dir = join(conf->state_dir, "ledger");
     d->cache_dir = join(conf->state_dir, "cache");
     d->keys_dir = join(conf->state_dir, "keys");
+    d->logs.dir = join(conf->state_dir, "logs");
     buf_init(&d->line, 1 << 20);
     snprintf(d->writer, sizeof d->writer, "scribe[%ld]", (long)getpid());
     d->ledger = db_open(d->ledger_dir, LEDGER_MODE, d->ledger_map, ledger_tables, err);
@@ -642,6 +647,7 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
         die("%s", err);
     open_cache(d);
     open_keys(d);
+    drain_logs_open(d);
     drain_after_death(d);
     spend_open(&d->spend, shm, conf);
     finish_predecessor(d);
@@ -654,6 +660,7 @@ void drain_close(struct drain *d) {
     db_close(d->ledger);
     db_close(d->cache);
     db_close(d->keys);
+    drain_logs_close(d);
     mem_free(d->ledger_dir);
     mem_free(d->cache_dir);
     mem_free(d->keys_dir);

@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_SRC_PROC_DRAIN_H
 #define PENSTOCK_SRC_PROC_DRAIN_H
 #include "base/buf.h"
+#include "base/log.h"
 #include "conf/conf.h"
 #include "shm/index.h"
 #include "shm/shm.h"
@@ -10,10 +11,24 @@
 
 enum { DRAIN_DOUBTS = 1024 };
 
+/* drain_logs.c: what goes into the log store */
+struct logged;
+struct drain_logs {
+    struct db *db; /* NULL: closed after trouble */
+    char *dir;
+    uint64_t taken[SHM_MAX_SLOTS]; /* what it has of each ring, or had to leave out */
+    struct logged *batch;          /* the records of one */
+    size_t n, cap;
+    struct buf notes; /* events of this process and of the master: lengths and records */
+    uint64_t retry_ms, lost;
+    bool crowded;
+};
+
 struct drain {
     struct shm *shm;
     const struct conf *conf;
     struct spend spend;
+    struct drain_logs logs;
     struct db *ledger, *cache, *keys; /* NULL: closed after trouble, to be opened again */
     char *ledger_dir, *cache_dir, *keys_dir;
     uint64_t ledger_map, instance;
@@ -41,6 +56,25 @@ struct drain {
     size_t ndoubts, old_doubts; /* old: there since the last upkeep */
     bool ledger_crowded;
 };
+
+/* The records of a batch. */
+struct entry { /* lies in the ring of `slot`, its payload somewhere in [from, to) */
+    uint32_t slot, type;
+    uint64_t from, to;
+    struct str payload;
+};
+typedef void entry_fn(struct drain *d, struct db_txn *t, const struct entry *r);
+void drain_each(struct drain *d, struct db_txn *t, entry_fn *fn);
+/* The row in a record, and who holds its cost. false: it is none. */
+bool drain_usage(const struct entry *r, struct str *row, struct money_list *held);
+
+void drain_logs_open(struct drain *d);
+void drain_logs_close(struct drain *d);
+void drain_logs_batch(struct drain *d); /* whatever happens to it, nobody waits */
+void drain_logs_upkeep(struct drain *d, uint64_t now_ms);
+/* An event for the log store, with the next batch or within a second. */
+void drain_note(struct drain *d, enum log_level level, const char *event, const struct log_fields *fields,
+                struct str message);
 
 /* Opens both, brings index and positions up to date. Ends the process when that is impossible. */
 void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint64_t ledger_map);

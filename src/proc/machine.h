@@ -97,6 +97,8 @@ void children_timeouts(struct master *m, uint64_t now);
 void children_fill(struct master *m, uint64_t now); /* forks for empty seats whose back-off is over */
 void children_watch(struct master *m, uint64_t now);
 void children_tell(struct master *m, char word); /* all of them */
+void master_note(void *master, enum log_level level, const char *event, const struct log_fields *fields,
+                 struct str message); /* a log_tap_fn */
 struct child *master_scribe(struct master *m);
 unsigned children_of(const struct master *m, enum slot_role role);
 unsigned workers_ready(const struct master *m, unsigned generation);

@@ -120,6 +120,7 @@ static bool set_up(struct master *m) {
         start_error(m, err);
         return false;
     }
+    log_tap(master_note, m);
     m->signal_fd = signals_open();
     if (m->signal_fd < 0) {
         snprintf(err, sizeof err, "signalfd: %s", strerror(errno));

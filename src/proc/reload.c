@@ -171,11 +171,11 @@ void reload_commit(struct master *m) {
     stat_add(m->shm, STAT_RELOADS, 1);        /* before anybody is told of it */
     answer_all(m, str_make(text, (size_t)n)); /* before those who asked are told to leave */
     dismiss_old(m);
+    log_event(LVL_INFO, "reload", "generation %u serves", m->conf->generation); /* the scribe hears of it */
     struct child *scribe = master_scribe(m);
     if (scribe)
         child_leave(scribe, SCRIBE_MS); /* its successor is forked when it has gone; the rings wait */
     conf_free(old);
-    log_event(LVL_INFO, "reload", "generation %u serves", m->conf->generation);
     status(text, m);
     notify_ready(text);
 }

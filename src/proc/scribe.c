@@ -35,6 +35,7 @@ enum {
     TICK_MS = 1000,
     READERS_MS = 60000,
     LOCK_MS = 30000,
+    WORDS_MAX = 16 << 10, /* of the master, not whole yet */
     ORPHAN_QUIET_MS = 15000,
     QUIT_MS = 10000, /* a ledger that cannot be written must not keep the master waiting */
 };
@@ -45,6 +46,7 @@ struct scribe {
     struct drain drain;
     struct loop *loop;
     struct multi *multi;
+    struct buf in;                 /* words that are not whole */
     struct event *words, *records; /* of the master; a first one came */
     struct timer wake;
     struct probes *probes;
@@ -112,11 +114,42 @@ static void obey(struct scribe *s, char word) {
         log_event(LVL_WARN, "bug", "the master said %02x", (unsigned char)word);
 }
 
+/* 'N', u32 length, then: level, event and a NUL, message. False: it is not all there yet. */
+static bool take_note(struct scribe *s) {
+    static const struct log_fields none;
+    uint32_t n;
+    if (buf_len(&s->in) < 1 + sizeof n)
+        return false;
+    memcpy(&n, buf_at(&s->in) + 1, sizeof n);
+    if (n <= WORDS_MAX - 1 - sizeof n && buf_len(&s->in) < 1 + sizeof n + n)
+        return false;
+    const char *p = buf_at(&s->in) + 1 + sizeof n;
+    const char *zero = n > 1 && buf_len(&s->in) >= 1 + sizeof n + n ? memchr(p + 1, 0, n - 1) : NULL;
+    if (!zero) {
+        log_event(LVL_WARN, "bug", "the master's note makes no sense");
+        buf_clear(&s->in);
+        return false;
+    }
+    drain_note(&s->drain, (enum log_level)(*p & 3), p + 1, &none,
+               str_make(zero + 1, (size_t)(p + n - zero - 1)));
+    buf_consume(&s->in, 1 + sizeof n + n);
+    return true;
+}
+
+static bool take_word(struct scribe *s) {
+    char word = *buf_at(&s->in);
+    if (word == 'N')
+        return take_note(s);
+    buf_consume(&s->in, 1);
+    obey(s, word);
+    return true;
+}
+
 static void hear_master(evutil_socket_t fd, short what, void *arg) {
     struct scribe *s = arg;
-    char words[64];
     (void)what;
-    ssize_t n = read(fd, words, sizeof words);
+    char *room = buf_room(&s->in, 1024);
+    ssize_t n = room ? read(fd, room, 1024) : 0;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
@@ -125,8 +158,16 @@ static void hear_master(evutil_socket_t fd, short what, void *arg) {
         log_event(LVL_WARN, "stop", "the master is gone; staying until its workers are");
         return;
     }
-    for (ssize_t i = 0; i < n; i++)
-        obey(s, words[i]);
+    buf_commit(&s->in, (size_t)n);
+    while (buf_len(&s->in) > 0 && take_word(s))
+        ;
+}
+
+/* Its own alerts are kept as well. */
+static void keep_event(void *arg, enum log_level level, const char *event, const struct log_fields *fields,
+                       struct str message) {
+    struct scribe *s = arg;
+    drain_note(&s->drain, level, event, fields, message);
 }
 
 /* --- when to drain --- */
@@ -338,7 +379,9 @@ void scribe_run(const struct scribe_env *env) {
     ignore_signals();
     slot_enter(env->shm, env->slot);
     take_lock(&s);
+    buf_init(&s.in, WORDS_MAX);
     drain_open(&s.drain, env->shm, env->conf, env->ledger_map);
+    log_tap(keep_event, &s);
     start_calls(&s);
     uint64_t now = clock_ms();
     s.last_record_ms = s.tick_ms = now;

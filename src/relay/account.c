@@ -20,7 +20,9 @@ static void log_breaker(struct request *r, const struct target *t, const struct 
         return;
     if (c->to == BREAKER_OPEN)
         stat_add(r->p->shm, STAT_BREAKER_OPENED, 1);
-    log_event(c->to == BREAKER_OPEN ? LVL_WARN : LVL_INFO, "breaker", "%s/" STR_FMT ": %s to %s",
+    const struct log_fields about = {
+        .request_id = r->request_id, .provider = str_of(t->provider->conf->name), .model = t->model};
+    log_about(c->to == BREAKER_OPEN ? LVL_WARN : LVL_INFO, "breaker", &about, "%s/" STR_FMT ": %s to %s",
               t->provider->conf->name, STR_ARG(t->model), breaker_state_name(c->from),
               breaker_state_name(c->to));
 }

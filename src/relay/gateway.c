@@ -2,11 +2,14 @@
  * to the row's handler. */
 #include "request.h"
 
+#include "base/clock.h"
 #include "base/die.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "store/logs.h"
+#include "store/record.h"
 
 /* A misspelt endpoint would limit nothing; told of once. */
 static void check_endpoints(const struct gateway_env *env) {
@@ -23,6 +26,21 @@ static void check_endpoints(const struct gateway_env *env) {
     }
 }
 
+/* What happens to the gateway itself goes into the log store as well. */
+static void keep_event(void *arg, enum log_level level, const char *event, const struct log_fields *fields,
+                       struct str message) {
+    struct gateway *g = arg;
+    struct logs_event e = {.wall_ms = clock_wall_ms(), .level = level, .fields = *fields, .message = message};
+    if (!logs_type_by_name(str_of(event), &e.type) || e.type < LOGS_AUDIT)
+        return;
+    struct buf packed;
+    buf_init(&packed, 2 * LOGS_MESSAGE_MAX);
+    logs_pack_event(&packed, &e);
+    if (buf_ok(&packed))
+        outbox_put(g->outbox, RECORD_EVENT, buf_str(&packed));
+    buf_free(&packed);
+}
+
 struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
     struct plane *p = plane_new(env->loop, env->multi, env->shm, env->conf, err);
     if (!p)
@@ -32,6 +50,7 @@ struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
     g->plane = p;
     g->queue = queue_new(p);
     g->outbox = outbox_new(env->loop, env->shm);
+    log_tap(keep_event, g);
     check_endpoints(env);
     return g;
 }
@@ -45,6 +64,7 @@ void gateway_free(struct gateway *g) {
     if (!g)
         return;
     queue_free(g->queue);
+    log_tap(NULL, NULL);
     outbox_free(g->outbox);
     plane_free(g->plane);
     mem_free(g);
@@ -110,10 +130,6 @@ void gateway_request(struct exchange *x, void *arg) {
         stat_add(g->env.shm, STAT_AUTH_FAILURES, 1);
         surface_fault(&c, &f);
     } else {
-        if ((c.route->permission & PERM_ADMIN) && x->method != HTTP_GET)
-            log_event(LVL_INFO, "audit", STR_FMT " %.*s by key %s, request " STR_FMT, STR_ARG(x->method_name),
-                      x->path.n > 200 ? 200 : (int)x->path.n, x->path.p, c.caller.key->id,
-                      STR_ARG(c.request_id));
         c.route->handler(&c);
     }
 }

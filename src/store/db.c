@@ -554,6 +554,24 @@ void db_each(struct db_txn *t, unsigned table, struct str from,
     mdb_cursor_close(c);
 }
 
+void db_each_back(struct db_txn *t, unsigned table, struct str before,
+                  bool (*fn)(void *arg, struct str key, struct str value), void *arg) {
+    MDB_cursor *c = cursor_open(t, table);
+    if (!c)
+        return;
+    MDB_val k, v;
+    int rc = before.n ? cursor_first(c, before, &k, &v) : MDB_NOTFOUND;
+    if (rc == 0)
+        rc = mdb_cursor_get(c, &k, &v, MDB_PREV);
+    else if (rc == MDB_NOTFOUND)
+        rc = mdb_cursor_get(c, &k, &v, MDB_LAST);
+    while (rc == 0 && fn(arg, str_val(k), str_val(v)))
+        rc = mdb_cursor_get(c, &k, &v, MDB_PREV);
+    if (rc != MDB_NOTFOUND)
+        txn_fail(t, "walk back", rc);
+    mdb_cursor_close(c);
+}
+
 void db_each_delete(struct db_txn *t, unsigned table, struct str from,
                     unsigned (*fn)(void *arg, struct str key, struct str value), void *arg) {
     MDB_cursor *c = cursor_open(t, table);

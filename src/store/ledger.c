@@ -5,11 +5,12 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "pack.h"
+#include "state.h"
 #include "sums.h"
 
 const char *const ledger_tables[] = {"rows", "sums", "state", NULL};
 
-enum { ROW_KEY = 16, POSITION_KEY = 13, LATE_MS = 60000 };
+enum { ROW_KEY = 16, LATE_MS = 60000 };
 
 struct group {
     uint64_t hash;
@@ -94,30 +95,19 @@ static void end_batch(void *arg, struct db_txn *t, bool commit) {
     (void)arg;
     for (size_t i = 0; commit && i < batch.n; i++)
         write_group(t, &batch.groups[i]);
-    if (commit) {
-        char next[8];
-        pack_u64(next, batch.sequence);
-        db_put(t, TABLE_STATE, STR("sequence"), str_make(next, sizeof next));
-    }
+    if (commit)
+        state_set_u64(t, TABLE_STATE, STR("sequence"), batch.sequence);
     if (batch.n)
         memset(batch.slots, 0, batch.nslots * sizeof *batch.slots);
     batch.n = 0;
     batch.active = false;
 }
 
-static uint64_t state_u64(struct db_txn *t, struct str key) {
-    struct str v;
-    struct unpack u = {0};
-    if (db_get(t, TABLE_STATE, key, &v))
-        u = (struct unpack){.p = v.p, .n = v.n};
-    return unpack_u64(&u);
-}
-
 static void begin_batch(struct db_txn *t) {
     struct str key, value;
     batch.active = true;
     batch.last_wall_ms = 0;
-    batch.sequence = state_u64(t, STR("sequence"));
+    batch.sequence = state_u64(t, TABLE_STATE, STR("sequence"));
     if (db_last(t, TABLE_ROWS, &key, &value) && key.n == ROW_KEY) {
         batch.last_wall_ms = (int64_t)key_read_u64(key.p);
         uint64_t used = key_read_u64(key.p + 8);
@@ -160,35 +150,16 @@ void ledger_append(struct db_txn *t, struct str packed) {
 
 /* --- positions --- */
 
-static struct str position_key(unsigned char out[POSITION_KEY], uint64_t instance, uint32_t slot) {
-    out[0] = 'p';
-    key_u64(out + 1, instance);
-    key_u32(out + 9, slot);
-    return str_make((const char *)out, POSITION_KEY);
-}
-
 uint64_t ledger_position(struct db_txn *t, uint64_t instance, uint32_t slot) {
-    unsigned char key[POSITION_KEY];
-    return state_u64(t, position_key(key, instance, slot));
+    return state_position(t, TABLE_STATE, instance, slot);
 }
 
 void ledger_set_position(struct db_txn *t, uint64_t instance, uint32_t slot, uint64_t pos) {
-    unsigned char key[POSITION_KEY];
-    char value[8];
-    pack_u64(value, pos);
-    db_put(t, TABLE_STATE, position_key(key, instance, slot), str_make(value, sizeof value));
-}
-
-static unsigned position_verdict(void *arg, struct str key, struct str value) {
-    (void)value;
-    const uint64_t *keep = arg;
-    if (key.n != POSITION_KEY || key.p[0] != 'p')
-        return key.n && key.p[0] > 'p' ? DB_STOP : DB_KEEP;
-    return key_read_u64(key.p + 1) == *keep ? DB_KEEP : DB_DELETE;
+    state_set_position(t, TABLE_STATE, instance, slot, pos);
 }
 
 void ledger_drop_positions(struct db_txn *t, uint64_t but_instance) {
-    db_each_delete(t, TABLE_STATE, STR("p"), position_verdict, &but_instance);
+    state_drop_positions(t, TABLE_STATE, but_instance);
 }
 
 /* --- retention --- */

@@ -216,13 +216,17 @@ static void log_what(struct jw *w, const struct ledger_row *r) {
     jw_ku64(w, "max_tokens", r->max_tokens);
 }
 
+void ledger_log_members(struct jw *w, const struct ledger_row *r) {
+    log_who(w, r);
+    log_attempts(w, r);
+    log_what(w, r);
+}
+
 void ledger_log_line(struct buf *out, const struct ledger_row *r) {
     struct jw w;
     jw_init(&w, out);
     jw_obj(&w);
-    log_who(&w, r);
-    log_attempts(&w, r);
-    log_what(&w, r);
+    ledger_log_members(&w, r);
     jw_obj_end(&w);
 }
 

@@ -95,6 +95,7 @@ void surface_config(struct surface_call *c) {
 /* Waits for the master; outlives the exchange when the client does not wait. */
 static void reload_gone(struct exchange *x) {
     struct surface_call *c = x->owner;
+    surface_audit(c, 499);
     c->x = NULL;
 }
 

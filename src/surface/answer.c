@@ -1,7 +1,25 @@
 /* How handlers answer: JSON, plain text, or a fault in the row's dialect. */
 #include <inttypes.h>
 
+#include "base/log.h"
 #include "surface/surface.h"
+
+/* Who did what to the gateway, and with which result: what changes something, and whatever was refused. */
+void surface_audit(struct surface_call *c, int status) {
+    enum { TARGET_MOST = 256 };
+    const struct exchange *x = c->x;
+    bool reads = x->method == HTTP_GET || x->method == HTTP_HEAD;
+    if (!(c->route->permission & PERM_ADMIN) || (reads && status != 401 && status != 403))
+        return;
+    const struct conf_gateway_key *key = c->caller.key ? c->caller.key : c->caller.refused;
+    const struct log_fields about = {.request_id = c->request_id,
+                                     .key = key ? str_of(key->id) : STR_NONE,
+                                     .tenant = key ? str_of(key->tenant) : STR_NONE,
+                                     .peer = x->peer,
+                                     .status = status};
+    log_about(LVL_INFO, "audit", &about, STR_FMT " %.*s", STR_ARG(x->method_name),
+              x->target.n < TARGET_MOST ? (int)x->target.n : TARGET_MOST, x->target.p);
+}
 
 static void answer(struct surface_call *c, int status, struct str type, struct str body,
                    int64_t retry_after_ms) {
@@ -14,6 +32,7 @@ static void answer(struct surface_call *c, int status, struct str type, struct s
                                       arena_printf(c->x->arena, "%" PRId64, (retry_after_ms + 999) / 1000)};
     else if (status == 401)
         h[n++] = (struct http_header){STR("www-authenticate"), STR("Bearer")};
+    surface_audit(c, status);
     exchange_reply(c->x, status, h, n, body);
 }
 

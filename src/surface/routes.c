@@ -100,6 +100,8 @@ const struct surface_route surface_routes[] = {
      "Requests, tokens and money, grouped"},
     {HTTP_GET, "/admin/v1/budgets", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_budgets,
      "What budgets have left"},
+    {HTTP_GET, "/admin/v1/logs", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_logs,
+     "Requests and events, newest first"},
     {HTTP_DELETE, "/admin/v1/cache", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_cache_clear,
      "Clear the cache, or a part of it"},
     {HTTP_GET, "/admin/v1/cache/stats", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_cache_stats,
