@@ -146,15 +146,19 @@ bool child_tell(struct child *c, char word) {
     return c->pid && c->fd >= 0 && send(c->fd, &word, 1, MSG_NOSIGNAL) == 1;
 }
 
-/* The master knows no store: what is to be kept of its own events, the scribe keeps. One that has no room
- * does not get it. */
+/* The master knows no store: what is to be kept of its own events, the scribe keeps. What it has no room for
+ * is counted as lost, as what finds no scribe. */
 void master_note(void *master, enum log_level level, const char *event, const struct log_fields *fields,
                  struct str message) {
     struct master *m = master;
     struct child *scribe = master_scribe(m);
     (void)fields;
-    if (!scribe || scribe->fd < 0 || (strcmp(event, "reload") != 0 && strcmp(event, "alert") != 0))
+    if (strcmp(event, "reload") != 0 && strcmp(event, "alert") != 0)
         return;
+    if (!scribe || scribe->fd < 0) {
+        stat_add(m->shm, STAT_LOGS_DROPPED, 1);
+        return;
+    }
     size_t name = strlen(event) + 1;
     uint32_t n = (uint32_t)(1 + name + message.n);
     char head[1 + sizeof n + 1] = {'N'};
@@ -163,6 +167,8 @@ void master_note(void *master, enum log_level level, const char *event, const st
     struct iovec v[3] = {{head, sizeof head}, {(void *)event, name}, {(void *)message.p, message.n}};
     struct msghdr msg = {.msg_iov = v, .msg_iovlen = 3};
     ssize_t sent = sendmsg(scribe->fd, &msg, MSG_NOSIGNAL);
+    if (sent != (ssize_t)(sizeof head + name + message.n))
+        stat_add(m->shm, STAT_LOGS_DROPPED, 1);
     if (sent > 0 && (size_t)sent < sizeof head + name + message.n)
         child_kill(scribe, SIGKILL); /* half a word: nothing behind it could be read; the next one goes on */
 }

@@ -42,11 +42,15 @@ static void works(struct drain_logs *l) {
     l->retry_ms = 0;
 }
 
-/* What was lost is counted where it can be seen, and told once a second at most. */
+/* Counted at once, where it outlives this process, and told once a second at most. */
+static void lose(struct drain *d, uint64_t n) {
+    stat_add(d->shm, STAT_LOGS_DROPPED, n);
+    d->logs.lost += n;
+}
+
 static void tell_lost(struct drain *d) {
     if (d->logs.lost == 0)
         return;
-    stat_add(d->shm, STAT_LOGS_DROPPED, d->logs.lost);
     log_event(LVL_WARN, "store", "%llu records of the log were dropped", (unsigned long long)d->logs.lost);
     d->logs.lost = 0;
 }
@@ -92,7 +96,7 @@ void drain_note(struct drain *d, enum log_level level, const char *event, const 
         buf_add(&l->notes, &n, sizeof n);
         buf_adds(&l->notes, buf_str(&packed));
     } else {
-        l->lost++;
+        lose(d, 1);
     }
     buf_free(&packed);
 }
@@ -206,7 +210,7 @@ static bool write_slice(struct drain *d, size_t from, size_t to) {
     if (rc != 0 && db_trouble(db) != DB_FULL)
         give_up(d, err);
     if (rc != 0)
-        d->logs.lost += to - from;
+        lose(d, to - from);
     return rc == 0;
 }
 
@@ -218,12 +222,12 @@ static bool write_batch(struct drain *d) {
     size_t piece = (size_t)(d->conf->log.max_size / SHARE / RECORD_BYTES) + 1, from = 0;
     bool ok = l->db != NULL;
     if (!ok)
-        l->lost += l->n;
+        lose(d, l->n);
     while (ok && l->n - from > piece) {
         ok = write_slice(d, from, from + piece);
         from += piece;
         if (!ok)
-            l->lost += l->n - from;
+            lose(d, l->n - from);
     }
     return ok && write_slice(d, from, l->n);
 }

@@ -132,6 +132,7 @@ static bool take_note(struct scribe *s) {
     }
     drain_note(&s->drain, (enum log_level)(*p & 3), p + 1, &none,
                str_make(zero + 1, (size_t)(p + n - zero - 1)));
+    s->tick_ms = 0; /* to be kept at once */
     buf_consume(&s->in, 1 + sizeof n + n);
     return true;
 }
@@ -168,6 +169,7 @@ static void keep_event(void *arg, enum log_level level, const char *event, const
                        struct str message) {
     struct scribe *s = arg;
     drain_note(&s->drain, level, event, fields, message);
+    s->tick_ms = 0;
 }
 
 /* --- when to drain --- */

@@ -17,8 +17,10 @@ void surface_audit(struct surface_call *c, int status) {
                                      .tenant = key ? str_of(key->tenant) : STR_NONE,
                                      .peer = x->peer,
                                      .status = status};
+    const struct str target =
+        status == 401 || status == 403 ? x->path : x->target; /* strangers' words: none */
     log_about(LVL_INFO, "audit", &about, STR_FMT " %.*s", STR_ARG(x->method_name),
-              x->target.n < TARGET_MOST ? (int)x->target.n : TARGET_MOST, x->target.p);
+              target.n < TARGET_MOST ? (int)target.n : TARGET_MOST, target.p);
 }
 
 static void answer(struct surface_call *c, int status, struct str type, struct str body,
