@@ -205,7 +205,7 @@ static void drain(struct crowd *c, bool first) {
     struct shm *s = c->s;
     struct money_list one = {{entity(s, 1)}, 1};
     for (uint32_t slot = 0; slot < slot_high(s); slot++) {
-        ck_assert_uint_lt(slot, NOTES);
+        child_must(slot < NOTES);
         uint64_t done = atomic_load(&c->scratch->note[slot]), at = ring_tail(s, slot), from = at,
                  n = done >> POS_BITS;
         uint64_t upto = done & ((UINT64_C(1) << POS_BITS) - 1);

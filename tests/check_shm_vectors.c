@@ -12,7 +12,7 @@ static struct vector vector(uint64_t seed) {
     struct vector v;
     for (size_t i = 0; i < VECTOR_DIM; i++)
         f[i] = (float)(hash64_more(seed, &i, sizeof i) % 2001) - 1000;
-    ck_assert(vector_of(f, VECTOR_DIM, &v));
+    child_must(vector_of(f, VECTOR_DIM, &v)); /* children are in here too */
     return v;
 }
 

@@ -369,11 +369,11 @@ END_TEST
 /* Runs fn in a child, which must end well. */
 static void in_child(void (*fn)(void)) {
     pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
     if (pid == 0) {
         fn();
         _exit(0);
     }
+    ck_assert_int_gt(pid, 0);
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child: %x", status);

@@ -69,7 +69,6 @@ static struct child spawn_scribe(void) {
     struct child c = {.slot = slot_claim(shm, SLOT_SCRIBE, 0, 1), .fd = fd[0]};
     ck_assert_uint_ne(c.slot, SHM_NONE);
     c.pid = fork();
-    ck_assert_int_ge(c.pid, 0);
     if (c.pid == 0) {
         close(fd[0]);
         struct scribe_env env = {.shm = shm,
@@ -80,6 +79,7 @@ static struct child spawn_scribe(void) {
                                  .quit_ms = WAIT_MS / 2};
         scribe_run(&env);
     }
+    ck_assert_int_gt(c.pid, 0);
     close(fd[1]);
     slot_started(shm, c.slot, c.pid);
     return c;
@@ -148,7 +148,6 @@ static struct child start_worker(unsigned number, unsigned rows, int pause_ms) {
     struct child c = {.slot = slot_claim(shm, SLOT_WORKER, number, 1), .fd = -1};
     ck_assert_uint_ne(c.slot, SHM_NONE);
     c.pid = fork();
-    ck_assert_int_ge(c.pid, 0);
     if (c.pid == 0) {
         char id[16];
         slot_enter(shm, c.slot);
@@ -160,6 +159,7 @@ static struct child start_worker(unsigned number, unsigned rows, int pause_ms) {
         }
         _exit(0);
     }
+    ck_assert_int_gt(c.pid, 0);
     slot_started(shm, c.slot, c.pid);
     return c;
 }

@@ -253,7 +253,8 @@ static int by_hash(const void *a, const void *b) {
 
 /* The more often a thing is said the less each time counts. */
 static void sum_up(struct features *f, float v[VECTOR_DIM]) {
-    qsort(f->list, f->n, sizeof *f->list, by_hash);
+    if (f->n)
+        qsort(f->list, f->n, sizeof *f->list, by_hash);
     for (size_t i = 0, j; i < f->n; i = j) {
         for (j = i; j < f->n && f->list[j].hash == f->list[i].hash; j++)
             ;
