@@ -3,6 +3,7 @@
 #include "anthropic.h"
 
 #include "answer.h"
+#include "count.h"
 #include "question.h"
 
 static const struct client_face client = {
@@ -36,32 +37,17 @@ const struct dialect dialect_anthropic = {"anthropic", OP_CHAT, &client, &provid
 
 /* --- the count --- */
 
-static bool count_of(struct arena *a, struct str body, struct usage *u, struct fault *f) {
-    enum json_kind kind;
-    struct json_error err;
-    struct json_value v;
-    *u = USAGE_NONE;
-    u->known = json_scan(body, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT &&
-               json_member(body, "input_tokens", &v) && usage_count(v, &u->input);
-    if (u->known)
-        return true;
-    fault_set(f, a, FAULT_SERVER, "the provider's answer has no count of tokens");
-    f->from_provider = true;
-    return false;
-}
+static const struct count_shape shape = {"input_tokens", NULL};
 
 static struct reply *read_count(struct arena *a, struct str body, unsigned quirks, struct fault *f) {
     (void)quirks;
-    struct reply *r = arena_alloc(a, sizeof *r);
-    r->message = chat_message(chat_new(a), ROLE_ASSISTANT);
-    return count_of(a, body, &r->usage, f) ? r : NULL;
+    return count_reply(a, body, &shape, f);
 }
 
 static bool tap_count(struct arena *a, struct str body, unsigned quirks, struct observed *o,
                       struct fault *f) {
     (void)quirks;
-    o->output = o->ended = true;
-    return count_of(a, body, &o->usage, f);
+    return count_tap(a, body, &shape, o, f);
 }
 
 static const struct client_face count_client = {

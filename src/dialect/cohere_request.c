@@ -165,22 +165,6 @@ static bool write_messages(struct wr *r) {
 
 /* --- tools --- */
 
-static void write_tool(struct wr *r, const struct tool *t) {
-    jw_obj(&r->e.w);
-    jw_kz(&r->e.w, "type", "function");
-    jw_key(&r->e.w, "function");
-    jw_obj(&r->e.w);
-    jw_kstr(&r->e.w, "name", t->name);
-    if (t->description.n)
-        jw_kstr(&r->e.w, "description", t->description);
-    if (t->schema) {
-        jw_key(&r->e.w, "parameters");
-        jw_tree(&r->e.w, t->schema);
-    }
-    jw_obj_end(&r->e.w);
-    jw_obj_end(&r->e.w);
-}
-
 /* There is no choice by name: that tool alone is offered then, and must be used. */
 static bool write_tools(struct wr *r) {
     const struct chat *c = r->e.c;
@@ -196,7 +180,7 @@ static bool write_tools(struct wr *r) {
             jw_key(&r->e.w, "tools");
             jw_arr(&r->e.w);
         }
-        write_tool(r, t);
+        encode_function(&r->e.w, t);
     }
     if (n > 0)
         jw_arr_end(&r->e.w);

@@ -86,3 +86,19 @@ bool encode_extra(struct encoder *e, const char *own, const char *done) {
     }
     return true;
 }
+
+void encode_function(struct jw *w, const struct tool *t) {
+    jw_obj(w);
+    jw_kz(w, "type", "function");
+    jw_key(w, "function");
+    jw_obj(w);
+    jw_kstr(w, "name", t->name);
+    if (t->description.n)
+        jw_kstr(w, "description", t->description);
+    if (t->schema) {
+        jw_key(w, "parameters");
+        jw_tree(w, t->schema);
+    }
+    jw_obj_end(w);
+    jw_obj_end(w);
+}

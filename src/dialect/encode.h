@@ -25,6 +25,8 @@ void encode_number(struct encoder *e, const char *name,
 /* The arguments of a call as an object; what is none is kept as {"_raw": text}, which every reader of a
  * history understands: models do write broken JSON. */
 void encode_arguments(struct jw *w, const char *name, struct str text);
+/* A tool as most providers have it: {"type":"function","function":{name, description, parameters}}. */
+void encode_function(struct jw *w, const struct tool *t);
 /* What the client sent besides the canonical form (chat->extra). Hints that change no answer are left out;
  * members of `own` are the target's and go as they are, as all do that are passed; those of `done` were
  * written already; the others are unsupported. Both are lists of patterns with spaces between; own NULL:

@@ -174,7 +174,7 @@ void free_text_free(struct free_text *f) {
     buf_free(&f->held);
 }
 
-void free_text_piece(struct free_text *f, struct str piece, struct buf *out) {
+static void take_piece(struct free_text *f, struct str piece, struct buf *out) {
     if (f->state == FREE_BEHIND || piece.n == 0)
         return;
     buf_adds(&f->held, piece);
@@ -203,7 +203,7 @@ static struct str other_form(struct json_object *o, struct str arguments) {
                                                                                          : arguments;
 }
 
-void free_text_end(struct free_text *f, struct buf *out) {
+static void take_end(struct free_text *f, struct buf *out) {
     struct json_error err;
     if (f->state == FREE_BEFORE || f->state == FREE_OTHER) {
         struct json_object *o = json_tree(buf_str(&f->held), &err);
@@ -214,13 +214,20 @@ void free_text_end(struct free_text *f, struct buf *out) {
     buf_clear(&f->held);
 }
 
+void free_text_more(struct free_text *f, struct str piece, struct buf *out) {
+    if (piece.n > 0)
+        take_piece(f, piece, out);
+    else
+        take_end(f, out);
+}
+
 struct str free_text_of(struct arena *a, struct str arguments) {
     struct free_text f = {.state = FREE_BEFORE};
     struct buf out;
     buf_init(&out, 0);
     free_text_begin(&f);
-    free_text_piece(&f, arguments, &out);
-    free_text_end(&f, &out);
+    take_piece(&f, arguments, &out);
+    take_end(&f, &out);
     struct str s = arena_dup(a, buf_str(&out));
     free_text_free(&f);
     buf_free(&out);

@@ -26,7 +26,6 @@ struct free_text {
 };
 void free_text_begin(struct free_text *f); /* also again, for the next call; before it all is zero */
 void free_text_free(struct free_text *f);
-/* Appends to `out` what has become known. */
-void free_text_piece(struct free_text *f, struct str piece, struct buf *out);
-void free_text_end(struct free_text *f, struct buf *out);
+/* Appends to `out` what has become known; an empty piece: that was all. */
+void free_text_more(struct free_text *f, struct str piece, struct buf *out);
 #endif

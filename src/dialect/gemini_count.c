@@ -1,5 +1,5 @@
 /* countTokens: a request as for an answer, of which only the tokens are counted. */
-#include "answer.h"
+#include "count.h"
 #include "gemini.h"
 
 static const char members[] = "generateContentRequest";
@@ -74,50 +74,25 @@ static bool splice(struct arena *a, const struct ask *ask, const struct encode_o
     return true;
 }
 
-static bool total_of(struct arena *a, struct str body, struct usage *u, struct fault *f) {
-    enum json_kind kind = JSON_NULL;
-    struct json_error err;
+static bool error_in(struct arena *a, struct str body, struct fault *f) {
     struct json_value v;
-    uint64_t n;
-    *u = USAGE_NONE;
-    if (json_scan(body, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT) {
-        if (json_member(body, "error", &v) && v.kind != JSON_NULL) {
-            gm_error(a, v, f);
-            return false;
-        }
-        if (json_member(body, "totalTokens", &v) && usage_count(v, &n)) {
-            u->known = true;
-            u->input = n;
-            return true;
-        }
-    }
-    fault_set(f, a, FAULT_SERVER, "the provider's count of tokens cannot be read");
-    f->from_provider = true;
-    return false;
+    if (!json_member(body, "error", &v) || v.kind == JSON_NULL)
+        return false;
+    gm_error(a, v, f);
+    return true;
 }
 
+static const struct count_shape shape = {"totalTokens", error_in};
+
 static struct reply *read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f) {
-    struct usage u;
     (void)quirks;
-    if (!total_of(a, body, &u, f))
-        return NULL;
-    struct reply *r = arena_alloc(a, sizeof *r);
-    r->message = chat_message(chat_new(a), ROLE_ASSISTANT);
-    r->usage = u;
-    r->stop = STOP_END;
-    return r;
+    return count_reply(a, body, &shape, f);
 }
 
 static bool tap_reply(struct arena *a, struct str body, unsigned quirks, struct observed *o,
                       struct fault *f) {
     (void)quirks;
-    if (!total_of(a, body, &o->usage, f)) {
-        o->fault = *f;
-        return false;
-    }
-    o->stop = STOP_END;
-    o->output = o->ended = true;
-    return true;
+    return count_tap(a, body, &shape, o, f);
 }
 
 static const struct client_face client = {

@@ -154,10 +154,7 @@ static void chunk_args(struct writer *w, struct buf *out, struct str text) {
 static void chunk_free(struct writer *w, struct buf *out, struct str piece) {
     struct buf text;
     buf_init(&text, 0);
-    if (piece.n > 0)
-        free_text_piece(&w->free, piece, &text);
-    else
-        free_text_end(&w->free, &text);
+    free_text_more(&w->free, piece, &text);
     chunk_args(w, out, buf_str(&text));
     buf_free(&text);
 }

@@ -1,6 +1,6 @@
 /* OpenAI's count of a Responses request's tokens: the body of a request, without what only steers an answer.
  */
-#include "answer.h"
+#include "count.h"
 #include "openai_chat.h"
 #include "openai_responses.h"
 
@@ -66,47 +66,25 @@ static bool write_request(struct arena *a, const struct chat *c, const struct en
     return ok;
 }
 
-static bool count_of(struct arena *a, struct str body, struct usage *u, struct fault *f) {
-    enum json_kind kind = JSON_NULL;
-    struct json_error err;
+static bool error_in(struct arena *a, struct str body, struct fault *f) {
     struct json_value v;
-    *u = USAGE_NONE;
-    *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
-    bool object = json_scan(body, &kind, NULL, NULL, &err) == 0 && kind == JSON_OBJECT;
-    if (object && json_member(body, "error", &v) && v.kind != JSON_NULL) {
-        rs_error(a, body, f);
+    if (!json_member(body, "error", &v) || v.kind == JSON_NULL)
         return false;
-    }
-    u->known = object && json_member(body, "input_tokens", &v) && usage_count(v, &u->input);
-    if (u->known)
-        return true;
-    fault_set(f, a, FAULT_SERVER, "the provider's answer has no count of tokens");
-    f->from_provider = true;
-    return false;
+    rs_error(a, body, f);
+    return true;
 }
 
+static const struct count_shape shape = {"input_tokens", error_in};
+
 static struct reply *read_reply(struct arena *a, struct str body, unsigned quirks, struct fault *f) {
-    struct usage u;
     (void)quirks;
-    if (!count_of(a, body, &u, f))
-        return NULL;
-    struct reply *r = arena_alloc(a, sizeof *r);
-    r->message = chat_message(chat_new(a), ROLE_ASSISTANT);
-    r->usage = u;
-    r->stop = STOP_END;
-    return r;
+    return count_reply(a, body, &shape, f);
 }
 
 static bool tap_reply(struct arena *a, struct str body, unsigned quirks, struct observed *o,
                       struct fault *f) {
     (void)quirks;
-    if (!count_of(a, body, &o->usage, f)) {
-        o->fault = *f;
-        return false;
-    }
-    o->stop = STOP_END;
-    o->output = o->ended = true;
-    return true;
+    return count_tap(a, body, &shape, o, f);
 }
 
 static const struct client_face client = {

@@ -315,10 +315,7 @@ static void text_done(struct writer *w, struct buf *out) {
 static void free_delta(struct writer *w, struct buf *out, struct str piece) {
     struct buf text;
     buf_init(&text, 0);
-    if (piece.n > 0)
-        free_text_piece(&w->free, piece, &text);
-    else
-        free_text_end(&w->free, &text);
+    free_text_more(&w->free, piece, &text);
     part_delta(w, out, buf_str(&text));
     buf_free(&text);
 }

@@ -120,6 +120,33 @@ static inline void fuzz_fault(const struct dialect *provider, int status, struct
     arena_free(a);
 }
 
+/* --- taps --- */
+
+struct fuzz_tapping {
+    const struct dialect *provider;
+    struct observed seen;
+};
+
+static inline bool fuzz_tap_event(void *arg, const struct sse_event *ev) {
+    struct fuzz_tapping *t = arg;
+    struct arena *a = arena_new(0);
+    struct observed seen = t->seen;
+    MUST(t->provider->provider->tap_event(a, ev->name, ev->data, 0, true, &seen));
+    t->seen.usage = seen.usage; /* the texts went with the arena */
+    t->seen.ended = seen.ended;
+    arena_free(a);
+    return true;
+}
+
+static inline void fuzz_tap(const struct dialect *provider, struct str in) {
+    struct fuzz_tapping t = {provider, {.usage = USAGE_NONE}};
+    struct sse s;
+    sse_init(&s, 0);
+    if (sse_push(&s, in.p, in.n, fuzz_tap_event, &t) == 0)
+        sse_finish(&s, fuzz_tap_event, &t);
+    sse_free(&s);
+}
+
 /* What an answer is, by a target's first byte. */
 static inline void fuzz_answer(const struct dialect *provider, uint8_t how, struct str in) {
     switch (how % 4) {
@@ -132,6 +159,7 @@ static inline void fuzz_answer(const struct dialect *provider, uint8_t how, stru
     default:
         fuzz_stream(provider, in, 1 + how / 8, how & 4);
         fuzz_read(provider, in);
+        fuzz_tap(provider, in);
         break;
     }
 }
