@@ -131,7 +131,7 @@ static inline bool fuzz_tap_event(void *arg, const struct sse_event *ev) {
     struct fuzz_tapping *t = arg;
     struct arena *a = arena_new(0);
     struct observed seen = t->seen;
-    MUST(t->provider->provider->tap_event(a, ev->name, ev->data, 0, true, &seen));
+    MUST(t->provider->provider->tap_event(a, ev->name, ev->data, 0, false, &seen));
     t->seen.usage = seen.usage; /* the texts went with the arena */
     t->seen.ended = seen.ended;
     arena_free(a);
