@@ -67,6 +67,13 @@ static const struct refusal refusals[] = {
      "1:44: tenants[0].budget.period: \"year\" is not known"},
     {"tenants: [{id: a, budget: {usd: 1, alert: [0.5, 2]}}]\n",
      "1:43: tenants[0].budget.alert: expected parts of the budget above 0 up to 1"},
+    {"providers: [{kind: mock}]\nmodels: [{name: m0, targets: [{provider: mock, model: x}], budget: {usd: "
+     "1}}, {name: m1, targets: [{provider: mock, model: x}], budget: {usd: 1}}, {name: m2, targets: "
+     "[{provider: mock, model: \"x*\"}], budget: {usd: 1}}, {name: m3, targets: [{provider: mock, model: "
+     "\"*\"}], "
+     "budget: {usd: 1}}, {name: m4, targets: [{provider: mock, model: x}], budget: {usd: 1}}, {name: m5, "
+     "targets: [{provider: mock, model: x}], budget: {usd: 1}}]\n",
+     "2:418: models[5].budget: mock/x is a target of 5 models before it that have budgets"},
     {"workers: 0\n", "1:10: workers: \"0\" is out of range, allowed is 1 to 128"},
     {"workers: many\n", "1:10: workers: expected auto, or a whole number such as 4; got \"many\""},
     {"cache: {enabled: 1}\n", "1:18: cache.enabled: expected true or false; got \"1\""},

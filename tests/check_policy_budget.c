@@ -47,13 +47,13 @@ static const char conf[] =
 
 static size_t of(const char *key, const char *tenant, const char *pr, const char *m,
                  const struct budget *out[MONEY_MOST]) {
-    return budgets_of(w.p->budgets, str_of(key), str_of(tenant), str_of(pr), str_of(m), out);
+    return budgets_of(budgets_now(w.p), str_of(key), str_of(tenant), str_of(pr), str_of(m), out);
 }
 
 START_TEST(whose) {
     const struct budget *b[MONEY_MOST];
     world_load(conf);
-    ck_assert_uint_eq(w.p->budgets->n, 5);
+    ck_assert_uint_eq(budgets_now(w.p)->n, 5);
     ck_assert_uint_eq(of("a", "t", "mock", "big", b),
                       4); /* the model twice: by either name it is that money */
     ck_assert(str_is(b[0]->name, "a") && b[0]->conf->nano == 1000000000);
@@ -67,6 +67,24 @@ START_TEST(whose) {
 }
 END_TEST
 
+/* Those of stored keys besides; what they were made from may go. */
+START_TEST(of_stored_keys) {
+    const struct budget *b[MONEY_MOST];
+    struct conf_gateway_key one = {.id = "s1", .budget = {.nano = 7, .period = PERIOD_HOUR}},
+                            two = {.id = "s2", .budget = {.nano = -1}};
+    const struct conf_gateway_key *stored[] = {&one, &two};
+    world_load(conf);
+    struct budgets *all = budgets_new(w.shm, w.p->conf, stored, 2);
+    memset(&one, 0xff, sizeof one);
+    ck_assert_uint_eq(all->n, 6);
+    ck_assert_uint_eq(budgets_of(all, STR("s1"), STR("t"), STR_NONE, STR_NONE, b), 2);
+    ck_assert(str_is(b[0]->name, "s1") && b[0]->conf->nano == 7 && b[0]->conf->period == PERIOD_HOUR);
+    ck_assert_uint_eq(budgets_of(all, STR("s2"), STR_NONE, STR_NONE, STR_NONE, b), 0);
+    budgets_free(all);
+    budgets_free(NULL);
+}
+END_TEST
+
 START_TEST(held_and_settled) {
     world_load(conf);
     struct caller c = {.key = w.p->keys[0].conf, .entity = w.p->keys[0].entity};
@@ -76,9 +94,9 @@ START_TEST(held_and_settled) {
     struct fault f;
     int64_t now = clock_wall_ms();
     ck_assert_int_eq(budget_take(w.p, &ask, &one, w.a, &f), MONEY_UNKNOWN);
-    for (size_t i = 0; i < w.p->budgets->n; i++)
-        money_set(w.shm, w.p->budgets->list[i].entity, budget_period(w.p->budgets->list[i].conf->period, now),
-                  0);
+    for (size_t i = 0; i < budgets_now(w.p)->n; i++)
+        money_set(w.shm, budgets_now(w.p)->list[i].entity,
+                  budget_period(budgets_now(w.p)->list[i].conf->period, now), 0);
     ck_assert_int_eq(budget_take(w.p, &ask, &one, w.a, &f), MONEY_OK);
     ck_assert_uint_eq(one.n, 4);
     ck_assert_uint_eq(one.nano, 500000000);
@@ -93,7 +111,7 @@ START_TEST(held_and_settled) {
     budget_drop(w.p, &two);
     budget_settle(w.p, &one, 123);
     struct money m;
-    money_look(w.shm, w.p->budgets->list[0].entity, budget_period(PERIOD_MONTH, now), &m);
+    money_look(w.shm, budgets_now(w.p)->list[0].entity, budget_period(PERIOD_MONTH, now), &m);
     ck_assert_uint_eq(m.on_way, 123);
     ask.target = &model("m")->targets[1]; /* openai's budget is nothing at all */
     ck_assert_int_eq(budget_take(w.p, &ask, &three, w.a, &f), MONEY_OVER);
@@ -107,6 +125,7 @@ TCase *case_budget(void) {
     tcase_add_checked_fixture(t, world_open, world_close);
     tcase_add_test(t, periods);
     tcase_add_test(t, whose);
+    tcase_add_test(t, of_stored_keys);
     tcase_add_test(t, held_and_settled);
     return t;
 }

@@ -34,12 +34,17 @@ START_TEST(test_key_round_trip) {
         STR("{\"id\":\"a.b\",\"owner\":\"\\u00e4 "
             "\\\"x\\\"\",\"tenant\":\"t\",\"permissions\":[\"admin\",\"completion\"],"
             "\"models\":[\"gpt-*\",\"x\"],\"endpoints\":[\"/v1/*\"],\"addresses\":[\"::1\",\"10.0.0.0/8\"],"
-            "\"limits\":{\"concurrent\":7,\"tokens_per_minute\":null},\"expires\":\"2030-01-02T03:04:05."
+            "\"limits\":{\"concurrent\":7,\"tokens_per_minute\":null},\"weight\":5,"
+            "\"budget\":{\"usd\":123456789.123456789,\"period\":\"week\",\"alert\":[1,0.25]},\"expires\":"
+            "\"2030-01-02T03:04:05."
             "678Z\"}"),
         false);
     ck_assert_uint_eq(k.key.permissions, PERM_ADMIN | PERM_COMPLETION);
     ck_assert(k.key.limits.concurrent == 7 && k.key.limits.tokens_per_minute == CONF_NO_LIMIT &&
               k.key.limits.requests_per_minute == KEY_LIMIT_DEFAULT);
+    ck_assert(k.key.weight == 5 && k.key.budget.nano == 123456789123456789 &&
+              k.key.budget.period == PERIOD_WEEK);
+    ck_assert(k.key.budget.nalerts == 2 && k.key.budget.alert_nano[0] < k.key.budget.alert_nano[1]);
     ck_assert(k.key.nmodels == 2 && k.key.nendpoints == 1 && k.key.naddresses == 2 &&
               k.key.nets[1].bits == 104);
     sha256("x", 1, k.key.hash);
@@ -58,6 +63,43 @@ START_TEST(test_key_round_trip) {
     struct stored_key plain = read_back(STR("{\"id\":\"p\"}"), false);
     again = read_back(written(&plain, true), true);
     ck_assert(again.key.permissions == (PERM_COMPLETION | PERM_EMBEDDING) && again.old_until_ms == 0);
+}
+END_TEST
+
+START_TEST(test_key_budgets_that_are_none) {
+    static const char *const wrong[] = {"{}",
+                                        "1",
+                                        "[]",
+                                        "{\"usd\":-1}",
+                                        "{\"usd\":\"5\"}",
+                                        "{\"usd\":1e3}",
+                                        "{\"usd\":1000000000.1}",
+                                        "{\"usd\":0.0000000001}",
+                                        "{\"usd\":9999999999999999999}",
+                                        "{\"usd\":1,\"period\":\"year\"}",
+                                        "{\"usd\":1,\"period\":null}",
+                                        "{\"usd\":1,\"alert\":0.5}",
+                                        "{\"usd\":1,\"alert\":[0]}",
+                                        "{\"usd\":1,\"alert\":[1.1]}",
+                                        "{\"usd\":1,\"alert\":[\"0.5\"]}",
+                                        "{\"usd\":1,\"alert\":[0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9]}",
+                                        "{\"usd\":1,\"limit\":2}"};
+    struct stored_key k;
+    struct str param;
+    const char *why;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct str json = arena_printf(arena, "{\"budget\":%s}", wrong[i]);
+        stored_key_init(&k);
+        ck_assert_msg(!stored_key_read(arena, json, false, &k, &param, &why), "%s", wrong[i]);
+        ck_assert(str_is(param, "budget"));
+    }
+    k = read_back(STR("{\"budget\":{\"usd\":0}}"), false);
+    ck_assert(k.key.budget.nano == 0 && k.key.budget.period == PERIOD_MONTH && k.key.budget.nalerts == 1);
+    k = read_back(STR("{\"budget\":null,\"weight\":null}"), false);
+    ck_assert(k.key.budget.nano == -1 && k.key.weight == 1);
+    stored_key_init(&k);
+    ck_assert(!stored_key_read(arena, STR("{\"weight\":0}"), false, &k, &param, &why));
+    ck_assert(!stored_key_read(arena, STR("{\"weight\":10001}"), false, &k, &param, &why));
 }
 END_TEST
 
@@ -168,6 +210,7 @@ TCase *keys_cases(void) {
     TCase *t = tcase_create("keys");
     tcase_add_checked_fixture(t, open_arena, close_arena);
     tcase_add_test(t, test_key_round_trip);
+    tcase_add_test(t, test_key_budgets_that_are_none);
     tcase_add_test(t, test_key_change_round_trip);
     tcase_add_test(t, test_key_changes_are_made_once);
     tcase_add_test(t, test_keys_are_bounded);

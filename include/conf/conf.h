@@ -47,7 +47,7 @@ static inline bool conf_rates_any(const struct conf_rates *r) {
     return any;
 }
 
-enum conf_period { PERIOD_HOUR, PERIOD_DAY, PERIOD_WEEK, PERIOD_MONTH, PERIOD_TOTAL }; /* UTC; weeks begin on Mondays */
+enum conf_period { PERIOD_HOUR, PERIOD_DAY, PERIOD_WEEK, PERIOD_MONTH, PERIOD_TOTAL, CONF_PERIODS }; /* UTC; weeks begin on Mondays */
 enum { CONF_MAX_ALERTS = 8 };
 struct conf_budget {
     int64_t nano;             /* nano-dollars; -1: none */
@@ -56,6 +56,12 @@ struct conf_budget {
     size_t nalerts;
     int64_t alert_nano[CONF_MAX_ALERTS]; /* the same in nano-dollars, ascending */
 };
+const char *conf_period_name(enum conf_period period); /* "month" */
+#define CONF_BUDGET_MOST 1000000000 /* dollars */
+/* alert_nano of alert; false: one of them is no part of the budget (above 0 up to 1), or there are too many. */
+bool conf_budget_alerts(struct conf_budget *b);
+/* How many budgets of models may be spent from by what is asked of one provider's model. */
+enum { CONF_MAX_MODEL_BUDGETS = 5 };
 
 struct conf_tls { /* a listener's: contents, read at load (the master may read files that workers may not) */
     const char *certificate_file, *key_file, *client_ca_file; /* empty: none */
@@ -146,6 +152,10 @@ enum conf_strategy {
     STRATEGY_LATENCY,     /* the faster of two that are drawn, by peak EWMA */
     STRATEGY_LEAST_BUSY,  /* fewest requests in flight */
 };
+/* Decimals without a sign or an exponent: "12", "0.50". */
+bool value_real(struct str s, double *out);
+bool value_nano(struct str s, int64_t *out); /* dollars */
+
 const char *conf_strategy_name(enum conf_strategy s);
 bool conf_strategy_of(struct str name, enum conf_strategy *out); /* case and -/_ alike */
 enum conf_unsupported { UNSUPPORTED_REJECT, UNSUPPORTED_DROP, UNSUPPORTED_PASS };
@@ -205,6 +215,7 @@ struct conf_embedder {
     const char *model;
 };
 
+enum { CONF_WEIGHT_MOST = 10000 };
 enum conf_permission { PERM_COMPLETION = 1, PERM_EMBEDDING = 2, PERM_ADMIN = 4 };
 struct conf_gateway_key {
     const char *id;
@@ -218,7 +229,7 @@ struct conf_gateway_key {
     const char **addresses;   /* whence it may be used; none: anywhere */
     size_t naddresses;
     struct net *nets;         /* those, parsed */
-    unsigned weight;          /* its share of the queue */
+    unsigned weight;          /* its share of the queue, 1 to CONF_WEIGHT_MOST */
     struct conf_rates limits; /* default_limits filled in */
     struct conf_budget budget;
     int64_t expires;          /* wall ms; 0: never */

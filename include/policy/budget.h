@@ -15,11 +15,13 @@ struct budget {
     const struct conf_model *model; /* ... and the targets */
 };
 struct budgets {
+    struct arena *arena;
     struct budget *list; /* sorted by kind and name */
     size_t n, models;    /* the models' are list[models..n) */
 };
-/* In the arena; the configuration must outlive it. */
-struct budgets *budgets_new(struct arena *a, struct shm *s, const struct conf *c);
+/* Those of the configuration, which must outlive them, and of n stored keys, which need not. */
+struct budgets *budgets_new(struct shm *s, const struct conf *c, const struct conf_gateway_key *const *stored, size_t n);
+void budgets_free(struct budgets *b);
 /* What is spent by a request of this key and tenant at this provider's model (any may be empty): at most MONEY_MOST. The
  * name of a model may be as the ledger cuts it. */
 size_t budgets_of(const struct budgets *b, struct str key, struct str tenant, struct str provider, struct str model,
@@ -31,10 +33,12 @@ struct budget_span {
 };
 struct budget_span budget_span(enum conf_period period, int64_t wall_ms);
 struct money_period budget_period(enum conf_period period, int64_t wall_ms);
-const char *budget_period_name(enum conf_period period); /* "month" */
 const char *budget_kind_name(enum entity_kind kind);     /* "key" */
 
 /* --- workers --- */
+
+/* As of now, those of the stored keys included: until the loop turns. */
+const struct budgets *budgets_now(struct plane *p);
 
 struct budget_hold { /* zero-initialised holds nothing */
     uint32_t entity[MONEY_MOST];

@@ -16,7 +16,11 @@ struct keyring; /* sorted by id */
  * held. */
 const struct keyring *keyring_now(struct plane *p);
 void keyring_hold(const struct keyring *r, struct arena *a); /* until the arena goes */
+uint64_t keyring_generation(const struct keyring *r);
 size_t keyring_size(const struct keyring *r);
+/* Of a stored key: its own, found or made. SHM_NONE: so many names were made since the gateway started that there is no
+ * room; then no further key can be made. Any process. */
+uint32_t keyring_entity(struct shm *s, struct str id);
 const struct ring_key *keyring_at(const struct keyring *r, size_t i);
 const struct ring_key *keyring_by_id(const struct keyring *r, struct str id);
 /* By the SHA-256 of what was sent; an old secret only in its grace. */

@@ -85,7 +85,8 @@ struct plane {
     struct keyring *ring; /* the stored keys, keyring.h; it is exchanged when they have changed */
     uint64_t ring_retry_ms;
     uint32_t other_key; /* limits and counters of stored keys that there was no room for */
-    struct budgets *budgets; /* budget.h */
+    struct budgets *budgets; /* use budgets_now() */
+    uint64_t budgets_generation;
     struct jwt_keys *jwt; /* NULL: no tokens are taken; use plane_jwt() */
     uint64_t jwks_generation;
     struct plane_embedder *embedder; /* NULL: the built-in one */

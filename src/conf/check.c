@@ -311,53 +311,6 @@ static void check_keys(struct load *l, const struct at *list) {
     }
 }
 
-/* Thresholds in money, the lowest first. */
-static void check_budget(struct load *l, struct conf_budget *b, const struct at *of) {
-    struct at at = at_child(of, "budget.alert");
-    if (b->nalerts > CONF_MAX_ALERTS) {
-        load_error(l, &at, "at most %d thresholds may be given", CONF_MAX_ALERTS);
-        b->nalerts = 0;
-    }
-    for (size_t i = 0; i < b->nalerts; i++) {
-        double part = 0;
-        if (!value_real(str_of(b->alert[i]), &part) || part <= 0 || part > 1)
-            load_error(l, &at, "expected parts of the budget above 0 up to 1, such as 0.8");
-        int64_t nano = b->nano > 0 ? (int64_t)(part * (double)b->nano) : 0;
-        size_t j = i;
-        for (; j > 0 && b->alert_nano[j - 1] > nano; j--)
-            b->alert_nano[j] = b->alert_nano[j - 1];
-        b->alert_nano[j] = nano;
-    }
-}
-
-static struct at element(const struct at *list, size_t i) {
-    return list->node && list->node->kind == NODE_LIST ? at_item(list, i) : *list;
-}
-
-static void check_budgets(struct load *l, const struct at *root) {
-    struct conf *c = l->c;
-    struct at list = at_child(root, "providers"), at;
-    for (size_t i = 0; i < c->nproviders; i++) {
-        at = element(&list, i);
-        check_budget(l, &c->providers[i].budget, &at);
-    }
-    list = at_child(root, "models");
-    for (size_t i = 0; i < c->nmodels; i++) {
-        at = element(&list, i);
-        check_budget(l, &c->models[i].budget, &at);
-    }
-    list = at_child(root, "tenants");
-    for (size_t i = 0; i < c->ntenants; i++) {
-        at = element(&list, i);
-        check_budget(l, &c->tenants[i].budget, &at);
-    }
-    list = at_child(root, "auth.keys");
-    for (size_t i = 0; i < c->auth.nkeys; i++) {
-        at = element(&list, i);
-        check_budget(l, &c->auth.keys[i].budget, &at);
-    }
-}
-
 static void check_tenants(struct load *l, const struct at *list) {
     const struct conf *c = l->c;
     for (size_t i = 0; i < c->ntenants; i++)

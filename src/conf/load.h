@@ -102,8 +102,6 @@ bool value_plain(struct str s); /* UTF-8, no control characters */
 bool value_bool(struct str s, bool *out);
 bool value_duration(struct str s, uint64_t *ms);
 bool value_size(struct str s, uint64_t *bytes);
-bool value_real(struct str s, double *out);
-bool value_nano(struct str s, int64_t *out); /* decimal dollars */
 bool value_octal(struct str s, unsigned *out);
 void print_duration(struct buf *out, uint64_t ms);
 void print_size(struct buf *out, uint64_t bytes);
@@ -140,4 +138,7 @@ void read_conf(struct load *l);
 
 /* check.c */
 void check_conf(struct load *l);
+
+/* budget.c */
+void check_budgets(struct load *l, const struct at *root);
 #endif

@@ -32,7 +32,7 @@ typedef uint8_t hash_bytes[32];
     {.path = "budget.usd",                                                                                   \
      .type = TYPE_MONEY,                                                                                     \
      .offset = AT(S, budget.nano, int64_t),                                                                  \
-     .max = 1000000000,                                                                                      \
+     .max = CONF_BUDGET_MOST,                                                                                \
      .shown = "none",                                                                                        \
      .example = "100",                                                                                       \
      .help = "Dollars that may be spent " whose " in a period."},                                            \
@@ -398,7 +398,7 @@ static const struct option gateway_key_rows[] = {
      .help = "Whence it may be used: addresses and networks of IPv4 and IPv6. A Unix socket counts as "
              "127.0.0.1."},
     RATE_ROWS("limits.", conf_gateway_key, limits, " with this key", "auth.default_limits", NULL, NULL),
-    {NUMBER("weight", conf_gateway_key, weight), .min = 1, .max = 10000, .def = "1",
+    {NUMBER("weight", conf_gateway_key, weight), .min = 1, .max = CONF_WEIGHT_MOST, .def = "1",
      .help = "Share of what there is among the keys whose requests wait (queue)."},
     BUDGET_ROWS(conf_gateway_key, "with this key"),
     {.path = "expires",

@@ -7,11 +7,15 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/die.h"
 #include "base/log.h"
+#include "policy/keyring.h"
 #include "policy/price.h"
 #include "store/ledger.h"
 
 /* --- the list --- */
+
+_Static_assert(3 + CONF_MAX_MODEL_BUDGETS == MONEY_MOST, "key, tenant, provider and models");
 
 static void add(struct budgets *b, struct shm *s, enum entity_kind kind, const char *name,
                 const struct conf_budget *conf, const struct conf *all, const struct conf_model *model) {
@@ -35,12 +39,27 @@ static int by_name(const void *va, const void *vb) {
     return a->kind != b->kind ? (int)a->kind - (int)b->kind : compare(a->name, b->name);
 }
 
-struct budgets *budgets_new(struct arena *a, struct shm *s, const struct conf *c) {
+/* A copy: the key may go before. */
+static void add_stored(struct budgets *b, struct shm *s, const struct conf_gateway_key *k) {
+    struct conf_budget *own = arena_alloc(b->arena, sizeof(*own));
+    struct str id = arena_dup(b->arena, str_of(k->id));
+    *own = k->budget;
+    own->alert = NULL;
+    b->list[b->n++] =
+        (struct budget){.kind = ENTITY_GATEWAY_KEY, .name = id, .entity = keyring_entity(s, id), .conf = own};
+}
+
+struct budgets *budgets_new(struct shm *s, const struct conf *c, const struct conf_gateway_key *const *stored,
+                            size_t n) {
+    struct arena *a = arena_new(0);
     struct budgets *b = arena_alloc(a, sizeof(*b));
-    size_t most = c->auth.nkeys + c->ntenants + c->nproviders + c->nmodels;
-    *b = (struct budgets){.list = arena_array(a, most + 1, sizeof(*b->list))};
+    size_t most = c->auth.nkeys + c->ntenants + c->nproviders + c->nmodels + n;
+    *b = (struct budgets){.arena = a, .list = arena_array(a, most + 1, sizeof(*b->list))};
     for (size_t i = 0; i < c->auth.nkeys; i++)
         add(b, s, ENTITY_GATEWAY_KEY, c->auth.keys[i].id, &c->auth.keys[i].budget, NULL, NULL);
+    for (size_t i = 0; i < n; i++)
+        if (stored[i]->budget.nano >= 0)
+            add_stored(b, s, stored[i]);
     for (size_t i = 0; i < c->ntenants; i++)
         add(b, s, ENTITY_TENANT, c->tenants[i].id, &c->tenants[i].budget, NULL, NULL);
     for (size_t i = 0; i < c->nproviders; i++)
@@ -51,6 +70,34 @@ struct budgets *budgets_new(struct arena *a, struct shm *s, const struct conf *c
     while (b->models < b->n && b->list[b->models].kind != ENTITY_MODEL)
         b->models++;
     return b;
+}
+
+void budgets_free(struct budgets *b) {
+    if (b)
+        arena_free(b->arena);
+}
+
+static struct budgets *budgets_of_ring(struct plane *p, const struct keyring *r) {
+    size_t n = 0;
+    const struct conf_gateway_key **stored = mem_array(keyring_size(r) + 1, sizeof(*stored));
+    for (size_t i = 0; i < keyring_size(r); i++)
+        if (!keyring_at(r, i)->shadowed)
+            stored[n++] = &keyring_at(r, i)->effective;
+    struct budgets *b = budgets_new(p->shm, p->conf, stored, n);
+    mem_free(stored);
+    return b;
+}
+
+/* While the keys cannot be read nobody comes with one: their budgets stay as they were. */
+const struct budgets *budgets_now(struct plane *p) {
+    const struct keyring *r = keyring_now(p);
+    uint64_t generation = r ? keyring_generation(r) : p->budgets_generation;
+    if (p->budgets && generation == p->budgets_generation)
+        return p->budgets;
+    budgets_free(p->budgets);
+    p->budgets = budgets_of_ring(p, r);
+    p->budgets_generation = generation;
+    return p->budgets;
 }
 
 static void find(const struct budgets *b, enum entity_kind kind, struct str name,
@@ -87,11 +134,6 @@ size_t budgets_of(const struct budgets *b, struct str key, struct str tenant, st
 }
 
 /* --- periods --- */
-
-const char *budget_period_name(enum conf_period period) {
-    static const char *const names[] = {"hour", "day", "week", "month", "total"};
-    return names[period];
-}
 
 const char *budget_kind_name(enum entity_kind kind) {
     return kind == ENTITY_GATEWAY_KEY ? "key"
@@ -180,7 +222,7 @@ static void refuse(struct fault *f, struct arena *a, const struct budget *b, int
     clock_rfc3339(when, span.until_ms);
     fault_set(f, a, FAULT_BUDGET,
               "The budget of %s for this %s has not enough left for this request; the next begins at %.19sZ.",
-              whose[b->kind], budget_period_name(b->conf->period), when);
+              whose[b->kind], conf_period_name(b->conf->period), when);
     f->retry_after_ms = span.until_ms - now_ms;
 }
 
@@ -189,10 +231,11 @@ enum money_verdict budget_take(struct plane *p, const struct budget_ask *ask, st
     const struct target *t = ask->target;
     const struct budget *of[MONEY_MOST];
     struct money_ask asks[MONEY_MOST];
+    const struct budgets *all = budgets_now(p);
     *h = (struct budget_hold){.n = 0};
-    if (p->budgets->n == 0) /* nearly always */
+    if (all->n == 0) /* nearly always */
         return MONEY_OK;
-    size_t n = budgets_of(p->budgets, str_of(ask->caller->key->id), str_of(ask->caller->key->tenant),
+    size_t n = budgets_of(all, str_of(ask->caller->key->id), str_of(ask->caller->key->tenant),
                           str_of(t->provider->conf->name), t->model, of),
            refused;
     if (n == 0)
@@ -200,9 +243,12 @@ enum money_verdict budget_take(struct plane *p, const struct budget_ask *ask, st
     int64_t now = clock_wall_ms(), cost = worst_cost(p, t, &ask->most);
     if (cost < 0)
         tell_unpriced(p, t);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (of[i]->entity == SHM_NONE) /* nobody could say what is left */
+            return MONEY_UNKNOWN;
         asks[i] = (struct money_ask){of[i]->entity, budget_period(of[i]->conf->period, now),
                                      (uint64_t)of[i]->conf->nano};
+    }
     uint64_t nano = cost > 0 ? (uint64_t)cost : 0;
     enum money_verdict v = money_reserve(p->shm, asks, n, nano, &refused);
     if (v == MONEY_OVER)

@@ -58,9 +58,13 @@ static void set_limits(struct conf_rates *r, const struct conf_rates *otherwise)
     set_limit(&r->concurrent, otherwise->concurrent);
 }
 
+uint32_t keyring_entity(struct shm *s, struct str id) {
+    return shm_entity_loose(s, ENTITY_GATEWAY_KEY, id, LOOSE_MOST);
+}
+
 /* Where the table of names is full all that came too late share one, and its limits. */
 static uint32_t entity_of(struct plane *p, struct str id) {
-    uint32_t e = shm_entity_loose(p->shm, ENTITY_GATEWAY_KEY, id, LOOSE_MOST);
+    uint32_t e = keyring_entity(p->shm, id);
     return e == SHM_NONE ? p->other_key : e;
 }
 
@@ -153,6 +157,10 @@ const struct keyring *keyring_now(struct plane *p) {
 }
 
 /* --- looking --- */
+
+uint64_t keyring_generation(const struct keyring *r) {
+    return r->generation;
+}
 
 size_t keyring_size(const struct keyring *r) {
     return r ? r->n : 0;

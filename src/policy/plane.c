@@ -312,7 +312,6 @@ struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const st
     embedder_init(p);
     limits_init(p);
     keys_init(p);
-    p->budgets = budgets_new(p->arena, p->shm, c);
     return p;
 }
 
@@ -328,6 +327,7 @@ void plane_free(struct plane *p) {
         db_close(p->cache);
     if (p->stored)
         db_close(p->stored);
+    budgets_free(p->budgets);
     keyring_free(p);
     jwt_keys_free(p->jwt);
     if (p->logs)

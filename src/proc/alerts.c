@@ -30,8 +30,7 @@ struct alerts {
     void *arg;
     struct timer timer;
     struct webhook *webhook;
-    struct arena *arena; /* of the budgets */
-    struct budgets *budgets;
+    const struct spend *spend;
     const struct jwks *jwks;
     bool met[ALERT_PLACES]; /* in this look */
 };
@@ -219,8 +218,8 @@ static void look(void *arg) {
             look_at_provider(a, &a->conf->providers[i]);
     look_at_breakers(a);
     look_at_cost(a);
-    for (size_t i = 0; i < a->budgets->n; i++)
-        look_at_budget(a, &a->budgets->list[i]);
+    for (size_t i = 0; i < a->spend->budgets->n; i++)
+        look_at_budget(a, &a->spend->budgets->list[i]);
     look_at_disk(a);
     enum jwks_state st = jwks_state(a->jwks);
     say(a, ALERT_JWKS, STR("auth.jwt.jwks_url"),
@@ -235,11 +234,11 @@ static void look(void *arg) {
 }
 
 struct alerts *alerts_start(struct loop *l, struct multi *m, struct shm *s, const struct conf *c,
-                            const struct jwks *jwks, uint64_t (*store_waits)(void *arg), void *arg) {
+                            const struct jwks *jwks, const struct spend *spend,
+                            uint64_t (*store_waits)(void *arg), void *arg) {
     struct alerts *a = mem_alloc(sizeof(*a));
-    *a = (struct alerts){.shm = s, .conf = c, .jwks = jwks, .store_waits = store_waits, .arg = arg};
-    a->arena = arena_new(0);
-    a->budgets = budgets_new(a->arena, s, c);
+    *a = (struct alerts){
+        .shm = s, .conf = c, .jwks = jwks, .spend = spend, .store_waits = store_waits, .arg = arg};
     a->webhook = webhook_start(l, m, s, c);
     timer_init(&a->timer, l, look, a);
     timer_set(&a->timer, LOOK_MS / 4);
@@ -251,6 +250,5 @@ void alerts_stop(struct alerts *a) {
         return;
     webhook_stop(a->webhook);
     timer_free(&a->timer);
-    arena_free(a->arena);
     mem_free(a);
 }

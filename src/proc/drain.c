@@ -236,9 +236,10 @@ static bool open_keys(struct drain *d) {
     if (d->keys)
         return true;
     d->keys = db_open(d->keys_dir, KEYS_MODE, KEYS_MAP, keys_tables, err);
-    if (d->keys)
+    if (d->keys) {
+        spend_keys(&d->spend, d->keys);
         shm_keys_changed(d->shm);
-    else if (!d->keys_told)
+    } else if (!d->keys_told)
         log_event(LVL_ERROR, "store", "gateway keys cannot be changed: %s", err);
     d->keys_told = !d->keys;
     return d->keys != NULL;
@@ -268,10 +269,13 @@ static void store_keys(struct drain *d) {
     struct db_txn *t = db_begin(d->keys, true);
     keys_forget(t, clock_wall_ms() - OUTCOMES_MS);
     drain_each(d, t, put_key);
-    if (db_commit(t, err) == 0)
-        shm_keys_changed(d->shm);
-    else
+    if (db_commit(t, err) != 0) {
         give_up_keys(d, err);
+        return;
+    }
+    spend_keys(&d->spend, d->keys);
+    spend_count(&d->spend, d->ledger, false);
+    shm_keys_changed(d->shm);
 }
 
 static void settle_key(struct drain *d, const struct entry *r) {
@@ -646,10 +650,10 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
     if (!d->ledger)
         die("%s", err);
     open_cache(d);
+    spend_open(&d->spend, shm, conf);
     open_keys(d);
     drain_logs_open(d);
     drain_after_death(d);
-    spend_open(&d->spend, shm, conf);
     finish_predecessor(d);
     drop_old_positions(d);
     if (open_ledger(d))

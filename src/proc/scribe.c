@@ -370,7 +370,8 @@ static void start_calls(struct scribe *s) {
     s->drain.spans_arg = s;
     s->probes = probes_start(s->loop, s->multi, s->shm, s->env->conf);
     s->jwks = jwks_start(s->loop, s->multi, s->shm, s->env->conf);
-    s->alerts = alerts_start(s->loop, s->multi, s->shm, s->env->conf, s->jwks, store_waits, s);
+    s->alerts =
+        alerts_start(s->loop, s->multi, s->shm, s->env->conf, s->jwks, &s->drain.spend, store_waits, s);
 }
 
 void scribe_run(const struct scribe_env *env) {

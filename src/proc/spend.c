@@ -4,18 +4,74 @@
 #include "base/clock.h"
 #include "base/die.h"
 #include "base/log.h"
+#include "store/keys.h"
 #include <inttypes.h>
 
 #define HOUR_MS 3600000
 
 void spend_open(struct spend *s, struct shm *shm, const struct conf *conf) {
-    *s = (struct spend){.shm = shm, .arena = arena_new(0)};
-    s->budgets = budgets_new(s->arena, shm, conf);
+    *s = (struct spend){.shm = shm, .conf = conf, .budgets = budgets_new(shm, conf, NULL, 0)};
     money_recover(shm);
 }
 
 void spend_close(struct spend *s) {
-    arena_free(s->arena);
+    budgets_free(s->budgets);
+}
+
+/* --- stored keys --- */
+
+struct listing {
+    const struct conf *conf;
+    struct arena *arena;
+    const struct conf_gateway_key *list[KEYS_MOST];
+    size_t n;
+};
+
+static bool add_key(void *arg, struct str id, uint64_t version, struct str value) {
+    struct listing *l = arg;
+    struct str param;
+    const char *why;
+    (void)version;
+    for (size_t i = 0; i < l->conf->auth.nkeys; i++)
+        if (str_is(id, l->conf->auth.keys[i].id)) /* shadowed */
+            return true;
+    struct stored_key *k = arena_alloc(l->arena, sizeof(*k));
+    stored_key_init(k);
+    if (json_scan(value, NULL, NULL, NULL, NULL) == 0 &&
+        stored_key_read(l->arena, value, true, k, &param, &why) && k->key.budget.nano >= 0) {
+        k->key.id = arena_dupz(l->arena, id);
+        l->list[l->n++] = &k->key;
+    }
+    return l->n < KEYS_MOST;
+}
+
+/* A segment keeps what was counted for budgets that there are no more: others must not believe it when they
+ * come back. */
+static void forget_others(struct spend *s) {
+    bool *known = mem_array(SHM_MAX_ENTITIES, sizeof(*known));
+    for (size_t i = 0; i < s->budgets->n; i++)
+        if (s->budgets->list[i].entity < SHM_MAX_ENTITIES)
+            known[s->budgets->list[i].entity] = true;
+    for (uint32_t e = 0; e < shm_entities(s->shm); e++)
+        if (!known[e])
+            money_forget(s->shm, e);
+    mem_free(known);
+}
+
+void spend_keys(struct spend *s, struct db *keys) {
+    struct arena *a = arena_new(0);
+    struct listing *l = arena_alloc(a, sizeof(*l));
+    *l = (struct listing){.conf = s->conf, .arena = a};
+    struct db_txn *t = db_begin(keys, false);
+    keys_each(t, add_key, l);
+    bool ok = db_txn_trouble(t) == DB_FINE;
+    db_end(t);
+    if (ok) {
+        budgets_free(s->budgets);
+        s->budgets = budgets_new(s->shm, s->conf, l->list, l->n);
+        forget_others(s);
+    }
+    arena_free(a);
 }
 
 /* --- a row --- */
@@ -83,18 +139,6 @@ static bool is_due(const struct spend *s, const struct budget *b, int64_t now_ms
     return all || now.kind != is.kind || now.from_hour != is.from_hour;
 }
 
-/* A segment keeps what was counted for budgets that are configured no more: others must not believe it when
- * they come back. */
-static void forget_others(struct spend *s) {
-    for (uint32_t e = 0; e < shm_entities(s->shm); e++) {
-        bool known = false;
-        for (size_t i = 0; i < s->budgets->n && !known; i++)
-            known = s->budgets->list[i].entity == e;
-        if (!known && money_period(s->shm, e).kind != UINT32_MAX)
-            money_forget(s->shm, e);
-    }
-}
-
 void spend_count(struct spend *s, struct db *ledger, bool all) {
     int64_t now = clock_wall_ms(), from = INT64_MAX;
     if (all)
@@ -135,7 +179,7 @@ static void tell(const struct budget *b, uint32_t threshold, const struct money 
               ".%02" PRId64 " dollars spent (%s)",
               budget_kind_name(b->kind), STR_ARG(b->name), 100 * part, m->spent / 1000000000,
               m->spent / 10000000 % 100, b->conf->nano / 1000000000, b->conf->nano / 10000000 % 100,
-              budget_period_name(b->conf->period));
+              conf_period_name(b->conf->period));
 }
 
 void spend_alert(struct spend *s) {
@@ -144,8 +188,12 @@ void spend_alert(struct spend *s) {
         const struct budget *b = &s->budgets->list[i];
         struct money m;
         money_look(s->shm, b->entity, budget_period(b->conf->period, now), &m);
-        uint32_t n = m.known ? passed(b, m.spent) : 0;
-        for (uint32_t told = money_told(s->shm, b->entity); told < n; told++) {
+        if (!m.known)
+            continue;
+        uint32_t n = passed(b, m.spent), told = money_told(s->shm, b->entity);
+        if (told > n) /* the budget was raised: its thresholds are to come once more */
+            money_set_told(s->shm, b->entity, n);
+        for (; told < n; told++) {
             money_set_told(s->shm, b->entity, told + 1);
             tell(b, told, &m);
         }

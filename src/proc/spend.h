@@ -1,7 +1,6 @@
 /* What the scribe knows of money: budgets and what was spent of them, from the ledger. */
 #ifndef PENSTOCK_SRC_PROC_SPEND_H
 #define PENSTOCK_SRC_PROC_SPEND_H
-#include "base/arena.h"
 #include "conf/conf.h"
 #include "policy/budget.h"
 #include "shm/shm.h"
@@ -9,11 +8,14 @@
 
 struct spend {
     struct shm *shm;
-    struct arena *arena;
-    struct budgets *budgets;
+    const struct conf *conf;
+    struct budgets *budgets; /* exchanged by spend_keys() */
 };
 void spend_open(struct spend *s, struct shm *shm, const struct conf *conf);
 void spend_close(struct spend *s);
+/* The stored keys are these now; spend_count() must follow, as soon as all that was committed is booked. When
+ * they cannot be read all stays as it is. */
+void spend_keys(struct spend *s, struct db *keys);
 /* A row that lies in a slot's ring up to `upto` was committed; held: the entities that its worker held it
  * from. */
 void spend_book(struct spend *s, uint32_t slot, uint64_t upto, const struct ledger_row *row,

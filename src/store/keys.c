@@ -175,6 +175,100 @@ static bool read_limits(struct reader *r, struct json_value v) {
            wrong(r, "expected an object of limits as in auth.keys: whole numbers from 1, or null for none");
 }
 
+static bool read_weight(struct reader *r, struct json_value v) {
+    uint64_t weight = 1;
+    if (v.kind != JSON_NULL && (!json_u64(v, &weight) || weight < 1 || weight > CONF_WEIGHT_MOST))
+        return wrong(r, "expected a whole number from 1 to 10000");
+    r->k->key.weight = (unsigned)weight;
+    return true;
+}
+
+/* --- budgets --- */
+
+struct budgeting {
+    struct arena *arena;
+    struct conf_budget *b;
+    bool bad;
+};
+
+static bool add_alert(void *arg, struct str key, struct json_value v) {
+    struct budgeting *g = arg;
+    (void)key;
+    g->bad = v.kind != JSON_NUMBER || g->b->nalerts == CONF_MAX_ALERTS;
+    if (!g->bad)
+        g->b->alert[g->b->nalerts++] = arena_dupz(g->arena, v.raw);
+    return !g->bad;
+}
+
+static bool read_period(struct json_value v, enum conf_period *period) {
+    for (unsigned i = 0; i < CONF_PERIODS; i++)
+        if (json_string_is(v, conf_period_name((enum conf_period)i))) {
+            *period = (enum conf_period)i;
+            return true;
+        }
+    return false;
+}
+
+static bool read_of_budget(void *arg, struct str key, struct json_value v) {
+    struct budgeting *g = arg;
+    const int64_t most = INT64_C(1000000000) * CONF_BUDGET_MOST;
+    if (json_key_is(key, "usd"))
+        g->bad = v.kind != JSON_NUMBER || !value_nano(v.raw, &g->b->nano) || g->b->nano > most;
+    else if (json_key_is(key, "period"))
+        g->bad = !read_period(v, &g->b->period);
+    else if (json_key_is(key, "alert") && v.kind == JSON_ARRAY) {
+        g->b->nalerts = 0;
+        json_each(v.raw, add_alert, g);
+    } else
+        g->bad = true;
+    return !g->bad;
+}
+
+static const struct conf_budget no_budget = {.nano = -1, .period = PERIOD_MONTH};
+
+/* What is not said is as in auth.keys. */
+static bool read_budget(struct reader *r, struct json_value v) {
+    struct conf_budget *b = &r->k->key.budget;
+    struct budgeting g = {r->arena, b, v.kind != JSON_OBJECT && v.kind != JSON_NULL};
+    *b = no_budget;
+    if (v.kind == JSON_NULL)
+        return true;
+    b->alert = arena_array(r->arena, CONF_MAX_ALERTS, sizeof *b->alert);
+    b->alert[b->nalerts++] = "0.8";
+    if (!g.bad)
+        json_each(v.raw, read_of_budget, &g);
+    if (!g.bad && b->nano >= 0 && conf_budget_alerts(b))
+        return true;
+    return wrong(r,
+                 "expected null or an object: usd, a decimal such as 0.50, period (hour, day, week, month, "
+                 "total), alert, at most 8 parts of it above 0 up to 1");
+}
+
+static void write_budget(struct jw *w, const struct member *m, const struct stored_key *k) {
+    const struct conf_budget *b = &k->key.budget;
+    double part;
+    jw_key(w, m->name);
+    if (b->nano < 0) {
+        jw_null(w);
+        return;
+    }
+    jw_obj(w);
+    jw_key(w, "usd");
+    jw_nano(w, b->nano);
+    jw_kz(w, "period", conf_period_name(b->period));
+    jw_key(w, "alert");
+    jw_arr(w);
+    for (size_t i = 0; i < b->nalerts; i++)
+        if (value_real(str_of(b->alert[i]), &part))
+            jw_real(w, part);
+    jw_arr_end(w);
+    jw_obj_end(w);
+}
+
+static void write_weight(struct jw *w, const struct member *m, const struct stored_key *k) {
+    jw_ku64(w, m->name, k->key.weight ? k->key.weight : 1);
+}
+
 static bool read_time(struct reader *r, struct json_value v) {
     int64_t *to = member_of(r);
     *to = 0;
@@ -258,6 +352,8 @@ static const struct member members[] = {
     {"endpoints", false, read_list, write_list, AT(key.endpoints), AT(key.nendpoints)},
     {"addresses", false, read_addresses, write_list, AT(key.addresses), AT(key.naddresses)},
     {"limits", false, read_limits, write_limits, 0, 0},
+    {"budget", false, read_budget, write_budget, 0, 0},
+    {"weight", false, read_weight, write_weight, 0, 0},
     {"expires", false, read_time, write_time, AT(key.expires), 0},
     {"hash", true, read_hash, write_hash, AT(key.hash), 0},
     {"old_hash", true, read_hash, write_hash, AT(old_hash), 0},
@@ -301,6 +397,8 @@ void stored_key_write(struct jw *w, const struct stored_key *k, bool kept) {
 void stored_key_init(struct stored_key *k) {
     *k = (struct stored_key){.key = {.id = "", .owner = "", .tenant = "", .source = "stored"}};
     k->key.permissions = PERM_COMPLETION | PERM_EMBEDDING;
+    k->key.budget = no_budget;
+    k->key.weight = 1;
     for (size_t i = 0; i < RATES; i++)
         *rate_of(&k->key.limits, i) = KEY_LIMIT_DEFAULT;
 }

@@ -28,7 +28,7 @@ static void write_budget(struct jw *w, struct plane *p, const struct budget *b, 
     jw_obj(w);
     jw_kz(w, "scope", budget_kind_name(b->kind));
     jw_kstr(w, "id", b->name);
-    jw_kz(w, "period", budget_period_name(b->conf->period));
+    jw_kz(w, "period", conf_period_name(b->conf->period));
     instant(w, "began_at", span.from_ms);
     instant(w, "resets_at", span.until_ms);
     money(w, "usd", limit);
@@ -48,7 +48,7 @@ static void write_budget(struct jw *w, struct plane *p, const struct budget *b, 
 }
 
 void surface_budgets(struct surface_call *c) {
-    const struct budgets *all = c->plane->budgets;
+    const struct budgets *all = budgets_now(c->plane);
     int64_t now = clock_wall_ms();
     struct buf b;
     struct jw w;

@@ -334,10 +334,20 @@ static bool id_is_free(struct changing *g) {
     return true;
 }
 
+/* Without a name of its own its limits and its budget would be shared with others. */
+static bool has_room(struct changing *g) {
+    if (keyring_entity(g->call.plane->shm, str_of(g->key.key.id)) != SHM_NONE)
+        return true;
+    refuse(&g->call, 409,
+           "So many keys were made since the gateway started that it can tell no more apart; "
+           "restart it.");
+    return false;
+}
+
 static void create(struct surface_call *c, struct str json) {
     struct changing *g = changing_new(c);
     stored_key_init(&g->key);
-    if (!take_members(g, json) || !id_is_free(g))
+    if (!take_members(g, json) || !id_is_free(g) || !has_room(g))
         return;
     g->key.created_ms = g->key.changed_ms = clock_wall_ms();
     new_secret(g);

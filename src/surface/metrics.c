@@ -262,18 +262,19 @@ static void budgets(struct plane *p, struct buf *b) {
                                         "penstock_budget_reserved_usd"};
     static const char *const helps[] = {"What may be spent in a period.", "What was spent in this period.",
                                         "What requests under way may cost."};
+    const struct budgets *all = budgets_now(p);
     int64_t now = clock_wall_ms();
-    for (int k = 0; k < 3 && p->budgets->n; k++) {
+    for (int k = 0; k < 3 && all->n; k++) {
         head(b, names[k], "gauge", helps[k]);
-        for (size_t i = 0; i < p->budgets->n; i++) {
-            const struct budget *one = &p->budgets->list[i];
+        for (size_t i = 0; i < all->n; i++) {
+            const struct budget *one = &all->list[i];
             struct money m;
             money_look(p->shm, one->entity, budget_period(one->conf->period, now), &m);
             uint64_t nano = k == 0 ? (uint64_t)one->conf->nano : k == 1 ? m.spent : m.on_way;
             buf_printf(b, "%s{scope=\"%s\",id=\"", names[k], budget_kind_name(one->kind));
             label_value(b, one->name);
             buf_printf(b, "\",period=\"%s\"} %" PRIu64 ".%09" PRIu64 "\n",
-                       budget_period_name(one->conf->period), nano / 1000000000, nano % 1000000000);
+                       conf_period_name(one->conf->period), nano / 1000000000, nano % 1000000000);
         }
     }
 }

@@ -197,6 +197,50 @@ def test_kills_of_workers_and_of_the_scribe_neither_lose_nor_leak():
     assert ask(gw).status == 429
 
 
+def test_stored_keys_have_budgets_too():
+    """Exact over the workers, at once when they are set, changed or taken away; kept over a restart and the scribe's death;
+    forgotten with the key, unless the ledger knows of it."""
+    up = scene.Upstream(cost_script())
+    gw = scene.Gateway({"auth": admin_and_keys("a"), "providers": [up.provider("up", retry={"max": 0})],
+                        "models": [model("up")]}, workers=4)
+
+    def keys(method, path="", want=200, **body):
+        r = gw.request(method, "/admin/v1/keys" + path, body, headers=ADMIN)
+        assert r.status == want, r
+        return r.json()
+
+    def burst(secret, n=24):
+        head = {"authorization": f"Bearer {secret}"}
+        return statuses(at_once(n, lambda i: gw.chat("m", "x" * 40, headers=head, max_tokens=10)))
+
+    k = keys("POST", want=201, id="s", budget={"usd": 0.1, "period": "month", "alert": [0.5]}, weight=3)
+    assert k["budget"] == {"usd": 0.1, "period": "month", "alert": [0.5]} and k["weight"] == 3, k
+    ok = sum(burst(k["key"]).get(200, 0) for _ in range(3))
+    b = settled(gw, "key", "s")
+    assert ok == 5 and b["spent_usd"] == Decimal("0.1") == ledger(gw, key="s") and b["usd"] == Decimal("0.1"), (ok, b)
+    gw.wait_log("50 % is passed", "alert")
+    keys("PATCH", "/s", owner="who")
+    assert burst(k["key"], 8) == {429: 8}
+    keys("PATCH", "/s", budget={"usd": 0.14, "period": "day"})
+    assert burst(k["key"], 8) == {200: 2, 429: 6}
+    keys("PATCH", "/s", budget=None)
+    assert burst(k["key"], 8) == {200: 8} and ("key", "s") not in budgets(gw)
+    keys("PATCH", "/s", budget={"usd": 0.34, "period": "total"})
+    gw.signal(signal.SIGKILL, gw.scribe().pid)
+    scene.wait_for(lambda: gw.scribe(), "a scribe")
+    assert sum(burst(k["key"], 12).get(200, 0) for _ in range(2)) == 2
+    assert settled(gw, "key", "s")["spent_usd"] == Decimal("0.34") == ledger(gw, key="s")
+    gw.stop()
+    gw.start()
+    assert burst(k["key"], 8) == {429: 8} and budgets(gw)[("key", "s")]["spent_usd"] == Decimal("0.34")
+    keys("DELETE", "/s")
+    scene.wait_for(lambda: ("key", "s") not in budgets(gw), "the budget to go")
+    k = keys("POST", want=201, id="s", budget={"usd": 0.36, "period": "total"})
+    assert burst(k["key"], 8) == {200: 1, 429: 7}
+    e = gw.request("POST", "/admin/v1/keys", {"id": "t", "budget": {"usd": -1}}, headers=ADMIN)
+    assert e.status == 400 and e.json()["error"]["param"] == "budget", e
+
+
 def test_alerts_once_for_each_threshold():
     up = scene.Upstream(cost_script())
     gw = scene.Gateway({"auth": admin_and_keys("a", budget={"usd": 0.2, "period": "month", "alert": [0.5, "0.1", 1]}),

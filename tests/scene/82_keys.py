@@ -57,7 +57,7 @@ def test_created_keys_are_good_on_all_workers_and_told_once():
     everywhere(gw, secret, 200)
     everywhere(gw, secret[:-1] + ("A" if secret[-1] != "A" else "B"), 401, n=8)
     assert k == {"id": "team-b", "source": "stored", "owner": "Team B", "tenant": "red", "models": ["up/*"],
-                 "endpoints": [], "addresses": [], "permissions": ["completion", "embedding"],
+                 "endpoints": [], "addresses": [], "permissions": ["completion", "embedding"], "budget": None, "weight": 1,
                  "limits": {"requests_per_minute": 1000}, "expires": None, "expired": False,
                  "created_at": k["created_at"], "changed_at": k["created_at"]}, k
     assert gw.admin("/keys/team-b", headers=BOSS).json() == k
