@@ -101,6 +101,37 @@ START_TEST(fault_names) {
 }
 END_TEST
 
+/* Every class has a type, each way; every type's name leads back to it, and a family to all of its own. */
+START_TEST(types_of_errors) {
+    uint64_t used = 0, all = (UINT64_C(1) << ERROR_TYPES_N) - 2;
+    for (int i = 1; i < FAULT_CLASSES; i++)
+        for (int theirs = 0; theirs < 2; theirs++) {
+            enum error_type t = fault_type((enum fault_class)i, theirs);
+            ck_assert_int_ne(t, ERROR_NONE);
+            used |= UINT64_C(1) << t;
+        }
+    ck_assert_uint_eq(used, all);
+    for (int i = 1; i < ERROR_TYPES_N; i++)
+        ck_assert_uint_eq(error_types_by_name(str_of(error_type_name((enum error_type)i))), UINT64_C(1) << i);
+    static const char *const families[] = {"caller", "policy", "provider", "gateway"};
+    uint64_t sum = 0;
+    for (size_t i = 0; i < 4; i++) {
+        uint64_t one = error_types_by_name(str_of(families[i]));
+        ck_assert(one != 0 && (sum & one) == 0);
+        sum |= one;
+    }
+    ck_assert_uint_eq(sum, all);
+    static const char *const none[] = {"",     "_", "call", "caller_", "provider_time", "provider_timeouts",
+                                       "error"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        ck_assert_uint_eq(error_types_by_name(str_of(none[i])), 0);
+    ck_assert_int_eq(fault_type(FAULT_NONE, true), ERROR_NONE);
+    ck_assert_str_eq(error_type_name(fault_type(FAULT_RATE_LIMIT, false)), "policy_rate_limit");
+    ck_assert_str_eq(error_type_name(fault_type(FAULT_RATE_LIMIT, true)), "provider_rate_limit");
+    ck_assert_str_eq(error_type_name(ERROR_TYPES_N), "");
+}
+END_TEST
+
 START_TEST(whose_fault_it_is) {
     static const enum fault_class callers[] = {FAULT_BAD_REQUEST, FAULT_UNSUPPORTED,     FAULT_CONTEXT_LENGTH,
                                                FAULT_TOO_LARGE,   FAULT_MODEL_NOT_FOUND, FAULT_CANCELLED,
@@ -392,6 +423,7 @@ int main(void) {
     tcase_add_test(t, real_numbers_replace_estimates);
     tcase_add_test(t, estimates_are_never_nothing);
     tcase_add_test(t, fault_names);
+    tcase_add_test(t, types_of_errors);
     tcase_add_test(t, whose_fault_it_is);
     tcase_add_test(t, coarse_names_cover_fine_classes);
     tcase_add_test(t, fault_texts);

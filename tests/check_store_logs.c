@@ -144,6 +144,9 @@ START_TEST(test_filters) {
     count(d, (struct logs_filter){.types = 1u << LOGS_ERROR}, 12);
     count(d, (struct logs_filter){.types = 1u << LOGS_RESPONSE}, 48);
     count(d, (struct logs_filter){.types = 1u << LOGS_REQUEST | 1u << LOGS_AUDIT}, 63);
+    count(d, (struct logs_filter){.errors = UINT64_C(1) << ERROR_POLICY_RATE_LIMIT}, 12);
+    count(d, (struct logs_filter){.errors = UINT64_C(1) << ERROR_PROVIDER_RATE_LIMIT}, 0);
+    count(d, (struct logs_filter){.errors = ~UINT64_C(0), .types = 1u << LOGS_RESPONSE}, 60);
     count(d, (struct logs_filter){.status_from = 400, .status_to = 499}, 27);
     count(d, (struct logs_filter){.status_from = 429, .status_to = 429, .types = 1u << LOGS_ERROR}, 12);
     count(d, (struct logs_filter){.from = t0 + 50 * SECOND_MS, .types = 1u << LOGS_REQUEST}, 10);

@@ -276,6 +276,8 @@ START_TEST(of_what_happened) {
     stat_status(w.shm, 200);
     stat_status(w.shm, 499);
     stat_status(w.shm, 404);
+    stat_error(w.shm, ERROR_PROVIDER_TIMEOUT);
+    stat_error(w.shm, STAT_ERROR_TYPES);
     ck_assert(gauge_take(w.shm, one, GAUGE_IN_FLIGHT, UINT64_MAX));
     struct breaker_rule r = {.consecutive_failures = 1, .open_for_ms = 60000, .max_open_for_ms = 60000};
     breaker_done(w.shm, target, &r, BREAKER_PASS, OUTCOME_FAILED, 1, 0);
@@ -288,6 +290,8 @@ START_TEST(of_what_happened) {
     ck_assert_double_eq(value("penstock_key_output_tokens_total", "{key=\"k\"}"), 3);
     ck_assert_double_eq(value("penstock_requests_total", "{code=\"499\"}"), 1);
     ck_assert_double_eq(value("penstock_requests_total", "{code=\"4xx\"}"), 1);
+    ck_assert_double_eq(value("penstock_errors_total", "{type=\"provider_timeout\"}"), 1);
+    ck_assert_double_eq(value("penstock_errors_total", "{type=\"gateway_internal\"}"), 0);
     ck_assert_double_eq(value("penstock_provider_in_flight", "{provider=\"one\"}"), 1);
     ck_assert_double_eq(value("penstock_breaker_state", "{provider=\"one\",model=\"a/b\"}"), 1);
     const char *h = "penstock_provider_duration_seconds_bucket";

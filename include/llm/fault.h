@@ -30,6 +30,46 @@ enum fault_class {
     FAULT_CLASSES
 };
 
+/* Whose fault it was, in a closed vocabulary: in the log, in GET /admin/v1/logs and as a label of
+ * penstock_errors_total. The caller's; a rule's of ours that refused it; the provider's; the gateway's own. A new one
+ * goes to the end: their numbers are places in shared memory. */
+#define ERROR_TYPES(X)                                                                                               \
+    X(NONE, "")                                                                                                      \
+    X(CALLER_INVALID_REQUEST, "caller_invalid_request")                                                              \
+    X(CALLER_UNSUPPORTED, "caller_unsupported")                                                                      \
+    X(CALLER_CONTEXT_LENGTH, "caller_context_length")                                                                \
+    X(CALLER_TOO_LARGE, "caller_too_large")                                                                          \
+    X(CALLER_AUTHENTICATION, "caller_authentication")                                                                \
+    X(CALLER_MODEL_NOT_FOUND, "caller_model_not_found")                                                              \
+    X(CALLER_TIMEOUT, "caller_timeout")     /* its body came too slowly, or it gave too little time */               \
+    X(CALLER_CANCELLED, "caller_cancelled") /* it left */                                                            \
+    X(POLICY_PERMISSION, "policy_permission")                                                                        \
+    X(POLICY_CONTENT_FILTER, "policy_content_filter")                                                                \
+    X(POLICY_RATE_LIMIT, "policy_rate_limit")                                                                        \
+    X(POLICY_COST_LIMIT, "policy_cost_limit")                                                                        \
+    X(POLICY_BUDGET, "policy_budget")                                                                                \
+    X(PROVIDER_MODEL_NOT_FOUND, "provider_model_not_found")                                                          \
+    X(PROVIDER_CONTENT_FILTER, "provider_content_filter")                                                            \
+    X(PROVIDER_RATE_LIMIT, "provider_rate_limit")                                                                    \
+    X(PROVIDER_QUOTA, "provider_quota")                                                                              \
+    X(PROVIDER_AUTHENTICATION, "provider_authentication") /* of our key */                                           \
+    X(PROVIDER_SERVER_ERROR, "provider_server_error")                                                                \
+    X(PROVIDER_OVERLOADED, "provider_overloaded")                                                                    \
+    X(PROVIDER_TIMEOUT, "provider_timeout")                                                                          \
+    X(PROVIDER_CONNECTION, "provider_connection")                                                                    \
+    X(GATEWAY_OVERLOADED, "gateway_overloaded")                                                                      \
+    X(GATEWAY_NO_TARGET, "gateway_no_target")                                                                        \
+    X(GATEWAY_INTERNAL, "gateway_internal")
+enum error_type {
+#define X(n, name) ERROR_##n,
+    ERROR_TYPES(X)
+#undef X
+    ERROR_TYPES_N
+};
+const char *error_type_name(enum error_type t);
+/* Those of a name, or of a family of them ("caller", "policy", "provider", "gateway"), as a mask of 1 << type; 0: none. */
+uint64_t error_types_by_name(struct str name);
+
 enum { /* fault_rule.try */
     FAULT_TRY_SAME = 1,    /* the same target again after a pause (another key first) */
     FAULT_TRY_KEY = 2,     /* another key of the same provider, at once */
@@ -42,8 +82,12 @@ struct fault_rule {
     unsigned tries;
     bool counts;           /* against the target's breaker and health */
     bool rests_key;        /* the key rests (Retry-After, or until reload for PROVIDER_AUTH) */
+    enum error_type ours, theirs; /* when it came about here, and when a provider said it */
 };
 const struct fault_rule *fault_rule(enum fault_class c);
+static inline enum error_type fault_type(enum fault_class c, bool of_provider) {
+    return of_provider ? fault_rule(c)->theirs : fault_rule(c)->ours;
+}
 /* By the names used in configuration (case and -/_ alike); false if unknown. */
 bool fault_by_name(struct str name, enum fault_class *out);
 /* Does a rule configured for one class cover this one? Itself, and the finer classes that an operator means by the

@@ -106,4 +106,9 @@ double hist_quantile(const struct hist *h, double q); /* seconds or tokens, inte
 /* HTTP answers by status class of LLM requests: 1xx..5xx and 499. Per process, like counters. */
 void stat_status(struct shm *s, int status);
 uint64_t stat_status_sum(const struct shm *s, int klass /* 1..5; 0 = 499 */);
+
+/* Requests that failed, by enum error_type (llm/fault.h). Per process. */
+enum { STAT_ERROR_TYPES = 64 };
+void stat_error(struct shm *s, unsigned type);
+uint64_t stat_error_sum(const struct shm *s, unsigned type);
 #endif

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/json.h"
+#include "llm/fault.h"
 #include "llm/usage.h"
 #include "store/db.h"
 
@@ -22,6 +23,7 @@ struct ledger_row {
     struct str request_id, key, tenant, surface; /* surface: "chat" */
     struct str model_asked, provider, model;     /* provider and model that answered; empty: none */
     struct str fault;                /* fault class name; empty: none */
+    bool theirs;                     /* it is the provider's (llm/fault.h, fault_type) */
     int status;                      /* what the client got; 499: it left */
     bool stream, complete;
     enum ledger_cache cache;
@@ -34,6 +36,11 @@ struct ledger_row {
     unsigned attempts;
     uint64_t estimated_tokens, max_tokens; /* parameters for the log */
 };
+/* It is told as an error: a stream may break behind its 200. */
+static inline bool ledger_failed(const struct ledger_row *r) {
+    return r->status >= 400 || r->fault.n > 0;
+}
+enum error_type ledger_error(const struct ledger_row *r); /* whose fault it was; ERROR_NONE: there was none */
 void ledger_pack(struct buf *out, const struct ledger_row *r);
 bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r); /* slices into packed */
 /* The access log's line of a row, JSON without newline (behaviour.md, Logs). */

@@ -56,7 +56,8 @@ void logs_drop_positions(struct db_txn *t, uint64_t but_instance);
 
 struct logs_filter { /* empty and 0: any */
     int64_t from, to;      /* [from, to), by the time of writing */
-    unsigned types;        /* mask of 1 << logs_type */
+    unsigned types;        /* mask of 1 << logs_type ... */
+    uint64_t errors;       /* ... and of 1 << error_type; both 0: any, else of either */
     struct str request_id, key, tenant, provider, model; /* provider and model: asked, tried or answered */
     int status_from, status_to; /* both included */
 };

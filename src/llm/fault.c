@@ -10,34 +10,61 @@
 #define ANYWHERE  (FAULT_TRY_SAME | FAULT_TRY_KEY | FAULT_TRY_TARGET | FAULT_TRY_MODEL)
 #define ELSEWHERE (FAULT_TRY_KEY | FAULT_TRY_TARGET | FAULT_TRY_MODEL)
 
+#define EITHER(ours, theirs) ERROR_##ours, ERROR_##theirs
+#define ONLY(type)           EITHER(type, type)
+
 /* The caller's own faults and 429 never count against a target (behaviour: Breakers). A 429 and a refused or
  * empty account are the key's: it rests, and another key goes first. */
+/* clang-format off */
 static const struct fault_rule rules[FAULT_CLASSES] = {
-    [FAULT_NONE] = {"none", 200, 0, false, false},
-    [FAULT_BAD_REQUEST] = {"invalid_request", 400, 0, false, false},
+    [FAULT_NONE] = {"none", 200, 0, false, false, ONLY(NONE)},
+    [FAULT_BAD_REQUEST] = {"invalid_request", 400, 0, false, false, ONLY(CALLER_INVALID_REQUEST)},
     /* Another target of the model may speak a dialect that has the field. */
-    [FAULT_UNSUPPORTED] = {"unsupported", 400, FAULT_TRY_TARGET, false, false},
+    [FAULT_UNSUPPORTED] = {"unsupported", 400, FAULT_TRY_TARGET, false, false, ONLY(CALLER_UNSUPPORTED)},
     /* Not the next target: the window is the model's. */
-    [FAULT_CONTEXT_LENGTH] = {"context_length_exceeded", 400, FAULT_TRY_MODEL, false, false},
-    [FAULT_CONTENT_FILTER] = {"content_filter", 400, FAULT_TRY_MODEL, false, false},
-    [FAULT_TOO_LARGE] = {"request_too_large", 413, 0, false, false},
-    [FAULT_AUTH] = {"authentication", 401, 0, false, false},
-    [FAULT_PERMISSION] = {"permission", 403, 0, false, false},
-    [FAULT_MODEL_NOT_FOUND] = {"model_not_found", 404, FAULT_TRY_TARGET | FAULT_TRY_MODEL, false, false},
-    [FAULT_RATE_LIMIT] = {"rate_limit_exceeded", 429, ANYWHERE, false, true},
-    [FAULT_COST_LIMIT] = {"cost_limit_exceeded", 402, 0, false, false},
-    [FAULT_QUOTA] = {"insufficient_quota", 429, ELSEWHERE, false, true},
+    [FAULT_CONTEXT_LENGTH] = {"context_length_exceeded", 400, FAULT_TRY_MODEL, false, false, ONLY(CALLER_CONTEXT_LENGTH)},
+    [FAULT_CONTENT_FILTER] = {"content_filter", 400, FAULT_TRY_MODEL, false, false, EITHER(POLICY_CONTENT_FILTER, PROVIDER_CONTENT_FILTER)},
+    [FAULT_TOO_LARGE] = {"request_too_large", 413, 0, false, false, ONLY(CALLER_TOO_LARGE)},
+    [FAULT_AUTH] = {"authentication", 401, 0, false, false, ONLY(CALLER_AUTHENTICATION)},
+    [FAULT_PERMISSION] = {"permission", 403, 0, false, false, ONLY(POLICY_PERMISSION)},
+    [FAULT_MODEL_NOT_FOUND] = {"model_not_found", 404, FAULT_TRY_TARGET | FAULT_TRY_MODEL, false, false, EITHER(CALLER_MODEL_NOT_FOUND, PROVIDER_MODEL_NOT_FOUND)},
+    [FAULT_RATE_LIMIT] = {"rate_limit_exceeded", 429, ANYWHERE, false, true, EITHER(POLICY_RATE_LIMIT, PROVIDER_RATE_LIMIT)},
+    [FAULT_COST_LIMIT] = {"cost_limit_exceeded", 402, 0, false, false, ONLY(POLICY_COST_LIMIT)},
+    [FAULT_QUOTA] = {"insufficient_quota", 429, ELSEWHERE, false, true, ONLY(PROVIDER_QUOTA)},
     /* Another target may cost less, or be of a provider or a model that has money left. */
-    [FAULT_BUDGET] = {"budget_exceeded", 429, FAULT_TRY_TARGET | FAULT_TRY_MODEL, false, false},
-    [FAULT_PROVIDER_AUTH] = {"provider_authentication", 502, ELSEWHERE, false, true},
-    [FAULT_SERVER] = {"server_error", 502, ANYWHERE, true, false},
-    [FAULT_OVERLOADED] = {"overloaded", 503, ANYWHERE, true, false},
-    [FAULT_TIMEOUT] = {"timeout", 504, ANYWHERE, true, false},
-    [FAULT_CONNECTION] = {"connection", 502, ANYWHERE, true, false},
-    [FAULT_NO_TARGET] = {"no_target", 503, FAULT_TRY_TARGET | FAULT_TRY_MODEL, false, false},
-    [FAULT_CANCELLED] = {"cancelled", 499, 0, false, false},
-    [FAULT_INTERNAL] = {"internal", 500, 0, false, false},
+    [FAULT_BUDGET] = {"budget_exceeded", 429, FAULT_TRY_TARGET | FAULT_TRY_MODEL, false, false, ONLY(POLICY_BUDGET)},
+    [FAULT_PROVIDER_AUTH] = {"provider_authentication", 502, ELSEWHERE, false, true, ONLY(PROVIDER_AUTHENTICATION)},
+    [FAULT_SERVER] = {"server_error", 502, ANYWHERE, true, false, ONLY(PROVIDER_SERVER_ERROR)},
+    [FAULT_OVERLOADED] = {"overloaded", 503, ANYWHERE, true, false, EITHER(GATEWAY_OVERLOADED, PROVIDER_OVERLOADED)},
+    [FAULT_TIMEOUT] = {"timeout", 504, ANYWHERE, true, false, EITHER(CALLER_TIMEOUT, PROVIDER_TIMEOUT)},
+    [FAULT_CONNECTION] = {"connection", 502, ANYWHERE, true, false, ONLY(PROVIDER_CONNECTION)},
+    [FAULT_NO_TARGET] = {"no_target", 503, FAULT_TRY_TARGET | FAULT_TRY_MODEL, false, false, ONLY(GATEWAY_NO_TARGET)},
+    [FAULT_CANCELLED] = {"cancelled", 499, 0, false, false, ONLY(CALLER_CANCELLED)},
+    [FAULT_INTERNAL] = {"internal", 500, 0, false, false, ONLY(GATEWAY_INTERNAL)},
 };
+/* clang-format on */
+
+static const char *const types[ERROR_TYPES_N] = {
+#define X(n, name) name,
+    ERROR_TYPES(X)
+#undef X
+};
+
+const char *error_type_name(enum error_type t) {
+    return types[(unsigned)t < ERROR_TYPES_N ? t : ERROR_NONE];
+}
+
+uint64_t error_types_by_name(struct str name) {
+    uint64_t found = 0;
+    bool family = name.n > 0 && !memchr(name.p, '_', name.n);
+    for (unsigned i = ERROR_NONE + 1; i < ERROR_TYPES_N; i++) {
+        struct str type = str_of(types[i]);
+        if (str_eq(type, name) ||
+            (family && type.n > name.n && type.p[name.n] == '_' && memcmp(type.p, name.p, name.n) == 0))
+            found |= UINT64_C(1) << i;
+    }
+    return found;
+}
 
 /* Other words that operators use for the same. */
 static const struct {

@@ -53,6 +53,8 @@ void account_stop(struct request *r, const struct observed *seen) {
         note_unknown(r, STAT_UNKNOWN_STOPS, "a reason to stop", seen->unknown);
 }
 
+_Static_assert((int)ERROR_TYPES_N <= (int)STAT_ERROR_TYPES, "each has its counter");
+
 static uint32_t row_ms(uint64_t ms) {
     return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
 }
@@ -253,6 +255,13 @@ enum verdict step_settle(struct request *r) {
 
 /* --- the record --- */
 
+/* The provider's where nobody but it said so too: it took all the time there was, its keys rest. */
+static bool is_theirs(const struct request *r) {
+    enum fault_class c = r->fault.cls;
+    return r->fault.from_provider || (c == FAULT_TIMEOUT && r->row.attempts > 0) ||
+           (c == FAULT_RATE_LIMIT && r->rested);
+}
+
 static void fill_row(struct request *r, struct ledger_row *row) {
     const struct exchange *x = r->x;
     uint64_t ms = (clock_ns() - x->started_ns) / 1000000;
@@ -267,6 +276,7 @@ static void fill_row(struct request *r, struct ledger_row *row) {
         row->model = r->now.target->model;
     }
     row->fault = fault_is(&r->fault) ? str_of(fault_rule(r->fault.cls)->name) : STR_NONE;
+    row->theirs = is_theirs(r);
     row->status = r->status;
     row->stream = r->ask.stream;
     row->complete = !fault_is(&r->fault);
@@ -286,6 +296,8 @@ enum verdict step_log(struct request *r) {
     if (from_cache(r)) /* what the answer once used is not used again */
         r->usage = (struct usage){.known = true, .cost_nano = -1};
     fill_row(r, &r->row);
+    if (fault_is(&r->fault))
+        stat_error(r->p->shm, fault_type(r->fault.cls, r->row.theirs));
     struct buf packed;
     buf_init(&packed, 64 << 10);
     struct budget_hold *money = &r->now.money;

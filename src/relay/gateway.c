@@ -99,6 +99,7 @@ static void no_route(struct exchange *x, struct surface_call *c, enum route_resu
               path ? "Unknown path: " STR_FMT "." : "This path takes no " STR_FMT " request.",
               STR_ARG(path ? str_make(x->path.p, x->path.n < 200 ? x->path.n : 200) : x->method_name));
     f.status = path ? 404 : 405;
+    stat_error(c->plane->shm, fault_type(f.cls, false));
     struct buf body;
     buf_init(&body, 0);
     surface_dialect(x->path)->client->write_fault(&body, &f, c->request_id);
@@ -143,6 +144,7 @@ struct http_header gateway_error_body(struct buf *out, int status, const char *w
     /* 501 and 505 are the client's fault too. */
     fault_set(&f, a, status == 503 ? FAULT_OVERLOADED : FAULT_BAD_REQUEST, "%s", why);
     f.status = status;
+    stat_error(g->env.shm, fault_type(f.cls, false));
     make_id(g->error_id);
     surface_dialect(path)->client->write_fault(out, &f, str_of(g->error_id));
     arena_free(a);

@@ -38,6 +38,7 @@ _Static_assert(sizeof(word) == 8 && sizeof(half) == 4, "atomics must be bare wor
 struct shm_stats {
     word counter[STAT_COUNTERS_N];
     word status[STATUS_CLASSES];
+    word error[STAT_ERROR_TYPES];
 };
 
 /* --- the head --- */

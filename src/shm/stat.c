@@ -38,6 +38,11 @@ void stat_status(struct shm *s, int status) {
         bump(s, &my_stats(s)->status[k], &s->head->master.status[k], 1);
 }
 
+void stat_error(struct shm *s, unsigned type) {
+    if (type < STAT_ERROR_TYPES)
+        bump(s, &my_stats(s)->error[type], &s->head->master.error[type], 1);
+}
+
 /* A counter's offset in struct shm_stats stands for it in all slots. */
 static uint64_t sum_of(const struct shm *s, size_t at) {
     uint64_t sum =
@@ -55,6 +60,12 @@ uint64_t stat_status_sum(const struct shm *s, int klass) {
     if (klass < 0 || klass >= STATUS_CLASSES)
         return 0;
     return sum_of(s, offsetof(struct shm_stats, status) + (size_t)klass * sizeof(word));
+}
+
+uint64_t stat_error_sum(const struct shm *s, unsigned type) {
+    if (type >= STAT_ERROR_TYPES)
+        return 0;
+    return sum_of(s, offsetof(struct shm_stats, error) + (size_t)type * sizeof(word));
 }
 
 /* --- per entity --- */

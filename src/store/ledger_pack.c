@@ -7,7 +7,7 @@
 #include "pack.h"
 #include "store/ledger.h"
 
-enum { VERSION = 1, IS_STREAM = 1, IS_COMPLETE = 2, USAGE_KNOWN = 1, USAGE_ESTIMATED = 2 };
+enum { VERSION = 1, IS_STREAM = 1, IS_COMPLETE = 2, IS_THEIRS = 4, USAGE_KNOWN = 1, USAGE_ESTIMATED = 2 };
 /* version, flags, cache, attempts; status, ms, first_byte_ms; wall_ms, cost, two sizes, two parameters; usage
  */
 enum { FIXED = 4 + 3 * 4 + 6 * 8 + PACK_USAGE_SIZE, ATTEMPT_FIXED = 2 * 4, STRINGS = 9 };
@@ -80,7 +80,8 @@ void ledger_pack(struct buf *out, const struct ledger_row *r) {
     if (!to)
         return;
     to = pack_u8(to, VERSION);
-    to = pack_u8(to, (r->stream ? IS_STREAM : 0) | (r->complete ? IS_COMPLETE : 0));
+    to = pack_u8(to,
+                 (r->stream ? IS_STREAM : 0) | (r->complete ? IS_COMPLETE : 0) | (r->theirs ? IS_THEIRS : 0));
     to = pack_u8(to, r->cache);
     to = pack_u8(to, attempts);
     to = pack_u32(to, (uint32_t)r->status);
@@ -112,11 +113,12 @@ static void unpack_attempt(struct unpack *u, struct ledger_attempt *a) {
 static void unpack_fixed(struct unpack *u, struct ledger_row *r) {
     unsigned version = unpack_u8(u), flags = unpack_u8(u), cache = unpack_u8(u);
     r->attempts = unpack_u8(u);
-    if (version != VERSION || flags & ~(unsigned)(IS_STREAM | IS_COMPLETE) || cache > LEDGER_CACHE_SEMANTIC ||
-        r->attempts > LEDGER_MAX_ATTEMPTS)
+    if (version != VERSION || flags & ~(unsigned)(IS_STREAM | IS_COMPLETE | IS_THEIRS) ||
+        cache > LEDGER_CACHE_SEMANTIC || r->attempts > LEDGER_MAX_ATTEMPTS)
         u->bad = true;
     r->stream = flags & IS_STREAM;
     r->complete = flags & IS_COMPLETE;
+    r->theirs = flags & IS_THEIRS;
     r->cache = (enum ledger_cache)cache;
     r->status = (int)unpack_u32(u);
     r->ms = unpack_u32(u);
@@ -145,6 +147,13 @@ bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r) {
     return !u.bad && u.n == 0;
 }
 
+enum error_type ledger_error(const struct ledger_row *r) {
+    enum fault_class c;
+    if (r->fault.n && fault_by_name(r->fault, &c))
+        return fault_type(c, r->theirs);
+    return ERROR_NONE;
+}
+
 /* --- the access log --- */
 
 static const char *cache_name(enum ledger_cache c) {
@@ -170,7 +179,7 @@ static void log_attempts(struct jw *w, const struct ledger_row *r) {
 }
 
 static const char *event_name(const struct ledger_row *r) {
-    return r->status >= 400 ? "error" : "response";
+    return ledger_failed(r) ? "error" : "response";
 }
 
 static void log_who(struct jw *w, const struct ledger_row *r) {
@@ -178,8 +187,7 @@ static void log_who(struct jw *w, const struct ledger_row *r) {
     clock_rfc3339(when, r->wall_ms);
     jw_kz(w, "time", when);
     jw_kz(w, "level", "info");
-    jw_kz(w, "event",
-          r->status >= 400 || r->fault.n ? "error" : "response"); /* a stream may break behind its 200 */
+    jw_kz(w, "event", event_name(r));
     jw_kstr(w, "request_id", r->request_id);
     jw_kstr(w, "key", r->key);
     jw_kstr(w, "tenant", r->tenant);
@@ -188,8 +196,10 @@ static void log_who(struct jw *w, const struct ledger_row *r) {
     jw_kstr(w, "provider", r->provider);
     jw_kstr(w, "provider_model", r->model);
     jw_kint(w, "status", r->status);
-    if (r->fault.n)
+    if (r->fault.n) {
         jw_kstr(w, "fault", r->fault);
+        jw_kz(w, "type", error_type_name(ledger_error(r)));
+    }
     jw_kbool(w, "stream", r->stream);
     jw_kbool(w, "complete", r->complete);
 }

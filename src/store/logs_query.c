@@ -49,7 +49,12 @@ static bool event_is(const struct logs_filter *f, const struct log_fields *e) {
 }
 
 static bool type_is(const struct logs_filter *f, enum logs_type t) {
-    return f->types == 0 || (f->types & (1u << t));
+    return (f->types == 0 && f->errors == 0) || (f->types & (1u << t));
+}
+
+static bool answer_is(const struct logs_filter *f, const struct ledger_row *r) {
+    return type_is(f, ledger_failed(r) ? LOGS_ERROR : LOGS_RESPONSE) ||
+           (f->errors & UINT64_C(1) << ledger_error(r));
 }
 
 /* --- one record --- */
@@ -126,8 +131,7 @@ static bool tell_talk(struct query *q, struct str key, unsigned from, const stru
     struct ledger_row r;
     if (!ledger_unpack(NULL, talk->row, &r) || !row_is(q->f, &r))
         return true;
-    enum logs_type type = r.status >= 400 || r.fault.n ? LOGS_ERROR : LOGS_RESPONSE;
-    if (from <= 1 && type_is(q->f, type)) {
+    if (from <= 1 && answer_is(q->f, &r)) {
         write_response(q->w, &r, talk);
         if (!told(q, key, 1))
             return false;

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "shm/stat.h"
 #include "surface/surface.h"
 
 /* Who did what to the gateway, and with which result: what changes something, and whatever was refused. */
@@ -48,6 +49,7 @@ void surface_text(struct surface_call *c, int status, const char *type, struct s
 
 void surface_fault(struct surface_call *c, const struct fault *f) {
     struct buf body;
+    stat_error(c->plane->shm, fault_type(f->cls, f->from_provider));
     buf_init(&body, 0);
     c->route->dialect->client->write_fault(&body, f, c->request_id);
     answer(c, fault_status(f), STR("application/json"), buf_str(&body), f->retry_after_ms);

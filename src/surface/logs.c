@@ -29,9 +29,12 @@ static bool read_types(struct str list, struct logs_filter *f) {
     struct str one;
     enum logs_type t;
     while (str_next(&list, ',', &one)) {
-        if (!logs_type_by_name(str_trim(one), &t))
+        uint64_t errors = error_types_by_name(str_trim(one));
+        if (logs_type_by_name(str_trim(one), &t))
+            f->types |= 1u << t;
+        else if (!errors)
             return false;
-        f->types |= 1u << t;
+        f->errors |= errors;
     }
     return true;
 }
@@ -85,8 +88,10 @@ static bool read_filter(struct surface_call *c, struct logs_filter *f, struct lo
     if (v[STATUS].n && !read_status(v[STATUS], f))
         return query_wrong(c, fault, STR("status"), "expected a status (429) or a class of them (4xx)");
     if (v[TYPE].n && !read_types(v[TYPE], f))
-        return query_wrong(c, fault, STR("type"),
-                           "expected a list of request, response, error, audit, alert, breaker, reload");
+        return query_wrong(
+            c, fault, STR("type"),
+            "expected a list of request, response, error, audit, alert, breaker, reload, and of "
+            "types of errors (provider_timeout, or provider for all of its)");
     if (v[MOST].n && (!str_u64(v[MOST], limit) || *limit < 1 || *limit > LIMIT_MOST))
         return query_wrong(c, fault, STR("limit"), "expected a number from 1 to 1000");
     if (v[CURSOR].n && !read_cursor(v[CURSOR], at))
@@ -105,6 +110,11 @@ void surface_logs(struct surface_call *c) {
     }
     struct logs_page page = {.records = 0};
     struct db *d = plane_logs(c->plane);
+    if (!d) {
+        fault_set(&fault, c->x->arena, FAULT_OVERLOADED, "The log store cannot be read at the moment.");
+        surface_fault(c, &fault);
+        return;
+    }
     struct buf b;
     struct jw w;
     buf_init(&b, 0);
@@ -113,11 +123,9 @@ void surface_logs(struct surface_call *c) {
     jw_kz(&w, "object", "list");
     jw_key(&w, "data");
     jw_arr(&w);
-    if (d) {
-        struct db_txn *t = db_begin(d, false);
-        logs_query(t, &f, at, (size_t)limit, &w, &page);
-        db_end(t);
-    }
+    struct db_txn *t = db_begin(d, false);
+    logs_query(t, &f, at, (size_t)limit, &w, &page);
+    db_end(t);
     jw_arr_end(&w);
     jw_kbool(&w, "has_more", page.more);
     jw_key(&w, "next_cursor");

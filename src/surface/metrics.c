@@ -325,6 +325,10 @@ static void globals(struct plane *p, struct buf *b) {
     for (int i = 0; i < 6; i++)
         buf_printf(b, "penstock_requests_total{code=\"%s\"} %" PRIu64 "\n", classes[i],
                    stat_status_sum(p->shm, i));
+    head(b, "penstock_errors_total", "counter", "Requests that failed, by whose fault it was.");
+    for (unsigned i = ERROR_NONE + 1; i < ERROR_TYPES_N; i++)
+        buf_printf(b, "penstock_errors_total{type=\"%s\"} %" PRIu64 "\n", error_type_name((enum error_type)i),
+                   stat_error_sum(p->shm, i));
 }
 
 void surface_metrics(struct surface_call *c) {

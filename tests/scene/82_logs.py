@@ -73,6 +73,58 @@ def test_requests_by_all_filters():
     assert times == sorted(times, reverse=True)
 
 
+def test_types_of_errors_say_whose_fault_it_was():
+    up = scene.Upstream()
+    dead = {"name": "dead", "kind": "openai_compatible", "base_url": f"http://127.0.0.1:{scene.free_port()}/v1", "keys": [{"value": "k"}],
+            "retry": {"max": 0}}
+    poor = {"id": "poor", "key": {"value": "sk-poor"}, "limits": {"requests_per_minute": 1}, "models": ["up/*"]}
+    gw = scene.Gateway({"providers": [up.provider(retry={"max": 0}, timeouts={"first_byte": "300ms"}), dead],
+                        "auth": {"keys": KEYS["keys"] + [poor]}}, workers=4)
+    POOR = {"authorization": "Bearer sk-poor"}
+    asked = []
+
+    def ask(kind, status, model="up/m", script=None, headers=ONE, **more):
+        if script:
+            up.next(script)
+        asked.append(kind)
+        r = gw.chat(model, headers={**headers, "x-request-id": f"r-{len(asked)}"}, **more)
+        assert r.status == status, (kind, r)
+
+    ask("policy_permission", 403, "dead/m", headers=POOR)
+    ask("", 200, headers=POOR)
+    ask("policy_rate_limit", 429, headers=POOR)
+    ask("caller_authentication", 401, headers={"authorization": "Bearer no"})
+    ask("caller_invalid_request", 400, messages="none")
+    ask("provider_model_not_found", 404, script=scene.status_script(404, {"error": {"message": "no", "code": "model_not_found"}}))
+    ask("provider_connection", 502, "dead/m")
+    ask("provider_server_error", 500, script=scene.status_script(500))
+    ask("provider_timeout", 504, script=lambda a: a.until_closed())
+    ask("caller_context_length", 400, script=scene.status_script(400, {"error": {
+        "message": "This model's maximum context length is 10 tokens", "code": "context_length_exceeded"}}))
+    ask("provider_rate_limit", 429, script=scene.status_script(429, headers={"retry-after": "1"}))
+    c, before = gw.client(), len(up.requests)
+    up.next(lambda a: a.until_closed())
+    c.request("POST", "/v1/chat/completions", {"model": "up/m", "messages": [{"role": "user", "content": "Hi"}]},
+              {**TWO, "x-request-id": "r-12"})
+    up.wait_requests(before + 1)
+    c.close()
+    asked.append("caller_cancelled")
+    rows = wait_logs(gw, len(asked), "type=response,error")
+    got = {r["request_id"]: r.get("type", "") for r in rows}
+    assert got == {f"r-{i + 1}": kind for i, kind in enumerate(asked)}, got
+    lines = {r["request_id"]: r.get("type", "") for r in gw.log("error") + gw.log("response")}
+    assert lines == got, "in the log and in the store"
+    for family in ("caller", "policy", "provider", "gateway"):
+        want = [k for k in asked if k.startswith(family)]
+        assert sorted(r["type"] for r in logs(gw, "type=" + family)) == sorted(want), family
+    assert len(logs(gw, "type=provider_timeout,policy")) == 3 and len(logs(gw, "type=provider_timeout&key=two")) == 0
+    assert page(gw, "type=provider_timeout,audit")["data"]
+    lines = [x for x in gw.get("/metrics", headers=BOSS).text.splitlines() if x.startswith("penstock_errors_total{")]
+    counted = {x.split('"')[1]: int(x.split()[-1]) for x in lines}
+    assert len(lines) < 64 and all(counted[k] == asked.count(k) for k in asked if k), counted
+    assert sum(counted.values()) == len(asked) - 1, "nothing else"
+
+
 def test_pages_do_not_move_while_records_come():
     _, gw = start()
     for _ in range(10):
@@ -91,7 +143,7 @@ def test_pages_do_not_move_while_records_come():
 def test_who_may_and_what_is_wrong():
     _, gw = start()
     assert gw.admin("/logs").status == 401 and gw.admin("/logs", headers=ONE).status == 403
-    for query, param in (("status=700", "status"), ("status=6xx", "status"), ("status=abc", "status"), ("type=nothing", "type"),
+    for query, param in (("status=700", "status"), ("status=6xx", "status"), ("status=abc", "status"), ("type=nothing", "type"), ("type=provider_", "type"), ("type=,", "type"),
                          ("limit=0", "limit"), ("limit=1001", "limit"), ("limit=x", "limit"), ("cursor=x", "cursor"),
                          ("cursor=" + "0" * 32 + "9", "cursor"), ("from=yesterday", "from"), ("to=", "to"), ("colour=red", "colour"),
                          ("from=2026-02-01&to=2026-01-01", "from"), ("key=a&key=b", "key"), ("key=%zz", "key")):
