@@ -190,8 +190,6 @@ static const struct refusal refusals[] = {
      "2:61: models[0].fallback_on[0]: \"timeot\" is not known, did you mean timeout?"},
     {MOCK "models: [{name: m, targets: {provider: mock}, prices: {input: 0.0000000001}}]\n",
      "2:63: models[0].prices.input: expected dollars per million"},
-    {MOCK "models: [{name: m, targets: {provider: mock}, capabilities: []}]\n",
-     "2:47: models[0].capabilities: not supported by this version"},
     {MOCK "fallback_rules: [{model: mock/a, fallback_models: [b]}]\n",
      "2:52: fallback_rules[0].fallback_models[0]: there is no model b,"},
     {MOCK "fallback_rules: [{model: x, fallbacks: [mock/b]}]\n",

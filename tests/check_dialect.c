@@ -414,7 +414,7 @@ END_TEST
 START_TEST(deep_and_long_bodies_end) {
     struct arena *a = arena_new(0);
     struct buf b;
-    struct ask ask;
+    struct ask ask = {.rest = STR_NONE};
     struct fault f;
     buf_init(&b, 0);
     BUF_ADD(&b, "{\"messages\":");
@@ -431,7 +431,7 @@ END_TEST
 START_TEST(many_calls_are_linear) {
     struct arena *a = arena_new(0);
     struct buf b, out, dropped;
-    struct ask ask;
+    struct ask ask = {.rest = STR_NONE};
     struct fault f;
     struct chat *chat = NULL;
     struct encode_opt o = {.model = STR("m")};

@@ -432,7 +432,7 @@ static void same_request(struct recording *x, const struct ask *ask) {
 }
 
 static void check_request(struct recording *x, struct str body) {
-    struct ask ask;
+    struct ask ask = {.rest = STR_NONE};
     if (!x->dialect->client || body.n == 0 || str_starts(body, "<") || !peeked(x, body, &ask))
         return;
     same_request(x, &ask);

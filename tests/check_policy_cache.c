@@ -32,7 +32,7 @@ static struct cache_ticket ticket_of(size_t key, const char *body, const char *h
     struct hints hints;
     struct caller c = {.key = w.p->keys[key].conf, .entity = w.p->keys[key].entity};
     struct str text = arena_printf(w.a, "%s}", body);
-    struct ask ask;
+    struct ask ask = {.rest = STR_NONE};
     struct plan plan;
     struct cache_ticket t;
     ck_assert_msg(dialect_openai_chat.client->peek(w.a, text, &ask, &fault), "%s: %s", body, fault.message.p);

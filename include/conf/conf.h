@@ -67,7 +67,18 @@ struct conf_tls { /* a listener's: contents, read at load (the master may read f
     const char *certificate_file, *key_file, *client_ca_file; /* empty: none */
     struct str certificate, key, client_ca;                   /* PEM; key is wiped by conf_free */
 };
-enum conf_surface { SURFACE_NATIVE = 1, SURFACE_ADMIN = 2, SURFACE_METRICS = 4, SURFACE_ALL = 0xffffffff };
+enum conf_surface { /* S0 to S4: those of earlier gateways, surfaces of their own; the order is that of the words in schema.c */
+    SURFACE_NATIVE = 1,
+    SURFACE_ADMIN = 2,
+    SURFACE_METRICS = 4,
+    SURFACE_S0 = 8,
+    SURFACE_S1 = 16,
+    SURFACE_S2 = 32,
+    SURFACE_S3 = 64,
+    SURFACE_S4 = 128,
+    SURFACE_UI = 256,
+    SURFACE_ALL = 0xffffffff,
+};
 struct conf_listen {
     const char *address;    /* as written */
     bool is_unix;
@@ -173,6 +184,8 @@ struct conf_target {
 struct conf_model {
     const char *name;
     const char *display_name;
+    const char **capabilities; /* words for people and programs; none: not said */
+    size_t ncapabilities;
     uint64_t context_window, max_output; /* 0: by the price table */
     struct conf_target *targets;
     size_t ntargets;

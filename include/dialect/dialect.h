@@ -84,6 +84,22 @@ struct mint {
     struct str model; /* the model name the client is told */
 };
 
+/* What has come of a request, known when its account is made. Nano-dollars are -1 where no price is known. */
+struct receipt {
+    struct str request_id;
+    struct str provider, model; /* that answered; of a dry run: that would */
+    struct usage usage;         /* of the answer, also of one from the cache */
+    int64_t cost_nano;          /* of this request: 0 of one from the cache */
+    int64_t input_nano, output_nano; /* its parts */
+    uint64_t expected_input, expected_output; /* tokens, before it was asked */
+    int64_t expected_nano;
+    struct str tenant; /* that it is counted for; empty: none */
+    const char *cache; /* as in x-penstock-cache */
+    uint64_t ms;       /* since the request began */
+    unsigned attempts;
+    bool cached, fallback; /* fallback: not by the target that was to be the first */
+};
+
 struct stream_writer; /* per stream state of a client face */
 struct stream_reader; /* per stream state of a provider face */
 
@@ -96,6 +112,9 @@ struct client_face {
      * the checked body, when it is a user's and nothing but one text; else raw.p is NULL. NULL: never looked for. */
     struct json_value (*question)(struct str body);
     void (*write_reply)(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask);
+    /* For dialects whose answers tell what they took: the client's body, of what write_reply has written, which is
+     * what the cache keeps. NULL: that is the body. */
+    void (*write_receipt)(struct buf *out, struct str written, const struct ask *ask, const struct receipt *o);
     /* OP_EMBED in place of these two. */
     bool (*read_embed)(struct arena *a, const struct ask *ask, struct embed **out, struct fault *f);
     void (*write_embed)(struct buf *out, const struct embed_reply *r, const struct mint *m,

@@ -27,4 +27,7 @@ int64_t price_cost(const struct price *p, const struct usage *u);
 /* What an answer costs: as the provider itself says, else by its model's price (own may be NULL). -1: unknown. */
 int64_t price_bill(const struct price_table *t, struct str vendor, struct str model, const struct conf_prices *own,
                    const struct usage *u);
+/* The input's and the output's part of a bill; -1: not known. */
+void price_parts(const struct price_table *t, struct str vendor, struct str model, const struct conf_prices *own,
+                 const struct usage *u, int64_t bill, int64_t *input, int64_t *output);
 #endif

@@ -30,6 +30,8 @@ struct surface_route {
     void (*handler)(struct surface_call *c); /* NULL: a model call */
     const char *help;                        /* one line: for docs and the API description */
 };
+/* Does the path itself ask for a stream? */
+bool surface_streams(const struct surface_route *r);
 extern const struct surface_route surface_routes[];
 extern const size_t surface_routes_n;
 
@@ -77,5 +79,9 @@ void surface_key_revoke(struct surface_call *c);
 void surface_alerts(struct surface_call *c);
 void surface_config(struct surface_call *c);
 void surface_reload(struct surface_call *c);
+void surface_s3_models(struct surface_call *c);
+void surface_s3_model(struct surface_call *c);
+void surface_s3_provider_models(struct surface_call *c);
+void surface_s3_usage(struct surface_call *c);
 void surface_explain(struct surface_call *c);
 #endif

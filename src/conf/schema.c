@@ -71,6 +71,7 @@ typedef uint8_t hash_bytes[32];
 
 /* ---- listen[] and admin_listen ---- */
 
+#define SURFACES "native admin metrics s0 s1 s2 s3 s4 ui" /* enum conf_surface */
 #define LISTEN_ROWS(default_surfaces)                                                                        \
     {STRING(TYPE_TEXT, "address", conf_listen, address),                                                     \
      .min = 1,                                                                                               \
@@ -93,10 +94,10 @@ typedef uint8_t hash_bytes[32];
          .help = "Certificates of authorities in PEM: clients must show a certificate that one of them "     \
                  "signed."},                                                                                 \
     {                                                                                                        \
-        FLAGS("surfaces", conf_listen, surfaces), .def = default_surfaces,                                   \
-                                                  .words = "native admin metrics all",                       \
+        FLAGS("surfaces", conf_listen, surfaces), .def = default_surfaces, .words = SURFACES " all",         \
                                                   .help = "What is served here: all, or some of native, "    \
-                                                          "admin, metrics."                                  \
+                                                          "admin, metrics, ui (the web page), and s0 to "    \
+                                                          "s4, the paths of earlier gateways."               \
     }
 
 static const struct option listen_rows[] = {LISTEN_ROWS("all")};
@@ -275,6 +276,10 @@ static const struct option model_rows[] = {
     {STRING(TYPE_TEXT, "name", conf_model, name), .min = 1, .max = 256, .required = true, .alias = "id",
      .example = "gpt-4o", .help = "What clients ask for. Unique."},
     {STRING(TYPE_TEXT, "display_name", conf_model, display_name), .max = 256, .help = "A name for people."},
+    {TEXTS("capabilities", conf_model, capabilities, ncapabilities),
+     .help = "What it is good for, in words such as completion, embedding, vision: shown by /api/v1/models. "
+             "Empty: "
+             "what its name tells."},
     {LIST("targets", conf_model, targets, ntargets, target_options, conf_target), .required = true,
      .help = "Who serves it."},
     {CHOICE("strategy", conf_model, strategy), .words = CONF_STRATEGIES, .shown = "routing.default_strategy",
@@ -656,8 +661,6 @@ static const struct option rows[] = {
 const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .title = ""};
 
 const char *const conf_later[] = {
-    "cors",        "cluster",      "ui",       "auth.open_surfaces",
-    "log.content", "log.truncate", "log.mask", "models[].capabilities",
-    NULL,
+    "cors", "cluster", "ui", "auth.open_surfaces", "log.content", "log.truncate", "log.mask", NULL,
 };
 const char *const conf_later_kinds = "";

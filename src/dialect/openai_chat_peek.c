@@ -236,7 +236,7 @@ static bool take_field(struct peek *p, enum field field, struct json_value v) {
         return take_messages(p, v);
     case F_STREAM:
         ask->stream_span = v;
-        ask->stream = json_true(v);
+        ask->stream = ask->stream || json_true(v);
         return of_kind(p, field, v, KIND(BOOL), "a boolean");
     case F_STREAM_OPTIONS:
         ask->stream_options_span = v;
@@ -296,7 +296,7 @@ bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f)
     struct peek p = {.a = a, .ask = ask, .f = f};
     enum json_kind kind = JSON_NULL;
     struct json_error err = {0, NULL};
-    *ask = (struct ask){.rest = ask->rest, .query = ask->query, .body = body, .n = 1};
+    *ask = (struct ask){.rest = ask->rest, .query = ask->query, .stream = ask->stream, .body = body, .n = 1};
     *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
     int rc = -1;
     /* An array at the top would call top_member with its elements: look first. */

@@ -120,12 +120,22 @@ static void put_reasoning_back(struct arena *a, struct splice *es, const struct 
     json_each(messages.raw, one_message, &l);
 }
 
+/* Where the path has asked for it. */
+static void edit_stream(struct splice *es, const struct ask *ask) {
+    if (!ask->stream_span.raw.p)
+        splice_put(es, splice_open(es), 0, STR("\"stream\":true,"));
+    else if (!json_true(ask->stream_span))
+        splice_value(es, ask->stream_span.raw, STR("true"));
+}
+
 bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
                struct fault *f) {
     struct splice es = {.body = ask->body};
     splice_model(a, &es, ask, o->model);
     if (ask->routing_span.raw.p)
         splice_remove(&es, ask->routing_span.raw);
+    if (ask->stream)
+        edit_stream(&es, ask);
     if (ask->stream && !ask->include_usage && !(o->quirks & QUIRK_NO_STREAM_OPTIONS))
         edit_include_usage(&es, ask, splice_open(&es));
     put_reasoning_back(a, &es, o);

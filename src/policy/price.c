@@ -279,3 +279,15 @@ int64_t price_bill(const struct price_table *t, struct str vendor, struct str mo
         return u->cost_nano;
     return price_merge(price_find(t, vendor, model), own, &price) ? price_cost(&price, u) : -1;
 }
+
+void price_parts(const struct price_table *t, struct str vendor, struct str model,
+                 const struct conf_prices *own, const struct usage *u, int64_t bill, int64_t *input,
+                 int64_t *output) {
+    struct usage in = *u;
+    in.output = in.reasoning = in.audio_out = in.billed_output = 0;
+    in.cost_nano = -1;
+    *input = bill < 0 ? -1 : price_bill(t, vendor, model, own, &in);
+    if (*input > bill) /* by its own count it cost less than by the table */
+        *input = bill;
+    *output = *input < 0 ? -1 : bill - *input;
+}

@@ -250,6 +250,7 @@ enum verdict step_settle(struct request *r) {
     if (r->row.attempts > 1 && !fault_is(&r->fault) && r->now.target && r->plan.n &&
         r->now.target != r->plan.list[0])
         stat_add(r->p->shm, STAT_FALLBACKS, 1);
+    receipt_tell(r);
     return NEXT;
 }
 
@@ -281,20 +282,20 @@ static void fill_row(struct request *r, struct ledger_row *row) {
     row->stream = r->ask.stream;
     row->complete = !fault_is(&r->fault);
     row->cache = r->cache;
-    row->usage = r->usage;
+    row->usage = from_cache(r) ? NOTHING_USED : r->usage; /* what the answer once used is not used again */
     row->cost_nano = r->cost_nano;
     row->ms = row_ms(ms);
     row->first_byte_ms = row_ms(r->first_byte_ms ? r->first_byte_ms : ms);
     row->bytes_in = x->bytes_in;
-    row->bytes_out = x->bytes_out + r->reply.n + buf_len(&r->held_bytes); /* with what goes out in a moment */
+    /* With what goes out in a moment. */
+    row->bytes_out =
+        x->bytes_out + buf_len(&r->held_bytes) + (buf_len(&r->told) ? buf_len(&r->told) : r->reply.n);
     row->peer = x->peer;
     row->estimated_tokens = admit_total(&r->estimate);
     row->max_tokens = r->ask.max_tokens;
 }
 
 enum verdict step_log(struct request *r) {
-    if (from_cache(r)) /* what the answer once used is not used again */
-        r->usage = (struct usage){.known = true, .cost_nano = -1};
     fill_row(r, &r->row);
     if (fault_is(&r->fault))
         stat_error(r->p->shm, fault_type(r->fault.cls, r->row.theirs));

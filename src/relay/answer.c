@@ -318,6 +318,10 @@ static const char *const cache_words[] = {[LEDGER_CACHE_OFF] = "off",
                                           [LEDGER_CACHE_BYPASS] = "bypass",
                                           [LEDGER_CACHE_SEMANTIC] = "semantic"};
 
+const char *answer_cache_word(const struct request *r) {
+    return cache_words[r->cache];
+}
+
 /* Does the client know this header of the provider's? Of the same dialect's; x-ratelimit-* are ours where we
  * have limits of our own, and so is retry-after of an error. */
 static bool goes_through(struct str name, bool same, bool rates, bool error) {
@@ -389,7 +393,7 @@ size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
     }
     put(h, &n, STR("x-request-id"), r->request_id);
     served_by(r, h, &n);
-    put(h, &n, STR("x-penstock-cache"), str_of(cache_words[r->cache]));
+    put(h, &n, STR("x-penstock-cache"), str_of(answer_cache_word(r)));
     if (r->cache == LEDGER_CACHE_SEMANTIC)
         put(h, &n, STR("x-penstock-cache-similarity"), arena_printf(r->a, "%.3f", r->similarity));
     /* On a stream's head the attempt that is under way is not in the row yet. */
@@ -447,7 +451,7 @@ static void finish_stream(struct request *r, struct buf *tail) {
 static void finish_whole(struct request *r) {
     struct http_header h[ANSWER_HEADERS];
     size_t n = answer_headers(r, h, true);
-    exchange_reply(r->x, 200, h, n, r->reply);
+    exchange_reply(r->x, 200, h, n, buf_len(&r->told) ? buf_str(&r->told) : r->reply);
 }
 
 /* An answer that is complete: what the client got is what the next one may get. */
@@ -481,7 +485,7 @@ enum verdict step_finish(struct request *r) {
     hedge_free(r);
     retire(r);
     struct buf tail = r->held_bytes, fault_body;
-    struct buf others[] = {r->out, r->dropped, r->capture, r->scratch, r->now.body};
+    struct buf others[] = {r->out, r->dropped, r->capture, r->scratch, r->told, r->now.body};
     buf_init(&fault_body, 0);
     if (r->gone) {
         if (r->now.pipe)

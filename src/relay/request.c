@@ -113,7 +113,7 @@ void request_start(struct gateway *g, struct exchange *x, const struct surface_r
         .route = route,
         .client = route->dialect,
         .request_id = request_id,
-        .ask = {.rest = rest, .query = x->query, .stream = strstr(route->path, ":stream") != NULL},
+        .ask = {.rest = rest, .query = x->query, .stream = surface_streams(route)},
         .plan.model_entity = SHM_NONE,
         .usage = USAGE_NONE,
         .cost_nano = -1,
@@ -124,6 +124,7 @@ void request_start(struct gateway *g, struct exchange *x, const struct surface_r
     buf_init(&r->dropped, 4096);
     buf_init(&r->held_bytes, 0);
     buf_init(&r->capture, g->env.conf->cache.max_entry);
+    buf_init(&r->told, 0);
     buf_init(&r->scratch, g->env.conf->max_response_body * 2 + (1 << 20));
     if (r->client->op == OP_PASS)
         r->pass = pass_new(r);

@@ -132,6 +132,7 @@ struct request {
     struct buf scratch;    /* a translated whole answer */
     struct str reply;      /* a whole answer, ready to be sent */
     struct str reply_type;
+    struct buf told; /* that reply as the client gets it, where its dialect tells what came of it */
     bool capturing;
     bool committed;   /* the head of the answer has gone to the client */
     bool full;        /* the client is slow: upstream is paused */
@@ -186,6 +187,7 @@ extern const struct call_sink answer_sink;
 void answer_timed_out(struct request *r);
 void answer_drained(struct request *r);
 enum verdict step_finish(struct request *r);
+const char *answer_cache_word(const struct request *r); /* of x-penstock-cache */
 size_t answer_headers(struct request *r, struct http_header *h, bool whole);
 enum { ANSWER_HEADERS = 40 };
 /* The same for pass.c, which has a sink of its own: */
@@ -206,6 +208,8 @@ bool pass_encode(struct request *r, const struct encode_opt *o, struct fault *f)
 void pass_spec(const struct request *r, struct call_spec *s);
 extern const struct call_sink pass_sink;
 void pass_finish(struct request *r, struct buf *last);
+/* receipt.c: r->told, once the account is made */
+void receipt_tell(struct request *r);
 /* account.c */
 enum verdict step_settle(struct request *r);
 enum verdict step_log(struct request *r);

@@ -39,6 +39,7 @@ static bool find_dialect(struct surface_call *c, struct asked *q, struct fault *
     q->surface = str_of(route->name);
     q->path = path;
     q->ask.rest = rest;
+    q->ask.stream = surface_streams(route);
     return true;
 }
 

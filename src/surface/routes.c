@@ -80,6 +80,19 @@ const struct surface_route surface_routes[] = {
      "stored_responses", NULL, "Its cancellation; passes through"},
     {HTTP_DELETE, "/v1/responses/*", SURFACE_NATIVE, PERM_COMPLETION, &dialect_stored_responses,
      "stored_responses", NULL, "Its end; passes through"},
+    {HTTP_POST, "/api/v1/completion", SURFACE_S3, PERM_COMPLETION, CHAT, "s3_completion", NULL,
+     "S3: chat completion; the model as provider.model or a mapping's id"},
+    {HTTP_POST, "/api/v1/completion/stream", SURFACE_S3, PERM_COMPLETION, CHAT, "s3_completion", NULL,
+     "S3: the same, streamed"},
+    {HTTP_POST, "/api/v1/embedding", SURFACE_S3, PERM_EMBEDDING, &dialect_openai_embeddings, "s3_embedding",
+     NULL, "S3: embeddings"},
+    {HTTP_GET, "/api/v1/models", SURFACE_S3, ANY, CHAT, NULL, surface_s3_models,
+     "S3: models this key may use"},
+    {HTTP_GET, "/api/v1/models/provider/*", SURFACE_S3, ANY, CHAT, NULL, surface_s3_provider_models,
+     "S3: those of one provider"},
+    {HTTP_GET, "/api/v1/models/*", SURFACE_S3, ANY, CHAT, NULL, surface_s3_model, "S3: one model"},
+    {HTTP_GET, "/api/v1/admin/usage", SURFACE_S3, ADMIN, CHAT, NULL, surface_s3_usage,
+     "S3: usage of some days by provider, model, user and day"},
     {HTTP_GET, "/v1beta/models", SURFACE_NATIVE, ANY, GEMINI, NULL, surface_gemini_models,
      "Gemini: models this key may use"},
     {HTTP_GET, "/v1beta/models/*", SURFACE_NATIVE, ANY, GEMINI, NULL, surface_gemini_model,
@@ -137,6 +150,10 @@ const struct surface_route surface_routes[] = {
      "What SIGHUP does, with its result"},
 };
 const size_t surface_routes_n = sizeof(surface_routes) / sizeof(*surface_routes);
+
+bool surface_streams(const struct surface_route *r) {
+    return strstr(r->path, ":stream") != NULL || str_ends(str_of(r->path), "/stream");
+}
 
 static bool path_matches(const char *pattern, struct str path, struct str *rest) {
     const char *star = strchr(pattern, '*');

@@ -4,7 +4,7 @@
 
 static void spliced(struct arena *a, const struct ask *ask) {
     struct encode_opt o = {.model = STR("up\"stream")};
-    struct ask again;
+    struct ask again = {.rest = STR_NONE};
     struct fault f;
     struct chat *chat = NULL;
     struct buf out, dropped;
@@ -40,7 +40,7 @@ static void translated(struct arena *a, const struct ask *ask, const struct dial
 
 static void request(struct str in, bool drop) {
     struct arena *a = arena_new(0);
-    struct ask ask;
+    struct ask ask = {.rest = STR_NONE};
     struct fault f;
     struct buf error;
     buf_init(&error, 0);
