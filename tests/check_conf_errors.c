@@ -249,7 +249,11 @@ static const struct refusal refusals[] = {
     {"cache: {semantic: {max_entries: 100000}}\n",
      "1:33: cache.semantic.max_entries: \"100000\" is out of range"},
     /* parts of later versions */
-    {"cors: {}\n", "1:1: cors: not supported by this version"},
+    {"cluster: {}\n", "1:1: cluster: not supported by this version"},
+    {"cors: {origins: [\"https://a.example\", \"https://b.example/\"]}\n",
+     "1:17: cors.origins: \"https://b.example/\" is no origin; one is *, or such as "
+     "https://app.example.com:8443"},
+    {"auth: {open_surfaces: [s0, s1]}\n", "1:23: auth.open_surfaces: admin, s1 and s3 are never open"},
     {"auth: {jwt: {jwks_url: x}}\n", "1:24: auth.jwt.jwks_url: expected a URL"},
     {"log: {content: full}\n", "1:7: log.content: not supported by this version"},
 };

@@ -118,6 +118,25 @@ START_TEST(permissions) {
 }
 END_TEST
 
+/* Rows of an open surface: whoever is known is who he is, and nobody is turned away, but from administration.
+ */
+START_TEST(open_surfaces) {
+    static const char *const nobody[] = {NULL, "x-api-key: wrong", "x-api-key: sk-old",
+                                         "x-api-key: sk-root"}; /* has no PERM_COMPLETION */
+    world_load(keys);
+    ck_assert(may("x-api-key: sk-plain", PERM_OPEN | PERM_COMPLETION));
+    ck_assert_str_eq(who.key->id, "plain");
+    for (size_t i = 0; i < sizeof nobody / sizeof *nobody; i++) {
+        ck_assert(may(nobody[i], PERM_OPEN | PERM_COMPLETION));
+        ck_assert_str_eq(who.key->id, "anonymous");
+        ck_assert(!(who.key->permissions & PERM_ADMIN) && fault.cls == FAULT_NONE);
+    }
+    refused(NULL, PERM_OPEN | PERM_ADMIN, FAULT_AUTH);
+    refused("x-api-key: sk-plain", PERM_OPEN | PERM_ADMIN, FAULT_PERMISSION);
+    ck_assert(may("x-api-key: sk-root", PERM_OPEN | PERM_ADMIN));
+}
+END_TEST
+
 START_TEST(open_rows) {
     world_load(keys);
     ck_assert(may(NULL, 0));
@@ -306,6 +325,7 @@ TCase *case_auth(void) {
     tcase_add_test(t, texts_tell_nothing);
     tcase_add_test(t, permissions);
     tcase_add_test(t, open_rows);
+    tcase_add_test(t, open_surfaces);
     tcase_add_test(t, anonymous);
     tcase_add_test(t, admin_with_a_key_from_anywhere);
     tcase_add_loop_test(t, model_patterns, 0, sizeof patterns / sizeof *patterns);

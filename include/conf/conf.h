@@ -308,6 +308,7 @@ struct conf {
         size_t nkeys;
         struct conf_rates default_limits; /* of every key that sets none, and of the anonymous caller */
         struct conf_rates user_limits;    /* of each user that a request names */
+        unsigned open_surfaces;           /* mask of enum conf_surface: no key is needed there */
         struct { /* policy/jwt.h */
             unsigned algorithms;      /* mask of 1 << enum jwt_alg */
             struct conf_secret secret;
@@ -326,6 +327,11 @@ struct conf {
         } jwt;
     } auth;
 
+    struct { /* for programs in browsers; origins: "*", or as browsers send them; none: off */
+        const char **origins, **methods, **headers, **expose; /* expose: names, with '*' */
+        size_t norigins, nmethods, nheaders, nexpose;
+        uint64_t max_age;
+    } cors;
     struct {
         bool enabled;
         uint64_t ttl, max_size, max_entry;

@@ -21,7 +21,7 @@ struct ask {
     /* Set by the caller of peek: */
     struct str rest,
         query; /* what '*' of the route stood for, and the query, as sent (Gemini: the model is there) */
-    bool stream; /* the path asks for one; peek keeps it, or sets it where the body says it */
+    bool stream; /* the path asks for one; peek keeps it, and sets it where the body says it */
     /* Set by peek: */
     struct str body;              /* the client's bytes; all spans below lie inside */
     struct str model;             /* text; empty when not given */
@@ -104,6 +104,9 @@ struct stream_writer; /* per stream state of a client face */
 struct stream_reader; /* per stream state of a provider face */
 
 struct client_face {
+    /* Where one path serves two kinds of clients: the dialect that this body, of whatever bytes, is in. NULL: this
+     * one. */
+    const struct dialect *(*really)(struct str body);
     /* One scan: checks JSON, the types of the members it names, required members. false and *f. */
     bool (*peek)(struct arena *a, struct str body, struct ask *ask, struct fault *f);
     /* The whole request in the canonical form. false and *f. */
@@ -182,6 +185,7 @@ struct dialect {
 };
 const struct dialect *dialect_at(size_t i);                 /* all of them from 0 on; NULL behind the last */
 const struct dialect *dialect_by_name(struct str name); /* NULL if unknown */
+const struct dialect *dialect_really(const struct dialect *client, struct str body); /* client_face.really */
 
 extern const struct dialect dialect_openai_chat;
 extern const struct dialect dialect_openai_completions;

@@ -40,7 +40,11 @@ struct exchange {
      * be set by an owner that does not answer before it returns. */
     void (*on_gone)(struct exchange *x);
     void (*on_drain)(struct exchange *x); /* after FLOW_FULL: there is room again (below EXCHANGE_LOW) */
+    /* Further headers of the answer, whichever it is; headers: those it has. At most EXCHANGE_MORE. NULL: none. */
+    size_t (*more)(struct exchange *x, const struct http_header *headers, size_t n, struct http_header *out);
+    const void *more_arg;
 };
+enum { EXCHANGE_MORE = 4 };
 
 /* Bytes queued for a slow client: exchange_write says FLOW_FULL above HIGH, on_drain comes below LOW. */
 #define EXCHANGE_HIGH (64u << 10)

@@ -5,7 +5,8 @@
 #include "llm/fault.h"
 #include "policy/plane.h"
 
-#define PERM_ANY 0x80000000u /* a valid key, whatever it may do */
+#define PERM_ANY  0x80000000u /* a valid key, whatever it may do */
+#define PERM_OPEN 0x40000000u /* beside others: no key is needed; who shows none that may is `anonymous` */
 
 struct caller {
     const struct conf_gateway_key *key; /* NULL only where no permission was asked for and no right key came */

@@ -80,7 +80,7 @@ struct plane {
     size_t nendpoints, ntenants;
     struct plane_gateway_key *keys; /* in the order of conf->auth.keys */
     size_t nkeys;
-    struct conf_gateway_key anonymous; /* the caller when auth.mode is none */
+    struct conf_gateway_key anonymous; /* the caller when auth.mode is none, and on open surfaces */
     uint32_t anonymous_entity;
     struct keyring *ring; /* the stored keys, keyring.h; it is exchanged when they have changed */
     uint64_t ring_retry_ms;

@@ -9,6 +9,8 @@
 
 void health_record(struct shm *s, uint32_t entity, enum outcome o, uint64_t latency_ms, uint64_t first_byte_ms,
                    uint64_t now_ns);
+/* What the last failure was, of whichever kind: an enum fault_class below 256. */
+void health_fault(struct shm *s, uint32_t entity, unsigned fault, int64_t wall_ms);
 struct health {
     unsigned score;          /* 100 with no history */
     double latency_ms;       /* EWMA; 0 unknown */
@@ -17,6 +19,8 @@ struct health {
     double error_rate;
     unsigned failures_in_a_row;
     int64_t last_ms;         /* wall clock of the last record; 0 never */
+    unsigned last_fault;     /* 0: there was none */
+    int64_t last_fault_ms;   /* wall clock */
     bool degraded;           /* above 10 % errors, or a score below 70 */
 };
 void health_look(const struct shm *s, uint32_t entity, uint64_t window_ms, uint64_t now_ns, struct health *out);

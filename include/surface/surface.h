@@ -41,6 +41,13 @@ enum route_result surface_find(enum http_method m, struct str path, unsigned sur
                                const struct surface_route **r, struct str *rest, char allow[64]);
 /* The dialect whose errors a path gets, also when it is unknown. */
 const struct dialect *surface_dialect(struct str path);
+/* What auth_caller is to ask for: the row's permission, and whether its surface is open (auth.open_surfaces). */
+unsigned surface_permission(const struct surface_route *r, const struct conf *c, const struct exchange *x);
+bool surface_is_admin(struct str path); /* a row of this path wants PERM_ADMIN */
+
+/* Cross-origin requests of browsers (the Fetch standard's CORS protocol), before anything else: true when this was a
+ * preflight, which is answered. Else the answer, whichever it will be, says what its page may see. */
+bool surface_cors(struct exchange *x, const struct conf *c, struct str request_id);
 
 void surface_json(struct surface_call *c, int status, struct str json);
 void surface_text(struct surface_call *c, int status, const char *type, struct str text);
@@ -84,4 +91,8 @@ void surface_s3_model(struct surface_call *c);
 void surface_s3_provider_models(struct surface_call *c);
 void surface_s3_usage(struct surface_call *c);
 void surface_explain(struct surface_call *c);
+void surface_s0_providers(struct surface_call *c);
+void surface_s0_models(struct surface_call *c);
+void surface_s2_providers(struct surface_call *c);
+void surface_s2_provider(struct surface_call *c);
 #endif

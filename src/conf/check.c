@@ -448,6 +448,32 @@ static void check_jwt(struct load *l, const struct at *root) {
         load_warn(l, &jwt, "not used: auth.mode takes no tokens");
 }
 
+static void check_open_surfaces(struct load *l, const struct at *at) {
+    if (l->c->auth.open_surfaces & (SURFACE_ADMIN | SURFACE_S1 | SURFACE_S3))
+        load_error(l, at, "admin, s1 and s3 are never open");
+}
+
+/* ---- programs in browsers ---- */
+
+static bool is_origin(struct str s) {
+    ptrdiff_t at = str_find(s, STR("://"));
+    if (str_is(s, "*") || str_is(s, "null"))
+        return true;
+    struct str host = at > 0 ? str_skip(s, (size_t)at + 3) : STR_NONE;
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f)
+            return false;
+    return host.n && !memchr(host.p, '/', host.n) && !memchr(s.p, '*', s.n);
+}
+
+static void check_cors(struct load *l, const struct at *at) {
+    const struct conf *c = l->c;
+    for (size_t i = 0; i < c->cors.norigins; i++)
+        if (!is_origin(str_of(c->cors.origins[i])))
+            load_error(l, at, "\"%.100s\" is no origin; one is *, or such as https://app.example.com:8443",
+                       c->cors.origins[i]);
+}
+
 /* ---- the semantic cache ---- */
 
 static void check_threshold(struct load *l, const struct at *at, double v, bool may_be_unset) {
@@ -514,5 +540,8 @@ void check_conf(struct load *l) {
     check_alerts(l, &secret);
     check_budgets(l, &root);
     check_semantic(l, &root, &models);
+    struct at open = at_child(&root, "auth.open_surfaces"), origins = at_child(&root, "cors.origins");
+    check_open_surfaces(l, &open);
+    check_cors(l, &origins);
     check_listeners(l, &root);
 }

@@ -84,7 +84,7 @@ static void example_value(const struct option *o, struct buf *out) {
             buf_printf(out, "%s" STR_FMT, first ? "" : ", ", STR_ARG(word));
         BUF_ADD(out, "]");
     } else if (o->def) {
-        buf_addz(out, o->def);
+        buf_printf(out, o->type == TYPE_TEXTS ? "[%s]" : "%s", o->def);
     } else {
         MUST((o->type >= TYPE_TEXT && o->type <= TYPE_LOG_TARGET) || o->type == TYPE_TEXTS);
         buf_addz(out, o->type == TYPE_TEXTS ? "[]" : "\"\"");

@@ -186,7 +186,8 @@ static void offer_names(struct load *l, struct node *map, const struct option *o
 }
 
 static bool settable(const struct option *o) {
-    return type_is_scalar(o->type) || (o->type == TYPE_LIST && o->table->scalar);
+    return type_is_scalar(o->type) || o->type == TYPE_FLAGS || o->type == TYPE_TEXTS ||
+           (o->type == TYPE_LIST && o->table->scalar);
 }
 
 static void offer_options(struct load *l) {
@@ -451,7 +452,7 @@ static bool used_by_a_kind(const struct provider_kinds *k, const char *name) {
 }
 
 static void look_for_unused(struct load *l) {
-    static const char *const names[] = {"REDIS_URL", "CORS_ORIGINS"};
+    static const char *const names[] = {"REDIS_URL"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (env_value(l->env, names[i]) && !used_by_a_kind(l->kinds, names[i]))
             load_warn_env(l, names[i], "is not used by this version");

@@ -131,11 +131,30 @@ static bool read_set(struct load *l, const struct option *o, const struct at *at
     return ok;
 }
 
+/* Of what no file has written, a variable or a default: the texts between commas. */
+static const struct node *parted(struct load *l, const struct node *node) {
+    struct node *list = node_new(l, NODE_LIST);
+    struct str rest = node->text, one;
+    while (str_next(&rest, ',', &one)) {
+        struct node *n = node_new(l, NODE_SCALAR);
+        n->env = node->env;
+        n->text = n->raw = arena_dup(l->scratch, str_trim(one)); /* nodes are wiped */
+        if (n->text.n)
+            node_append(list, n);
+    }
+    return list;
+}
+
 static bool read_texts(struct load *l, const struct option *o, const struct at *at, void *to, void *count) {
     static const struct option element = {.path = "", .type = TYPE_TEXT, .min = 1, .max = 512};
+    struct at as_list = *at;
     const struct node *node = at->node;
     if (node->kind == NODE_MAP)
         return read_scalar(l, o, at, to);
+    if (node->kind == NODE_SCALAR && !node->file) {
+        as_list.node = node = parted(l, node);
+        at = &as_list;
+    }
     size_t n = node->kind == NODE_LIST ? node_count(node) : 1;
     const char **list = arena_array(l->c->arena, n ? n : 1, sizeof *list);
     bool ok = true;

@@ -529,6 +529,11 @@ static const struct option rows[] = {
               "RATE_LIMIT_REQUESTS_PER_MINUTE", "RATE_LIMIT_TOKENS_PER_MINUTE"),
     RATE_ROWS("auth.user_limits.", conf, auth.user_limits, " of each user that a key's requests name", NULL,
               NULL, NULL),
+    {FLAGS("auth.open_surfaces", conf, auth.open_surfaces), .shown = "none", .words = SURFACES,
+     .example = "[s0, s2, s4]",
+     .help = "Where no key is needed although others do: some of native, metrics, s0, s2, s4 and ui, never "
+             "admin, s1 and s3. Who sends none, or none that is right, is the caller `anonymous`, with "
+             "auth.default_limits."},
 
     {FLAGS("auth.jwt.algorithms", conf, auth.jwt.algorithms), .def = "HS256 RS256 ES256 EdDSA",
      .words = "HS256 HS384 HS512 RS256 RS384 RS512 PS256 ES256 ES384 EdDSA", /* those of enum jwt_alg */
@@ -561,6 +566,23 @@ static const struct option rows[] = {
      .help = "The claim with the tenant, likewise."},
     {DURATION("auth.jwt.leeway", conf, auth.jwt.leeway), .max = HOUR, .def = "60s",
      .help = "How far the clocks of those who sign may be off."},
+
+    SECTION("CORS", "For programs in browsers, which ask whether they may."),
+    {TEXTS("cors.origins", conf, cors.origins, cors.norigins), .env = "CORS_ORIGINS",
+     .example = "[https://app.example.com]",
+     .help = "Pages from where programs may ask: origins such as https://app.example.com:8443, or * for all. "
+             "In the variable with commas between them."},
+    {TEXTS("cors.methods", conf, cors.methods, cors.nmethods), .def = "GET, POST, PATCH, DELETE",
+     .help = "What they may do."},
+    {TEXTS("cors.headers", conf, cors.headers, cors.nheaders),
+     .def = "authorization, content-type, x-api-key, x-goog-api-key, anthropic-version, anthropic-beta, "
+            "http-referer, x-title, x-request-id, x-penstock-routing",
+     .help = "Headers that they may send."},
+    {TEXTS("cors.expose", conf, cors.expose, cors.nexpose),
+     .def = "x-request-id, retry-after, x-ratelimit-*, x-penstock-*",
+     .help = "Headers of answers that they may see; * stands for any part of a name."},
+    {DURATION("cors.max_age", conf, cors.max_age), .max = DAY, .def = "10m",
+     .help = "How long a browser may remember what it may."},
 
     SECTION("Cache", ""),
     {BOOL("cache.enabled", conf, cache.enabled), .def = "false", .env = "CACHE_ENABLED,ENABLE_LLM_CACHING",
@@ -661,6 +683,6 @@ static const struct option rows[] = {
 const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .title = ""};
 
 const char *const conf_later[] = {
-    "cors", "cluster", "ui", "auth.open_surfaces", "log.content", "log.truncate", "log.mask", NULL,
+    "cluster", "ui", "log.content", "log.truncate", "log.mask", NULL,
 };
 const char *const conf_later_kinds = "";

@@ -39,6 +39,10 @@ const struct dialect *dialect_by_name(struct str name) {
     return NULL;
 }
 
+const struct dialect *dialect_really(const struct dialect *client, struct str body) {
+    return client->client->really ? client->client->really(body) : client;
+}
+
 const struct dialect *dialect_at(size_t i) {
     return i < sizeof table / sizeof *table ? table[i] : NULL;
 }

@@ -32,7 +32,7 @@ enum {
 
 static const struct peek_field fields[FIELDS] = {
     [F_MODEL] = {"model", PEEK_KIND(STRING), "a string", false, false},
-    [F_PROMPT] = {"prompt", PEEK_KIND(STRING) | PEEK_KIND(ARRAY), "a string or an array", true, true},
+    [F_PROMPT] = {"prompt", PEEK_KIND(STRING) | PEEK_KIND(ARRAY), "a string or an array", false, true},
     [F_STREAM] = {"stream", PEEK_KIND(BOOL), "a boolean", false, false},
     [F_STREAM_OPTIONS] = {"stream_options", PEEK_KIND(OBJECT), "an object", false, false},
     [F_MAX_TOKENS] = {"max_tokens", PEEK_KIND(NUMBER), "an integer", false, false},
@@ -55,18 +55,48 @@ static const struct peek_field fields[FIELDS] = {
 
 /* --- requests --- */
 
+struct kind {
+    bool prompt, messages;
+};
+
+static bool note(void *arg, struct str key, struct json_value v) {
+    struct kind *k = arg;
+    if (v.kind == JSON_NULL || key.n == 0)
+        return true;
+    k->prompt = k->prompt || json_key_is(key, "prompt");
+    k->messages = k->messages || json_key_is(key, "messages");
+    return true;
+}
+
+/* The routing gateway's clients send chats to this path. */
+static const struct dialect *really(struct str body) {
+    struct kind k = {false, false};
+    enum json_kind kind;
+    bool scanned = json_scan(body, &kind, note, &k, NULL) == 0;
+    return scanned && k.messages && !k.prompt ? &dialect_openai_chat : &dialect_openai_completions;
+}
+
+static bool missing(struct arena *a, struct fault *f) {
+    fault_set(f, a, FAULT_BAD_REQUEST, "'prompt': Field required, or 'messages' for a chat");
+    f->param = STR("prompt");
+    return false;
+}
+
 static bool peek(struct arena *a, struct str body, struct ask *ask, struct fault *f) {
     struct json_value v[FIELDS], usage;
+    bool stream = ask->stream;
     if (!peek_object(a, body, fields, FIELDS, v, ask, f) ||
         !peek_count(a, "max_tokens", v[F_MAX_TOKENS], &ask->max_tokens, f) ||
         !peek_count(a, "n", v[F_N], &ask->n, f))
         return false;
+    if (!v[F_PROMPT].raw.p)
+        return missing(a, f);
     if (ask->n == 0)
         ask->n = 1;
     ask->model_span = v[F_MODEL];
     ask->model = v[F_MODEL].raw.p ? json_text(a, v[F_MODEL]) : STR_NONE;
     ask->stream_span = v[F_STREAM];
-    ask->stream = v[F_STREAM].raw.p && json_true(v[F_STREAM]);
+    ask->stream = stream || (v[F_STREAM].raw.p && json_true(v[F_STREAM]));
     ask->stream_options_span = v[F_STREAM_OPTIONS];
     ask->include_usage = v[F_STREAM_OPTIONS].raw.p &&
                          json_member(v[F_STREAM_OPTIONS].raw, "include_usage", &usage) && json_true(usage);
@@ -295,6 +325,7 @@ static void write_event(struct stream_writer *sw, const struct event_item *ev, s
 }
 
 static const struct client_face client = {
+    .really = really,
     .peek = peek,
     .read_request = read_request,
     .write_reply = write_reply,

@@ -324,12 +324,24 @@ static bool may_keep(const struct xchg *x, int64_t length) {
     return rest == 0 || (rest <= DRAIN_MAX && !x->expects_continue);
 }
 
+static const struct http_header *with_more(struct exchange *e, const struct http_header *h, size_t *n) {
+    struct http_header *all = arena_array(e->arena, *n + EXCHANGE_MORE, sizeof *all);
+    if (*n)
+        memcpy(all, h, *n * sizeof *all);
+    size_t more = e->more(e, h, *n, all + *n);
+    MUST(more <= EXCHANGE_MORE);
+    *n += more;
+    return all;
+}
+
 /* Builds the head in server->text, and decides on the connection. */
 static void begin(struct xchg *x, int status, const struct http_header *h, size_t n, int64_t length) {
     struct conn *c = x->conn;
     MUST(x->answer == ANSWER_NONE);
     if (status < 200 || status > 999)
         status = 500;
+    if (x->x.more)
+        h = with_more(&x->x, h, &n);
     bool none = status == 204 || status == 304;
     if (none)
         length = LENGTH_NONE;

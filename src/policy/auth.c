@@ -147,6 +147,7 @@ static bool anonymous(struct plane *p, const struct exchange *x, unsigned permis
         return false;
     }
     *c = (struct caller){.key = &p->anonymous, .entity = p->anonymous_entity};
+    *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
     return true;
 }
 
@@ -179,7 +180,7 @@ static bool may_reach(const struct conf_gateway_key *k, struct str path, const c
 /* What a key that is right may not do all the same. NULL: nothing. */
 static const char *forbidden(const struct conf_gateway_key *k, const struct exchange *x, unsigned permission,
                              const char *surface) {
-    unsigned need = permission & ~PERM_ANY;
+    unsigned need = permission & ~(PERM_ANY | PERM_OPEN);
     if (!is_here(k, x))
         return "This API key may not be used from this address.";
     if ((k->permissions & need) != need)
@@ -194,6 +195,8 @@ bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission,
     *c = (struct caller){.entity = SHM_NONE};
     if (p->conf->auth.mode == AUTH_NONE)
         return anonymous(p, x, permission, c, f);
+    if ((permission & PERM_OPEN) && !(permission & PERM_ADMIN))
+        return auth_caller(p, x, permission & ~PERM_OPEN, surface, c, f) || anonymous(p, x, 0, c, f);
     struct str given = credential(x);
     if (!given.p || given.n == 0) {
         if (permission == 0)

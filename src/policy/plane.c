@@ -225,7 +225,7 @@ static void keys_init(struct plane *p) {
         .id = "anonymous",
         .owner = "",
         .tenant = "",
-        .permissions = PERM_COMPLETION | PERM_EMBEDDING | PERM_ADMIN,
+        .permissions = PERM_COMPLETION | PERM_EMBEDDING | (c->auth.mode == AUTH_NONE ? PERM_ADMIN : 0),
         .limits = c->auth.default_limits,
     };
     p->other_key = plane_entity(p->shm, ENTITY_GATEWAY_KEY, STR("*"));

@@ -54,6 +54,12 @@ static enum flow on_data(void *arg, const char *p, size_t n) {
     return FLOW_OK;
 }
 
+static enum fault_class fault_of(const struct call_result *r) {
+    return r->error == CALL_OK               ? FAULT_SERVER
+           : call_error_is_timeout(r->error) ? FAULT_TIMEOUT
+                                             : FAULT_CONNECTION;
+}
+
 static void on_done(void *arg, const struct call_result *r) {
     struct probe *b = arg;
     MAGIC_CHECK(b, PROBE_MAGIC);
@@ -61,6 +67,8 @@ static void on_done(void *arg, const struct call_result *r) {
     b->call = NULL;
     health_record(b->all->shm, b->entity, failed ? OUTCOME_FAILED : OUTCOME_OK, r->total_ms, r->first_byte_ms,
                   clock_ns());
+    if (failed)
+        health_fault(b->all->shm, b->entity, fault_of(r), clock_wall_ms());
     if (failed != b->failing)
         log_event(failed ? LVL_WARN : LVL_INFO, "health", "%s: the check %s (%s, status %d)", b->conf->name,
                   failed ? "fails" : "is good again", call_error_text(r->error), r->status);

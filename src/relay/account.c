@@ -113,8 +113,10 @@ void account_attempt(struct request *r, const struct fault *f, uint64_t first_by
     const uint32_t entities[2] = {t->entity, t->provider->entity};
     for (size_t i = 0; i < 2; i++) {
         entity_add(s, entities[i], ENTITY_STAT_REQUESTS, 1);
-        if (f && f->cls != FAULT_CANCELLED)
+        if (f && f->cls != FAULT_CANCELLED) {
             entity_add(s, entities[i], ENTITY_STAT_ERRORS, 1);
+            health_fault(s, entities[i], f->cls, clock_wall_ms());
+        }
         if (o == OUTCOME_NEUTRAL)
             continue;
         health_record(s, entities[i], o, ms, first_byte_ms, now);

@@ -122,12 +122,15 @@ void gateway_request(struct exchange *x, void *arg) {
     char allow[64];
     struct fault f = {.cls = FAULT_NONE};
     stat_add(g->env.shm, STAT_REQUESTS, 1);
+    if (surface_cors(x, g->env.conf, c.request_id))
+        return;
     enum route_result res = surface_find(x->method, x->path, x->surfaces, &c.route, &c.rest, allow);
     if (res != ROUTE_FOUND) {
         no_route(x, &c, res, allow);
     } else if (!c.route->handler) {
         request_start(g, x, c.route, c.rest, c.request_id);
-    } else if (!auth_caller(g->plane, x, c.route->permission, c.route->name, &c.caller, &f)) {
+    } else if (!auth_caller(g->plane, x, surface_permission(c.route, g->env.conf, x), c.route->name,
+                            &c.caller, &f)) {
         stat_add(g->env.shm, STAT_AUTH_FAILURES, 1);
         surface_fault(&c, &f);
     } else {

@@ -15,7 +15,8 @@
 #include "shm/stat.h"
 
 enum verdict step_auth(struct request *r) {
-    if (auth_caller(r->p, r->x, r->route->permission, r->route->name, &r->caller, &r->fault))
+    unsigned permission = surface_permission(r->route, r->p->conf, r->x);
+    if (auth_caller(r->p, r->x, permission, r->route->name, &r->caller, &r->fault))
         return NEXT;
     stat_add(r->p->shm, STAT_AUTH_FAILURES, 1);
     return SETTLE;
@@ -86,6 +87,7 @@ static bool resolve(struct request *r) {
 }
 
 enum verdict step_decode(struct request *r) {
+    r->client = dialect_really(r->client, r->x->body);
     if (!peek(r) || !take_hints(r) || !resolve(r))
         return SETTLE;
     if (!auth_model(&r->caller, r->plan.asked)) {

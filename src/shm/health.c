@@ -143,6 +143,12 @@ void health_record(struct shm *s, uint32_t entity, enum outcome o, uint64_t late
     atomic_store_explicit(&e->last_wall_ms, (uint64_t)clock_wall_ms(), memory_order_relaxed);
 }
 
+void health_fault(struct shm *s, uint32_t entity, unsigned fault, int64_t wall_ms) {
+    struct shm_state *e = state_of(s, entity);
+    if (e)
+        atomic_store_explicit(&e->last_fault, (uint64_t)wall_ms << 8 | (fault & 0xff), memory_order_relaxed);
+}
+
 /* 1 up to one and a half times the baseline, falling to 0.5 at four times. */
 static double latency_factor(double latency, double baseline) {
     if (latency <= 0 || baseline <= 0)
@@ -170,6 +176,9 @@ void health_look(const struct shm *s, uint32_t entity, uint64_t window_ms, uint6
     out->error_rate = n.requests ? (double)n.errors / (double)n.requests : 0;
     out->failures_in_a_row = atomic_load_explicit(&e->failures_in_a_row, memory_order_relaxed);
     out->last_ms = (int64_t)atomic_load_explicit(&e->last_wall_ms, memory_order_relaxed);
+    uint64_t fault = atomic_load_explicit(&e->last_fault, memory_order_relaxed);
+    out->last_fault = fault & 0xff;
+    out->last_fault_ms = (int64_t)(fault >> 8);
     double score = 100 * (1 - out->error_rate) * latency_factor(latency.a, baseline.a) *
                    row_factor(out->failures_in_a_row);
     out->score = (unsigned)(score + 0.5);

@@ -136,9 +136,10 @@ struct shm_state {
     word last_wall_ms;
     word speed, speed_ms; /* two floats, see speed.c, and when */
     half failures_in_a_row;
-    half weight;    /* set by hand; 0: as configured */
-    word turn;      /* round-robin */
-    word queue_end; /* of a key: virtual, see queue.c */
+    half weight;     /* set by hand; 0: as configured */
+    word turn;       /* round-robin */
+    word last_fault; /* wall ms << 8 | class */
+    word queue_end;  /* of a key: virtual, see queue.c */
     /* The scribe's, see money.c; the last is whoever's is first. */
     _Alignas(SHM_LINE) word money_period;
     word money_spent;

@@ -35,7 +35,7 @@ static bool find_dialect(struct surface_call *c, struct asked *q, struct fault *
     if (surface_find(HTTP_POST, path, SURFACE_ALL, &route, &rest, allow) != ROUTE_FOUND || route->handler ||
         route->dialect->op == OP_PASS)
         return query_wrong(c, f, STR("path"), "no endpoint whose requests are routed by their body");
-    q->client = route->dialect;
+    q->client = dialect_really(route->dialect, c->x->body);
     q->surface = str_of(route->name);
     q->path = path;
     q->ask.rest = rest;

@@ -7,8 +7,7 @@
 #include "http/server.h"
 #include "policy/route.h"
 
-static void write_prices(struct jw *w, const struct price *p) {
-    jw_key(w, "pricing");
+void models_write_price(struct jw *w, const struct price *p) {
     jw_obj(w);
     const struct {
         const char *name;
@@ -69,8 +68,10 @@ static void write_model(struct plane *p, struct jw *w, struct str id, const stru
         jw_ku64(w, "context_window", window);
     if (most)
         jw_ku64(w, "max_output_tokens", most);
-    if (price_merge(models_price(p, pr, model), m ? &m->prices : NULL, &price))
-        write_prices(w, &price);
+    if (price_merge(models_price(p, pr, model), m ? &m->prices : NULL, &price)) {
+        jw_key(w, "pricing");
+        models_write_price(w, &price);
+    }
     jw_obj_end(w);
 }
 

@@ -14,5 +14,7 @@ const struct price *models_price(struct plane *p, const struct plane_provider *p
 /* Tokens by the configuration, else by the price table; 0: unknown. */
 void models_sizes(struct plane *p, const struct conf_model *m, const struct plane_provider *pr,
                   struct str model, uint64_t *window, uint64_t *most);
+void models_write_price(struct jw *w,
+                        const struct price *p); /* {"input", "cached_input", "output", "unit"} */
 
 #endif

@@ -10,9 +10,9 @@
 enum { WEIGHT_MOST = 10000 };
 
 static struct plane_provider *find(struct surface_call *c, struct str name) {
-    for (size_t i = 0; i < c->plane->nproviders; i++)
-        if (kind_name_eq(str_of(c->plane->providers[i].conf->name), name))
-            return &c->plane->providers[i];
+    struct plane_provider *pr = provider_named(c->plane, name);
+    if (pr)
+        return pr;
     struct fault f;
     fault_set(&f, c->x->arena, FAULT_BAD_REQUEST, "There is no such provider.");
     f.status = 404;

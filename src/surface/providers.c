@@ -32,7 +32,7 @@ static void each_target(struct plane *p, const struct plane_provider *pr, target
 }
 
 struct serving {
-    unsigned all, passing;
+    unsigned all, passing, closed, half_open;
 };
 
 static void look_at(struct plane *p, const struct plane_provider *pr, struct str model, uint32_t entity,
@@ -41,13 +41,20 @@ static void look_at(struct plane *p, const struct plane_provider *pr, struct str
     (void)model;
     s->all++;
     s->passing += passes(p, pr, entity);
+    enum breaker_state st = breaker_state(p->shm, entity, NULL, clock_ns());
+    s->closed += st == BREAKER_CLOSED;
+    s->half_open += st == BREAKER_HALF_OPEN;
 }
 
-/* By its targets; a provider that was never used at all is taken for good. */
-static bool serves(struct plane *p, const struct plane_provider *pr) {
-    struct serving s = {0};
-    each_target(p, pr, look_at, &s);
-    return s.all == 0 || s.passing > 0;
+/* A provider that was never used at all is taken for good. */
+static bool serves(const struct serving *s) {
+    return s->all == 0 || s->passing > 0;
+}
+
+static enum breaker_state best_breaker(const struct serving *s) {
+    if (s->all == 0 || s->closed)
+        return BREAKER_CLOSED;
+    return s->half_open ? BREAKER_HALF_OPEN : BREAKER_OPEN;
 }
 
 /* One that was refused is out until the next reload; one that waits for a moment is not. */
@@ -58,15 +65,30 @@ static bool has_key(struct plane *p, const struct plane_provider *pr) {
     return pr->nkeys == 0;
 }
 
+struct plane_provider *provider_named(struct plane *p, struct str name) {
+    for (size_t i = 0; i < p->nproviders; i++)
+        if (kind_name_eq(str_of(p->providers[i].conf->name), name))
+            return &p->providers[i];
+    return plane_provider(p, name);
+}
+
 void provider_look(struct plane *p, const struct plane_provider *pr, struct provider_view *v) {
     health_look(p->shm, pr->entity, pr->breaker.window_ms, clock_ns(), &v->health);
     v->drained = pr->upstream && plane_drained(p, pr);
-    v->serves = pr->upstream && !v->drained && has_key(p, pr) && serves(p, pr);
+    struct serving targets = {0};
+    each_target(p, pr, look_at, &targets);
+    v->breaker = best_breaker(&targets);
+    v->serves = pr->upstream && !v->drained && has_key(p, pr) && serves(&targets);
     v->status = !pr->upstream        ? "disabled"
                 : v->drained         ? "drained"
                 : !v->serves         ? "unhealthy"
                 : v->health.degraded ? "degraded"
                                      : "healthy";
+}
+
+bool provider_target_serves(struct plane *p, const struct target *t) {
+    return t->provider->upstream && !plane_drained(p, t->provider) && has_key(p, t->provider) &&
+           passes(p, t->provider, t->entity);
 }
 
 static void write_health(struct jw *w, const struct health *h) {

@@ -7,6 +7,8 @@
 #define OPEN     0
 #define ANY      PERM_ANY
 #define ADMIN    PERM_ADMIN
+#define S0       SURFACE_S0
+#define S2       SURFACE_S2
 
 const struct surface_route surface_routes[] = {
     {HTTP_POST, "/v1/chat/completions", SURFACE_NATIVE, PERM_COMPLETION, CHAT, "chat", NULL,
@@ -28,8 +30,13 @@ const struct surface_route surface_routes[] = {
      "Gemini: a stream, as events (alt=sse) or one JSON array"},
     {HTTP_POST, "/v1/models/*:countTokens", SURFACE_NATIVE, PERM_COMPLETION, &dialect_gemini_count,
      "gemini_count", NULL, "Gemini: how many tokens a request has"},
-    {HTTP_POST, "/v1/completions", SURFACE_NATIVE, PERM_COMPLETION, &dialect_openai_completions,
-     "completions", NULL, "OpenAI's legacy completions"},
+    {HTTP_POST, "/v1/completions", SURFACE_NATIVE | S2, PERM_COMPLETION, &dialect_openai_completions,
+     "completions", NULL, "OpenAI's legacy completions; with `messages` a chat"},
+    {HTTP_POST, "/v1/completions/stream", S2, PERM_COMPLETION, &dialect_openai_completions, "completions",
+     NULL, "The same as a stream"},
+    {HTTP_GET, "/v1/providers", S2, ANY, CHAT, NULL, surface_s2_providers, "Providers and their models"},
+    {HTTP_GET, "/v1/providers/*/health", S2, ANY, CHAT, NULL, surface_s2_provider, "How one provider does"},
+    {HTTP_GET, "/v1/cache/stats", S2, ANY, CHAT, NULL, surface_cache_stats, "Entries, hits, misses"},
     {HTTP_POST, "/v1/embeddings", SURFACE_NATIVE, PERM_EMBEDDING, &dialect_openai_embeddings, "embeddings",
      NULL, "Embeddings of texts or token ids"},
     {HTTP_POST, "/v1/messages", SURFACE_NATIVE, PERM_COMPLETION, MESSAGES, "messages", NULL,
@@ -101,12 +108,15 @@ const struct surface_route surface_routes[] = {
     {HTTP_GET, "/v1/capabilities", SURFACE_NATIVE, ANY, CHAT, NULL, surface_capabilities,
      "What each model can be asked for"},
     {HTTP_GET, "/v1/models/*", SURFACE_NATIVE, ANY, CHAT, NULL, surface_model, "One model"},
-    {HTTP_GET, "/health", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS, OPEN, CHAT, NULL, surface_health,
-     "Can it serve"},
-    {HTTP_GET, "/livez", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS, OPEN, CHAT, NULL, surface_livez,
-     "The process is up"},
-    {HTTP_GET, "/readyz", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS, OPEN, CHAT, NULL, surface_readyz,
-     "A worker accepts"},
+    {HTTP_GET, "/health", SURFACE_ALL, OPEN, CHAT, NULL, surface_health, "Can it serve"},
+    {HTTP_GET, "/livez", SURFACE_ALL, OPEN, CHAT, NULL, surface_livez, "The process is up"},
+    {HTTP_GET, "/readyz", SURFACE_ALL, OPEN, CHAT, NULL, surface_readyz, "A worker accepts"},
+    {HTTP_POST, "/chat/completions", S0, PERM_COMPLETION, CHAT, "s0", NULL,
+     "Chat completion, as under /v1; the model may be left out"},
+    {HTTP_GET, "/providers/status", S0, ANY, CHAT, NULL, surface_s0_providers,
+     "Providers, their state and what they did"},
+    {HTTP_GET, "/models/available", S0, ANY, CHAT, NULL, surface_s0_models,
+     "Models, and whether they can answer now"},
     {HTTP_GET, "/metrics", SURFACE_METRICS, ANY, CHAT, NULL, surface_metrics,
      "Prometheus text, of all workers together"},
     {HTTP_GET, "/admin/v1/usage", SURFACE_ADMIN, ADMIN, CHAT, NULL, surface_usage,
@@ -198,6 +208,18 @@ enum route_result surface_find(enum http_method m, struct str path, unsigned sur
             allow_add(allow, "HEAD");
     }
     return allow[0] ? ROUTE_NO_METHOD : ROUTE_NO_PATH;
+}
+
+unsigned surface_permission(const struct surface_route *r, const struct conf *c, const struct exchange *x) {
+    return r->permission | (r->surface & x->surfaces & c->auth.open_surfaces ? PERM_OPEN : 0);
+}
+
+bool surface_is_admin(struct str path) {
+    struct str rest;
+    for (size_t i = 0; i < surface_routes_n; i++)
+        if ((surface_routes[i].permission & PERM_ADMIN) && path_matches(surface_routes[i].path, path, &rest))
+            return true;
+    return false;
 }
 
 const struct dialect *surface_dialect(struct str path) {
