@@ -48,6 +48,16 @@ bool admit_again(struct plane *p, struct admission *a, struct arena *arena, stru
 bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key,
                     const struct plane_model *fallback, const struct admit_tokens *tokens, struct admission *a,
                     struct arena *arena, struct fault *f);
+/* The same layers, but only known. */
+void admit_know_provider(const struct plane_provider *pr, const struct plane_key *key, const struct plane_model *fallback,
+                         const struct admit_tokens *tokens, struct admission *a, struct arena *arena);
+struct admit_left { /* of one limit */
+    const char *whose, *what; /* "this key", "requests per minute" */
+    uint64_t limit, remaining, full_in_ms; /* full_in_ms 0 of what goes on at the same time: nobody knows */
+    bool fits;                             /* the admission's tokens do */
+};
+/* What is left of each limit of the layers, in the arena: how many. */
+size_t admit_left(struct plane *p, const struct admission *known, struct arena *arena, struct admit_left **out);
 /* Settles the reservation with the tokens really used, and lets the gauges go. Once. */
 void admit_settle(struct plane *p, struct admission *a, const struct admit_tokens *used);
 /* Gives all of it back: the request was never sent. In place of admit_settle. */

@@ -48,12 +48,16 @@ struct budget_hold { /* zero-initialised holds nothing */
 struct budget_ask {
     const struct caller *caller;
     const struct target *target;
-    struct admit_tokens most; /* what it may use: estimated input, max_tokens or what answers take */
+    struct admit_tokens most; /* what it may use: budget_most() */
 };
+/* The estimated input, and max_tokens or what answers take. */
+struct admit_tokens budget_most(const struct ask *ask, enum operation op, const struct admit_tokens *estimate);
 /* Reserves what the request may cost at this target with every budget it is spent from. OVER: *f is BUDGET, and says when
  * the period ends. UNKNOWN: ask again in some ms. Nothing is held then. */
 enum money_verdict budget_take(struct plane *p, const struct budget_ask *ask, struct budget_hold *h, struct arena *a,
                                struct fault *f);
+/* Looks only: what it would be spent from, how many, and whether all of them have enough left. */
+size_t budget_look(struct plane *p, const struct budget_ask *ask, const struct budget *of[MONEY_MOST], bool *fits);
 /* It has cost so much: that is held until the scribe has committed the record, which names h->entity. Before the record
  * is put into the ring. */
 void budget_settle(struct plane *p, struct budget_hold *h, int64_t nano);

@@ -134,9 +134,9 @@ bool admit_caller(struct plane *p, const struct admit_ask *ask, struct admission
     return admit_again(p, a, arena, f);
 }
 
-bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key,
-                    const struct plane_model *fallback, const struct admit_tokens *tokens,
-                    struct admission *a, struct arena *arena, struct fault *f) {
+void admit_know_provider(const struct plane_provider *pr, const struct plane_key *key,
+                         const struct plane_model *fallback, const struct admit_tokens *tokens,
+                         struct admission *a, struct arena *arena) {
     struct admit_layer *l = arena_array(arena, ATTEMPT_LAYERS, sizeof(*l));
     unsigned n = 0;
     if (key)
@@ -146,7 +146,47 @@ bool admit_provider(struct plane *p, const struct plane_provider *pr, const stru
         l[n++] = (struct admit_layer){fallback->entity, &fallback->conf->limits, "the fallback's model"};
     *a = (struct admission){.tokens = *tokens, .layers = l, .nlayers = n};
     list_asks(a, arena);
+}
+
+bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key,
+                    const struct plane_model *fallback, const struct admit_tokens *tokens,
+                    struct admission *a, struct arena *arena, struct fault *f) {
+    admit_know_provider(pr, key, fallback, tokens, a, arena);
     return admit_again(p, a, arena, f);
+}
+
+/* A request that is larger than the limit passes when the bucket is full. */
+static struct admit_left left_of(struct plane *p, const struct admit_layer *l, enum bucket kind,
+                                 const struct admit_tokens *tokens, uint64_t now) {
+    struct admit_left v = {.whose = l->whose, .what = bucket_rows[kind].words, .limit = l->rates->rate[kind]};
+    uint64_t takes = units(bucket_rows[kind].unit, tokens), full_in_ns;
+    bucket_look(p->shm, l->entity, kind, v.limit, now, &v.remaining, &full_in_ns);
+    v.full_in_ms = full_in_ns / 1000000;
+    v.fits = v.limit > 0 && v.remaining >= (takes < v.limit ? takes : v.limit);
+    return v;
+}
+
+size_t admit_left(struct plane *p, const struct admission *known, struct arena *arena,
+                  struct admit_left **out) {
+    uint64_t now = clock_coarse_ns();
+    size_t n = 0;
+    struct admit_left *v = *out = arena_array(arena, known->all + known->nlayers + 1, sizeof(*v));
+    for (unsigned i = 0; i < known->nlayers; i++) {
+        const struct admit_layer *l = &known->layers[i];
+        if (l->entity == SHM_NONE)
+            continue;
+        for (int k = 0; k < BUCKET_KINDS; k++)
+            if (l->rates->rate[k] != CONF_NO_LIMIT)
+                v[n++] = left_of(p, l, (enum bucket)k, &known->tokens, now);
+        uint64_t most = l->rates->concurrent, busy = gauge_sum(p->shm, l->entity, GAUGE_IN_FLIGHT);
+        if (most != CONF_NO_LIMIT)
+            v[n++] = (struct admit_left){.whose = l->whose,
+                                         .what = "concurrent requests",
+                                         .limit = most,
+                                         .remaining = busy < most ? most - busy : 0,
+                                         .fits = busy < most};
+    }
+    return n;
 }
 
 /* Numbers of tokens come from providers and clients, and may be anything. */

@@ -226,18 +226,50 @@ static void refuse(struct fault *f, struct arena *a, const struct budget *b, int
     f->retry_after_ms = span.until_ms - now_ms;
 }
 
+struct admit_tokens budget_most(const struct ask *ask, enum operation op,
+                                const struct admit_tokens *estimate) {
+    struct admit_tokens most = *estimate;
+    if (op == OP_COUNT)
+        most.input = 0;
+    if (op != OP_CHAT)
+        most.output = 0;
+    else if (ask->max_tokens && __builtin_mul_overflow(ask->max_tokens, ask->n ? ask->n : 1, &most.output))
+        most.output = UINT64_MAX;
+    return most;
+}
+
+static size_t spent_from(struct plane *p, const struct budget_ask *ask, const struct budget *of[MONEY_MOST]) {
+    const struct budgets *all = budgets_now(p);
+    const struct conf_gateway_key *k = ask->caller->key;
+    if (all->n == 0) /* nearly always */
+        return 0;
+    return budgets_of(all, str_of(k->id), str_of(k->tenant), str_of(ask->target->provider->conf->name),
+                      ask->target->model, of);
+}
+
+size_t budget_look(struct plane *p, const struct budget_ask *ask, const struct budget *of[MONEY_MOST],
+                   bool *fits) {
+    size_t n = spent_from(p, ask, of);
+    int64_t now = clock_wall_ms(), cost = worst_cost(p, ask->target, &ask->most);
+    *fits = true;
+    for (size_t i = 0; i < n; i++) {
+        struct money m;
+        uint64_t limit = (uint64_t)of[i]->conf->nano;
+        money_look(p->shm, of[i]->entity, budget_period(of[i]->conf->period, now), &m);
+        if (!m.known || m.spent >= limit || m.on_way >= limit - m.spent ||
+            (cost > 0 && (uint64_t)cost > limit - m.spent - m.on_way))
+            *fits = false;
+    }
+    return n;
+}
+
 enum money_verdict budget_take(struct plane *p, const struct budget_ask *ask, struct budget_hold *h,
                                struct arena *a, struct fault *f) {
     const struct target *t = ask->target;
     const struct budget *of[MONEY_MOST];
     struct money_ask asks[MONEY_MOST];
-    const struct budgets *all = budgets_now(p);
+    size_t n = spent_from(p, ask, of), refused;
     *h = (struct budget_hold){.n = 0};
-    if (all->n == 0) /* nearly always */
-        return MONEY_OK;
-    size_t n = budgets_of(all, str_of(ask->caller->key->id), str_of(ask->caller->key->tenant),
-                          str_of(t->provider->conf->name), t->model, of),
-           refused;
     if (n == 0)
         return MONEY_OK;
     int64_t now = clock_wall_ms(), cost = worst_cost(p, t, &ask->most);

@@ -84,7 +84,7 @@ static bool max_cost(struct reader *r, struct json_value v) {
     r->wrong = "dollars, 0 or more";
     if (v.kind != JSON_NUMBER || !json_double(v, &usd) || usd < 0 || usd > most)
         return false;
-    r->h->max_cost_nano = (int64_t)(usd * nano);
+    r->h->max_cost_nano = (int64_t)(usd * nano + 0.5);
     return true;
 }
 

@@ -234,9 +234,23 @@ static bool known_providers(struct plane *p, struct arena *a, const struct hint_
     return true;
 }
 
+static bool known_fallbacks(struct plane *p, struct arena *a, const struct hints *h, struct fault *f) {
+    struct plane_provider *pr;
+    struct str model;
+    for (size_t i = 0; i < h->fallbacks.n; i++)
+        if (!plane_model(p, h->fallbacks.at[i]) && !plan_split(p, h->fallbacks.at[i], &pr, &model)) {
+            fault_set(f, a, FAULT_BAD_REQUEST,
+                      "routing.fallbacks: there is no model `%.*s`, and no provider that it could be of.",
+                      (int)h->fallbacks.at[i].n, h->fallbacks.at[i].p);
+            f->param = STR("routing.fallbacks");
+            return false;
+        }
+    return true;
+}
+
 static bool check_hints(struct plane *p, struct arena *a, const struct hints *h, struct fault *f) {
     if (!known_providers(p, a, &h->preferred, "routing.preferred_providers", f) ||
-        !known_providers(p, a, &h->excluded, "routing.exclude_providers", f))
+        !known_providers(p, a, &h->excluded, "routing.exclude_providers", f) || !known_fallbacks(p, a, h, f))
         return false;
     if (!h->task.n || task_of(p, h->task))
         return true;

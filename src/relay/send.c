@@ -205,15 +205,7 @@ static struct admit_tokens used_tokens(const struct usage *u) {
 
 /* What it may cost at this target, with every budget it is spent from. */
 static enum money_verdict take_money(struct request *r, struct fault *f) {
-    struct budget_ask ask = {.caller = &r->caller, .target = r->now.target, .most = r->estimate};
-    enum operation op = r->client->op;
-    if (op == OP_COUNT)
-        ask.most.input = 0;
-    if (op != OP_CHAT)
-        ask.most.output = 0;
-    else if (r->ask.max_tokens &&
-             __builtin_mul_overflow(r->ask.max_tokens, r->ask.n ? r->ask.n : 1, &ask.most.output))
-        ask.most.output = UINT64_MAX;
+    struct budget_ask ask = {&r->caller, r->now.target, budget_most(&r->ask, r->client->op, &r->estimate)};
     return budget_take(r->p, &ask, &r->now.money, r->a, f);
 }
 

@@ -86,16 +86,23 @@ static bool resolve(struct request *r) {
     return route_pass(r->p, r->a, provider, r->ask.model, r->hints, r->client, &r->plan, &r->fault);
 }
 
+/* Fallbacks of its own choice too; those that the configuration names may be others. */
+static bool may_use(struct request *r) {
+    const struct hint_list *own = r->hints ? &r->hints->fallbacks : NULL;
+    const char *param = auth_model(&r->caller, r->plan.asked) ? NULL : "model";
+    for (size_t i = 0; own && i < own->n && !param; i++)
+        if (!auth_model(&r->caller, own->at[i]))
+            param = "routing.fallbacks";
+    if (!param)
+        return true;
+    fault_set(&r->fault, r->a, FAULT_PERMISSION, "This API key may not use the model it asked for.");
+    r->fault.param = str_of(param);
+    return false;
+}
+
 enum verdict step_decode(struct request *r) {
     r->client = dialect_really(r->client, r->x->body);
-    if (!peek(r) || !take_hints(r) || !resolve(r))
-        return SETTLE;
-    if (!auth_model(&r->caller, r->plan.asked)) {
-        fault_set(&r->fault, r->a, FAULT_PERMISSION, "This API key may not use the model it asked for.");
-        r->fault.param = STR("model");
-        return SETTLE;
-    }
-    return NEXT;
+    return peek(r) && take_hints(r) && resolve(r) && may_use(r) ? NEXT : SETTLE;
 }
 
 static struct admit_tokens estimate(struct request *r) {

@@ -1,8 +1,8 @@
 /* GET /admin/v1/budgets: what each may spend, has spent (the ledger's sum) and has reserved, and when it
  * begins anew. */
+#include "budgets.h"
+
 #include "base/clock.h"
-#include "policy/budget.h"
-#include "surface/surface.h"
 
 static void money(struct jw *w, const char *key, uint64_t nano) {
     jw_key(w, key);
@@ -20,7 +20,7 @@ static void instant(struct jw *w, const char *key, int64_t ms) {
     jw_z(w, text);
 }
 
-static void write_budget(struct jw *w, struct plane *p, const struct budget *b, int64_t now) {
+void budgets_write(struct jw *w, struct plane *p, const struct budget *b, int64_t now) {
     struct budget_span span = budget_span(b->conf->period, now);
     struct money m;
     money_look(p->shm, b->entity, budget_period(b->conf->period, now), &m);
@@ -58,7 +58,7 @@ void surface_budgets(struct surface_call *c) {
     jw_key(&w, "budgets");
     jw_arr(&w);
     for (size_t i = 0; i < all->n; i++)
-        write_budget(&w, c->plane, &all->list[i], now);
+        budgets_write(&w, c->plane, &all->list[i], now);
     jw_arr_end(&w);
     jw_obj_end(&w);
     surface_json(c, 200, buf_str(&b));

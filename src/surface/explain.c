@@ -1,11 +1,14 @@
 /* POST /admin/v1/explain: where a request would go, and why not elsewhere. The request's own body; ?path=
- * says which endpoint it is meant for. The same functions decide as for a real one, but no turn is taken,
- * nothing is reserved and nothing is sent. */
+ * says which endpoint it is meant for, ?key= with whose key. The same functions decide as for a real one, but
+ * no turn is taken, nothing is reserved and nothing is sent. */
+#include "budgets.h"
+
 #include "base/clock.h"
 #include "base/hash.h"
 #include "policy/admit.h"
 #include "policy/cache.h"
 #include "policy/conversation.h"
+#include "policy/keyring.h"
 #include "query.h"
 #include "shm/affinity.h"
 #include "shm/health.h"
@@ -16,20 +19,37 @@
 struct asked {
     const struct dialect *client;
     struct ask ask;
+    struct caller as; /* whose request it would be; c->caller asks for the explanation */
     struct hints hints;
     struct str surface, path;
     struct plan plan;
+    struct admission layers; /* of the caller, only known */
+    struct admit_tokens tokens;
     struct conversation conversation;
     uint32_t warm; /* the target that answered it last */
 };
 
-static bool find_dialect(struct surface_call *c, struct asked *q, struct fault *f) {
-    static const char *const names[] = {"path"};
+/* Explained for whom: a key by its id. */
+static bool become(struct surface_call *c, struct asked *q, struct str id, struct fault *f) {
+    struct plane *p = c->plane;
+    for (size_t i = 0; i < p->nkeys; i++)
+        if (str_is(id, p->keys[i].conf->id)) {
+            q->as = (struct caller){.key = p->keys[i].conf, .entity = p->keys[i].entity};
+            return true;
+        }
+    const struct keyring *r = keyring_now(p);
+    const struct ring_key *k = r ? keyring_by_id(r, id) : NULL;
+    if (!k)
+        return query_wrong(c, f, STR("key"), "there is no such key");
+    keyring_hold(r, c->x->arena);
+    q->as = (struct caller){.key = &k->effective, .entity = k->entity};
+    return true;
+}
+
+static bool find_dialect(struct surface_call *c, struct asked *q, struct str path, struct fault *f) {
     const struct surface_route *route;
-    struct str path, rest;
+    struct str rest;
     char allow[64];
-    if (!query_read(c, names, &path, 1, f))
-        return false;
     if (!path.n)
         path = STR("/v1/chat/completions");
     if (surface_find(HTTP_POST, path, SURFACE_ALL, &route, &rest, allow) != ROUTE_FOUND || route->handler ||
@@ -43,17 +63,39 @@ static bool find_dialect(struct surface_call *c, struct asked *q, struct fault *
     return true;
 }
 
+static bool read_query(struct surface_call *c, struct asked *q, struct fault *f) {
+    static const char *const names[] = {"path", "key"};
+    struct str values[2];
+    q->as = c->caller;
+    return query_read(c, names, values, 2, f) && find_dialect(c, q, values[0], f) &&
+           (!values[1].n || become(c, q, values[1], f));
+}
+
+static void know_limits(struct surface_call *c, struct asked *q) {
+    const struct admit_ask ask = {
+        .caller = &q->as,
+        .user = q->ask.user,
+        .surface = q->surface,
+        .path = q->path,
+        .model = q->plan.model,
+        .tokens = q->tokens,
+    };
+    admit_know(c->plane, &ask, &q->layers, c->x->arena);
+}
+
 static bool decide(struct surface_call *c, struct asked *q, struct fault *f) {
     struct plane *p = c->plane;
     struct arena *a = c->x->arena;
-    if (!find_dialect(c, q, f) || !q->client->client->peek(a, c->x->body, &q->ask, f) ||
+    if (!read_query(c, q, f) || !q->client->client->peek(a, c->x->body, &q->ask, f) ||
         !hints_read(a, q->ask.routing, &q->hints, f) ||
         !route_resolve(p, a, q->ask.model, &q->hints, &q->plan, f))
         return false;
     q->plan.input_bytes = q->ask.input_bytes;
     q->plan.output_tokens = admit_output(p, &q->ask, q->plan.model_entity);
+    q->tokens = admit_estimate(p, &q->ask, q->plan.model_entity, plane_text_entity(p, q->plan.list[0]));
+    know_limits(c, q);
     route_order_dry(p, &q->plan);
-    q->conversation = conversation_of(c->x, &c->caller, q->client, &q->ask, q->plan.asked);
+    q->conversation = conversation_of(c->x, &q->as, q->client, &q->ask, q->plan.asked);
     q->warm = SHM_NONE;
     if (p->conf->routing.affinity && q->conversation.id && q->conversation.goes_on &&
         route_strategy(&q->plan) != STRATEGY_FALLBACK)
@@ -65,24 +107,82 @@ static bool decide(struct surface_call *c, struct asked *q, struct fault *f) {
 
 /* --- what is told --- */
 
-static const char *reason(struct plane *p, const struct asked *q, const struct target *t) {
-    if (!plane_endpoint(t->provider, q->client, t->model))
-        return "no_endpoint";
-    return route_no_name(route_why_not(p, &q->plan, t));
+static void write_left(struct jw *w, struct plane *p, const struct admission *known, struct arena *a,
+                       bool *fits) {
+    struct admit_left *v;
+    size_t n = admit_left(p, known, a, &v);
+    jw_arr(w);
+    for (size_t i = 0; i < n; i++) {
+        jw_obj(w);
+        jw_kz(w, "of", v[i].whose);
+        jw_kz(w, "what", v[i].what);
+        jw_ku64(w, "limit", v[i].limit);
+        jw_ku64(w, "remaining", v[i].remaining);
+        jw_ku64(w, "full_in_ms", v[i].full_in_ms);
+        jw_kbool(w, "fits", v[i].fits);
+        jw_obj_end(w);
+        *fits = *fits && v[i].fits;
+    }
+    jw_arr_end(w);
 }
 
-static void write_target(struct jw *w, struct plane *p, const struct asked *q, size_t i) {
-    const struct target *t = q->plan.list[i];
+/* Of the provider and, where it has one, of its key. */
+static bool write_target_limits(struct jw *w, struct surface_call *c, const struct asked *q,
+                                const struct target *t) {
+    const struct plane_provider *pr = t->provider;
+    struct admission known;
+    bool fits = true;
+    admit_know_provider(pr, pr->nkeys == 1 ? &pr->keys[0] : NULL, NULL, &q->tokens, &known, c->x->arena);
+    jw_key(w, "limits");
+    write_left(w, c->plane, &known, c->x->arena, &fits);
+    return fits;
+}
+
+static bool write_target_budgets(struct jw *w, struct surface_call *c, const struct asked *q,
+                                 struct target *t) {
+    const struct budget_ask ask = {&q->as, t, budget_most(&q->ask, q->client->op, &q->tokens)};
+    const struct budget *of[MONEY_MOST];
+    bool fits;
+    size_t n = budget_look(c->plane, &ask, of, &fits);
+    jw_key(w, "budgets");
+    jw_arr(w);
+    for (size_t i = 0; i < n; i++)
+        budgets_write(w, c->plane, of[i], clock_wall_ms());
+    jw_arr_end(w);
+    return fits;
+}
+
+static const char *reason(struct plane *p, const struct asked *q, const struct target *t, bool limits,
+                          bool budgets) {
+    if (!plane_endpoint(t->provider, q->client, t->model))
+        return "no_endpoint";
+    const char *why = route_no_name(route_why_not(p, &q->plan, t));
+    if (strcmp(why, "ok") != 0)
+        return why;
+    return !limits ? "limit" : !budgets ? "budget" : "ok";
+}
+
+static void write_cost(struct jw *w, int64_t nano) {
+    jw_key(w, "expected_cost_usd");
+    if (nano < 0)
+        jw_null(w);
+    else
+        jw_nano(w, nano);
+}
+
+static void write_target(struct jw *w, struct surface_call *c, const struct asked *q, size_t i) {
+    struct plane *p = c->plane;
+    struct target *t = q->plan.list[i];
     struct health h;
     uint64_t now = clock_ns(), again_ns = 0;
     struct speed v = speed_look(p->shm, t->entity, now);
-    int64_t cost = route_cost(p, &q->plan, t);
-    const char *why = reason(p, q, t);
     health_look(p->shm, t->entity, t->provider->breaker.window_ms, now, &h);
     jw_obj(w);
     jw_kz(w, "provider", t->provider->conf->name);
     jw_kstr(w, "model", t->model);
     jw_kbool(w, "fallback", i >= q->plan.own);
+    bool limits = write_target_limits(w, c, q, t), budgets = write_target_budgets(w, c, q, t);
+    const char *why = reason(p, q, t, limits, budgets);
     jw_kbool(w, "eligible", strcmp(why, "ok") == 0);
     jw_kz(w, "reason", why);
     jw_kbool(w, "warm", t->entity == q->warm);
@@ -96,11 +196,7 @@ static void write_target(struct jw *w, struct plane *p, const struct asked *q, s
     jw_key(w, "per_token_ms");
     jw_real(w, v.per_token_ms);
     jw_ku64(w, "input_tokens", route_input_tokens(p, &q->plan, t));
-    jw_key(w, "expected_cost_usd");
-    if (cost < 0)
-        jw_null(w);
-    else
-        jw_nano(w, cost);
+    write_cost(w, route_cost(p, &q->plan, t));
     jw_obj_end(w);
 }
 
@@ -109,7 +205,7 @@ static void write_cache(struct jw *w, struct surface_call *c, const struct asked
     struct reply_head h;
     struct str body;
     char key[2 * INDEX_KEY + 1];
-    cache_ticket(c->plane, c->x->arena, c->x, &c->caller, q->client, &q->ask, &q->plan, &t);
+    cache_ticket(c->plane, c->x->arena, c->x, &q->as, q->client, &q->ask, &q->plan, &t);
     jw_key(w, "cache");
     jw_obj(w);
     jw_kbool(w, "enabled", c->plane->conf->cache.enabled);
@@ -121,18 +217,11 @@ static void write_cache(struct jw *w, struct surface_call *c, const struct asked
     jw_obj_end(w);
 }
 
+/* What the answer's headers would say, and each limit of the caller. */
 static void write_limits(struct jw *w, struct surface_call *c, const struct asked *q) {
     struct http_header h[ADMIT_HEADERS];
-    struct admission layers;
-    const struct admit_ask ask = {
-        .caller = &c->caller,
-        .user = q->ask.user,
-        .surface = q->surface,
-        .path = q->path,
-        .model = q->plan.model,
-    };
-    admit_know(c->plane, &ask, &layers, c->x->arena);
-    size_t n = admit_headers(c->plane, &layers, c->x->arena, h);
+    bool fits = true;
+    size_t n = admit_headers(c->plane, &q->layers, c->x->arena, h);
     jw_key(w, "limits");
     jw_obj(w);
     for (size_t i = 0; i < n; i++) {
@@ -140,6 +229,9 @@ static void write_limits(struct jw *w, struct surface_call *c, const struct aske
         jw_str(w, h[i].value);
     }
     jw_obj_end(w);
+    jw_key(w, "headroom");
+    write_left(w, c->plane, &q->layers, c->x->arena, &fits);
+    jw_kbool(w, "admitted", fits);
 }
 
 static void answer(struct surface_call *c, const struct asked *q) {
@@ -149,13 +241,15 @@ static void answer(struct surface_call *c, const struct asked *q) {
     jw_init(&w, &b);
     jw_obj(&w);
     jw_kstr(&w, "model", q->plan.asked);
+    jw_kz(&w, "key", q->as.key->id);
+    jw_kbool(&w, "permitted", auth_model(&q->as, q->plan.asked));
     jw_kz(&w, "dialect", q->client->name);
     jw_kz(&w, "strategy", conf_strategy_name(route_strategy(&q->plan)));
     jw_ku64(&w, "expected_output_tokens", q->plan.output_tokens);
     jw_key(&w, "targets");
     jw_arr(&w);
     for (size_t i = 0; i < q->plan.n; i++)
-        write_target(&w, c->plane, q, i);
+        write_target(&w, c, q, i);
     jw_arr_end(&w);
     write_limits(&w, c, q);
     write_cache(&w, c, q);

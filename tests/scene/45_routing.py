@@ -7,6 +7,7 @@ import json
 import threading
 
 import scene
+from layers import admin_and_keys, bearer
 
 
 def names(ups):
@@ -159,12 +160,23 @@ def test_wrong_hints():
     for routing, param in (({"strategy": "best"}, "routing.strategy"), ({"timeout_ms": -1}, "routing.timeout_ms"),
                            ({"max_cost_usd": -5}, "routing.max_cost_usd"), ({"tags": ["x" * 100]}, "routing.tags"),
                            ({"tags": ["x"] * 100}, "routing.tags"), ({"what": 1}, "routing"),
-                           ({"exclude_providers": ["nobody"]}, "routing.exclude_providers")):
+                           ({"exclude_providers": ["nobody"]}, "routing.exclude_providers"),
+                           ({"fallbacks": ["m", "no-such-model"]}, "routing.fallbacks")):
         r = gw.chat(model="m", routing=routing)
         assert r.status == 400 and r.json()["error"]["param"] == param, (routing, r)
     r = gw.chat(model="m", headers={"x-penstock-routing": "[]"})
     assert r.status == 400, r
     assert not ups[0].requests
+
+
+def test_a_key_for_some_models_chooses_no_others_as_fallbacks():
+    ups, gw = start(n=2, auth=admin_and_keys("a", models=["m"]), model={"targets": [{"provider": "p0"}]})
+    ups[0].default = scene.status_script(500)
+    for names in (["p1/x"], ["m", "p1/x"]):
+        r = gw.chat(model="m", routing={"fallbacks": names}, headers=bearer("a"))
+        assert r.status == 403 and r.json()["error"]["param"] == "routing.fallbacks", r
+    assert not ups[1].requests
+    assert gw.chat(model="m", routing={"fallbacks": ["p1/x"]}, headers=bearer("admin")).status == 200
 
 
 def test_a_timeout_of_its_own():
@@ -305,6 +317,37 @@ def test_explain_tells_why_not():
     e = explain(gw)
     assert e["targets"][0]["reason"] == "breaker_open" and not e["targets"][0]["eligible"], e
     assert e["targets"][1]["eligible"], e
+
+
+def test_explain_shows_what_is_left_for_a_key():
+    limits = {"requests_per_minute": 2, "concurrent": 5}
+    ups, gw = start(n=2, auth=admin_and_keys("a", models=["m"], limits=limits, budget={"usd": 0.01, "period": "day"}),
+                    providers={0: {"limits": {"requests_per_day": 1}}},
+                    model={"prices": {"input": 1000, "output": 1000}})
+    boss, body = bearer("admin"), {"model": "m", "messages": turns(0), "max_tokens": 5}
+
+    def look(key, **more):
+        r = gw.admin("/explain?key=" + key, "POST", {**body, **more}, headers=boss)
+        assert r.status == 200, r
+        return r.json()
+    e = look("a")
+    left = {x["what"]: (x["of"], x["limit"], x["remaining"], x["fits"]) for x in e["headroom"]}
+    assert left == {"requests per minute": ("this key", 2, 2, True), "concurrent requests": ("this key", 5, 5, True)}, left
+    assert e["permitted"] and e["admitted"] and e["key"] == "a"
+    money = e["targets"][1]["budgets"]
+    assert [(b["scope"], b["id"], b["remaining_usd"]) for b in money] == [("key", "a", 0.01)], e
+    assert [t["reason"] for t in look("a", max_tokens=50)["targets"]] == ["budget", "budget"]
+    assert not look("a", model="p1/x")["permitted"]
+    assert look("admin")["headroom"] == [] and look("admin")["targets"][0]["budgets"] == []
+    assert {r["key"] for r in gw.wait_log("/admin/v1/explain", "audit")} == {"admin"}, "the key is not who asks"
+    assert gw.chat(model="m", max_tokens=1, headers=bearer("a")).status == 200
+    scene.wait_for(lambda: look("a")["targets"][1]["budgets"][0]["reserved_usd"] == 0, "the scribe")
+    e = look("a")
+    assert e["headroom"][0]["remaining"] == 1 and e["limits"]["x-ratelimit-remaining-requests"] == "1", e
+    assert (e["targets"][0]["reason"], e["targets"][0]["limits"][0]["of"]) == ("limit", "the provider"), e
+    r = gw.admin("/keys", "POST", {"id": "s", "limits": {"tokens_per_hour": 7}}, headers=boss)
+    assert r.status == 201 and look("s")["headroom"][0]["limit"] == 7 and not look("s", messages=turns(9))["admitted"]
+    assert gw.admin("/explain?key=nobody", "POST", body, headers=boss).status == 400
 
 
 if __name__ == "__main__":
