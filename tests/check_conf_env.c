@@ -1,4 +1,6 @@
 /* The environment, .env, secrets and listeners. */
+#include "config.h"
+
 #include "base/die.h"
 #include "conf_cases.h"
 #include <fcntl.h>
@@ -274,13 +276,11 @@ START_TEST(jwt_secret) {
 END_TEST
 
 START_TEST(not_used) {
-    setenv("REDIS_URL", "x", 1);
     setenv("PENSTOCK_LOG_LEVL", "x", 1);
     setenv("PENSTOCK_PORT_8080_TCP", "x", 1);
     setenv("OPENAI_COMPATIBLE_KEY", "x", 1);
     setenv("OPENAI_API_KEY", "", 1); /* as if it were not there */
     struct conf *c = env_ok();
-    ck_assert(warned(c, "environment: REDIS_URL: is not used by this version"));
     ck_assert(warned(c, "PENSTOCK_LOG_LEVL: is no option of penstock, did you mean PENSTOCK_LOG_LEVEL?"));
     ck_assert(warned(c, "OPENAI_COMPATIBLE_KEY: is not used: OPENAI_COMPATIBLE_URL is not set"));
     ck_assert(!warned(c, "8080"));
@@ -288,6 +288,35 @@ START_TEST(not_used) {
     done(c);
 }
 END_TEST
+
+#ifdef PENSTOCK_HIREDIS
+START_TEST(redis) {
+    setenv("REDIS_URL", "h:7000", 1);
+    struct conf *c = env_ok();
+    ck_assert_str_eq(conf_cluster(c)->host, "h");
+    ck_assert_uint_eq(conf_cluster(c)->port, 7000);
+    ck_assert_str_eq(conf_cluster(c)->prefix, "penstock:");
+    done(c);
+    setenv("REDIS_URL", "rediss://u%21:p%40%2fw@[::1]:7001/5", 1);
+    c = env_ok();
+    const struct conf_redis *r = conf_cluster(c);
+    ck_assert(r->tls && r->port == 7001 && r->db == 5);
+    ck_assert_str_eq(r->host, "::1");
+    ck_assert_str_eq(r->user, "u!");
+    ck_assert_str_eq(r->password.text, "p@/w");
+    ck_assert_str_eq(r->url, "rediss://u%21@[::1]:7001/5");
+    done(c);
+    setenv("REDIS_URL", "", 1);
+    c = env_ok();
+    ck_assert_ptr_null(conf_cluster(c));
+    done(c);
+    setenv("REDIS_URL", "redis://:hunter2@h:99999", 1);
+    ck_assert_ptr_null(load_env(NULL));
+    ck_assert_ptr_null(strstr(errors.list[0].text, "hunter2"));
+    conf_errors_free(&errors);
+}
+END_TEST
+#endif
 
 START_TEST(homes) {
     if (geteuid() == 0 && setuid(65534) < 0)
@@ -615,6 +644,9 @@ TCase *case_conf_env(void) {
     tcase_add_test(t, not_understood);
     tcase_add_test(t, jwt_secret);
     tcase_add_test(t, not_used);
+#ifdef PENSTOCK_HIREDIS
+    tcase_add_test(t, redis);
+#endif
     tcase_add_test(t, homes);
     tcase_add_test(t, dotenv);
     tcase_add_test(t, dotenv_here);

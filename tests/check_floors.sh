@@ -18,6 +18,7 @@ bad=$(
         if (rooms < 10) { print "doc/internals.md: the table of floors was not understood"; exit }
         # header (prefix): a pattern of the files that may include it
         only["curl/"] = only["call_wire.h"] = "src/upstream/(call|call_[a-z]+|multi)[.][ch]"
+        only["hiredis/"] = "src/cluster/resp[.]c"
         only["lmdb.h"] = "src/store/db[.]c"
         only["yaml.h"] = "src/conf/yaml[.]c"
         only["event2/http"] = "nobody"

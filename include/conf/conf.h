@@ -222,6 +222,21 @@ struct conf_tenant {
     struct conf_budget budget;
 };
 
+struct conf_redis { /* the server that the hosts of a cluster share */
+    const char *url;          /* as written, but for its password; "": none */
+    const char *host;         /* "": unix: */
+    const char *path;         /* unix: */
+    uint16_t port;
+    bool tls;
+    unsigned db;
+    const char *user;         /* "": the default user */
+    struct conf_secret password;
+    const char **addresses;   /* "host:port": asked when the first is not there, or not the primary */
+    size_t naddresses;
+    const char *prefix, *ca;
+    bool verify;
+};
+
 struct conf_embedder {
     enum { EMBEDDER_LEXICAL } builtin;
     const char *provider;     /* "": the built-in one; else its name, checked to exist and to be enabled */
@@ -350,6 +365,13 @@ struct conf {
         uint64_t ttl; /* 0: off */
     } vault;
 
+    struct {
+        struct conf_redis *redis; /* at most one */
+        size_t nredis;
+        uint64_t timeout;
+        bool exact;
+    } cluster;
+
     const char *prices_file;
     struct {
         const char *endpoint; /* "" : none */
@@ -395,6 +417,10 @@ struct conf_source {
     const char *env_file;  /* --env-file, or NULL; ".env" is tried as configuration.md says when foreground */
     bool foreground;
 };
+/* NULL: this host is alone. */
+static inline const struct conf_redis *conf_cluster(const struct conf *c) {
+    return c->cluster.nredis && *c->cluster.redis->url ? c->cluster.redis : NULL;
+}
 /* Parses, checks, reads secrets. NULL and *errors (conf_errors_free) when anything is wrong. `warnings` are logged. */
 struct conf *conf_load(const struct conf_source *src, struct conf_errors *errors);
 /* The same of one text that includes nothing and reads no secret file: for tests and fuzzing. */

@@ -63,8 +63,11 @@ struct cache_memo;
 struct keyring;
 struct jwt_keys;
 
+struct cluster;
+
 struct plane {
     struct loop *loop;
+    struct cluster *cluster; /* cluster/cluster.h; NULL: this host is alone */
     struct multi *multi;
     struct shm *shm;
     const struct conf *conf;

@@ -538,6 +538,9 @@ void check_conf(struct load *l) {
     check_endpoints(l, &endpoints);
     struct at secret = at_child(&root, "alerts.secret");
     check_alerts(l, &secret);
+    struct at redis = at_child(&root, "cluster.redis");
+    if (c->cluster.nredis > 1)
+        load_error(l, &redis, "only one may be given; its further servers are its addresses");
     check_budgets(l, &root);
     check_semantic(l, &root, &models);
     struct at open = at_child(&root, "auth.open_surfaces"), origins = at_child(&root, "cors.origins");

@@ -266,7 +266,7 @@ static void dump_row(struct writer *w, struct str *open, const struct option *o,
                     ((const struct conf_key *)element)->id);
         break;
     case TYPE_SECRET:
-        if (t == &conf_table)
+        if (t == &conf_table || t->finish == finish_redis)
             dump_secret(w, open, o, ((const struct conf_secret *)(const void *)from)->source, o->path);
         else if (o->offset) /* of a provider's key; a gateway key's is not kept */
             dump_secret(w, open, o, ((const struct conf_secret *)(const void *)from)->source,

@@ -438,24 +438,18 @@ static void provide_jwt_secret(struct load *l) {
         node_put(l, l->root, "auth.jwt.secret.env", name, name);
 }
 
-static bool used_by_a_kind(const struct provider_kinds *k, const char *name) {
-    for (size_t i = 0; i < k->n; i++) {
-        const char *const lists[] = {k->row[i].env_keys, k->row[i].env_url};
-        for (size_t j = 0; j < 2; j++) {
-            struct str rest = str_of(lists[j]), one;
-            while (str_next(&rest, ',', &one))
-                if (str_is(str_trim(one), name))
-                    return true;
-        }
-    }
-    return false;
-}
-
-static void look_for_unused(struct load *l) {
-    static const char *const names[] = {"REDIS_URL"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (env_value(l->env, names[i]) && !used_by_a_kind(l->kinds, names[i]))
-            load_warn_env(l, names[i], "is not used by this version");
+/* Also where the file has the other options of it. */
+static void provide_redis(struct load *l) {
+    const char *name = "REDIS_URL", *value = env_value(l->env, name);
+    const struct node *have = node_get(l->root, "cluster.redis");
+    if (!value)
+        return;
+    if (!have)
+        node_put(l, l->root, "cluster.redis", value, name);
+    else if (have->kind == NODE_MAP && !node_get(have, "url"))
+        node_put(l, l->root, "cluster.redis.url", value, name);
+    else if (!same_node_text(have->kind == NODE_MAP ? node_get(have, "url") : have, value))
+        load_warn_env(l, name, "is not used: cluster.redis is set otherwise");
 }
 
 /* Who names a similarity wants the semantic cache, unless something says otherwise. */
@@ -477,6 +471,6 @@ void env_provide(struct load *l) {
     provide_providers(l);
     provide_api_key(l);
     provide_jwt_secret(l);
-    look_for_unused(l);
+    provide_redis(l);
     look_for_unknown(l);
 }

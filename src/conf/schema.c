@@ -375,6 +375,34 @@ static const struct table embedder_options = {TABLE(embedder_rows), .size = size
                                               .title = "cache.semantic.embedder", .scalar = "builtin",
                                               .single = true};
 
+/* ---- cluster.redis ---- */
+
+static const struct option redis_rows[] = {
+    {STRING(TYPE_REDIS, "url", conf_redis, url), .example = "redis://127.0.0.1:6379",
+     .help = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, unix:/path, or HOST:PORT."},
+    {TEXTS("addresses", conf_redis, addresses, naddresses),
+     .example = "[\"10.0.0.2:6379\", \"10.0.0.3:6379\"]",
+     .help =
+         "HOST:PORT of replicas or Sentinels, asked in turn where the primary is when it is not at the URL."},
+    {STRING(TYPE_TEXT, "username", conf_redis, user), .max = 256, .example = "-",
+     .help = "Where it is not in the URL."},
+    {.path = "password",
+     .type = TYPE_SECRET,
+     .offset = AT(conf_redis, password, struct conf_secret),
+     .example = "-",
+     .help = "Where it is not in the URL. Neither is ever logged or shown."},
+    {STRING(TYPE_TEXT, "prefix", conf_redis, prefix), .max = 64,
+     .def = "penstock:", .example = "\"penstock:\"",
+     .help = "What every key and channel begins with; hosts with the same one are a cluster."},
+    {STRING(TYPE_PATH, "tls.ca", conf_redis, ca), .example = "-",
+     .help = "Certificates of authorities in PEM in place of the system's."},
+    {BOOL("tls.verify", conf_redis, verify), .def = "true",
+     .help = "false: whoever answers is believed to be the server."},
+};
+static const struct table redis_options = {TABLE(redis_rows),        .size = sizeof(struct conf_redis),
+                                           .title = "cluster.redis", .scalar = "url",
+                                           .single = true,           .finish = finish_redis};
+
 /* ---- auth.keys[] ---- */
 
 static const struct option gateway_key_rows[] = {
@@ -622,6 +650,16 @@ static const struct option rows[] = {
          "How long signatures and reasoning that a client's format has no place for are kept for its next "
          "turn; 0: not at all."},
 
+    SECTION("Cluster", "Several hosts that share limits, budgets, keys and cache by a Redis or Valkey: "
+                       "penstock's doc/cluster.md."),
+    {LIST("cluster.redis", conf, cluster.redis, cluster.nredis, redis_options, conf_redis),
+     .shown = "REDIS_URL", .help = "The server, as a URL or a map."},
+    {DURATION("cluster.timeout", conf, cluster.timeout), .min = 1, .max = SECOND, .def = "5ms",
+     .help = "The longest that a request waits for it; after that this host's own share decides."},
+    {BOOL("cluster.exact", conf, cluster.exact), .def = "false",
+     .help = "Ask it for each request in place of taking leases: exactly the limit passes, for a round trip "
+             "each."},
+
     SECTION("Prices", ""),
     {STRING(TYPE_PATH, "prices.file", conf, prices_file),
      .help = "A table over the built-in one: LiteLLM's price map, or the data.json of genai-prices."},
@@ -683,6 +721,6 @@ static const struct option rows[] = {
 const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .title = ""};
 
 const char *const conf_later[] = {
-    "cluster", "ui", "log.content", "log.truncate", "log.mask", NULL,
+    "ui", "log.content", "log.truncate", "log.mask", NULL,
 };
 const char *const conf_later_kinds = "";

@@ -15,11 +15,12 @@ enum option_type {
     TYPE_REAL,     /* double */
     TYPE_PRICE,    /* int64_t, nano-dollars per million tokens; -1 when not said */
     TYPE_MONEY,    /* int64_t, nano-dollars; -1 when not said */
-    TYPE_TEXT,     /* const char *, and so are the next five */
+    TYPE_TEXT,     /* const char *, and so are the next six */
     TYPE_NAME,
     TYPE_PATH,
     TYPE_URL,
     TYPE_PROXY,
+    TYPE_REDIS, /* without its password, which the table's finish reads */
     TYPE_LOG_TARGET,
     TYPE_WORKERS, /* unsigned */
     TYPE_MODE,    /* unsigned, octal */
@@ -92,6 +93,9 @@ void type_allowed(struct buf *out,
 bool read_value(struct load *l, const struct option *o, const struct at *at, void *to, void *count);
 void read_table(struct load *l, const struct table *t, void *element, const struct at *at);
 
+/* redis.c */
+bool redis_read(const struct reading *r);
+
 /* schema.c */
 extern const struct table conf_table, provider_options;
 #define CONF_STRATEGIES                                                                                      \
@@ -107,6 +111,7 @@ void finish_provider(struct load *l, void *element, const struct at *at);
 void finish_provider_cloud(struct load *l, struct conf_provider *p, const struct at *at); /* keys.c */
 void finish_provider_key(struct load *l, void *element, const struct at *at);
 void finish_model(struct load *l, void *element, const struct at *at);
+void finish_redis(struct load *l, void *element, const struct at *at);
 void finish_gateway_key(struct load *l, void *element, const struct at *at);
 
 /* Words of a list such as "warn|warning info": false at the end. */

@@ -614,6 +614,7 @@ const struct type_row conf_types[TYPE_LAST] = {
     [TYPE_URL] = {"url", "a URL such as https://api.example.com/v1", read_url, print_text, NULL, true},
     [TYPE_PROXY] = {"url", "a URL such as http://proxy.example.com:3128 (http, https, socks5 or socks5h)",
                     read_proxy, print_text, NULL, true},
+    [TYPE_REDIS] = {"url", "a URL such as redis://127.0.0.1:6379", redis_read, print_text, NULL, true},
     [TYPE_LOG_TARGET] = {"target", "stderr, syslog or the path of a file", read_log_target, print_text, NULL,
                          true},
     [TYPE_WORKERS] = {"number", "auto, or a whole number such as 4", read_workers, print_unsigned, NULL,

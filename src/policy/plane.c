@@ -10,6 +10,7 @@
 #include "base/die.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "cluster/cluster.h"
 #include "policy/budget.h"
 #include "policy/cache.h"
 #include "policy/jwks_store.h"
@@ -312,12 +313,14 @@ struct plane *plane_new(struct loop *l, struct multi *m, struct shm *s, const st
     embedder_init(p);
     limits_init(p);
     keys_init(p);
+    p->cluster = cluster_new(l, s, c, false);
     return p;
 }
 
 void plane_free(struct plane *p) {
     if (!p)
         return;
+    cluster_free(p->cluster);
     for (size_t i = 0; p->providers && i < p->nproviders; i++)
         if (p->providers[i].upstream)
             upstream_free(p->providers[i].upstream);

@@ -8,6 +8,7 @@
 #include "base/die.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "cluster/cluster.h"
 #include "drain.h"
 #include "jwks.h"
 #include "probe.h"
@@ -53,6 +54,7 @@ struct scribe {
     struct alerts *alerts;
     struct jwks *jwks;
     struct telemetry *telemetry;
+    struct cluster *cluster;
     bool orphan;                                  /* the master is gone */
     bool quit;                                    /* it said so */
     uint64_t first_ms, changed_ms, heads;         /* of what waits in the rings; first_ms 0: nothing does */
@@ -280,6 +282,7 @@ static void stop_calls(struct scribe *s) {
     telemetry_stop(s->telemetry);
     alerts_stop(s->alerts);
     jwks_stop(s->jwks);
+    cluster_free(s->cluster);
     probes_stop(s->probes);
     multi_free(s->multi);
     event_free(s->words);
@@ -369,6 +372,7 @@ static void start_calls(struct scribe *s) {
     s->drain.spans = take_spans;
     s->drain.spans_arg = s;
     s->probes = probes_start(s->loop, s->multi, s->shm, s->env->conf);
+    s->cluster = cluster_new(s->loop, s->shm, s->env->conf, true);
     s->jwks = jwks_start(s->loop, s->multi, s->shm, s->env->conf);
     s->alerts =
         alerts_start(s->loop, s->multi, s->shm, s->env->conf, s->jwks, &s->drain.spend, store_waits, s);

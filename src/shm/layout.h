@@ -14,6 +14,7 @@
 #include "shm/bucket.h"
 #include "shm/extra.h"
 #include "shm/health.h"
+#include "shm/hosts.h"
 #include "shm/index.h"
 #include "shm/money.h"
 #include "shm/queue.h"
@@ -88,6 +89,8 @@ struct shm_head {
     _Alignas(SHM_LINE) word alert_ids;   /* the scribe's, as is all that follows */
     word spent_first;
     word jwks_generation;
+    word host; /* likewise, see hosts.c */
+    half hosts;
     half jwks_wanted; /* the workers' */
     struct shm_spent spent[SPENT_MINUTES];
     struct shm_alert alert[ALERT_PLACES];
@@ -105,6 +108,7 @@ struct shm_slot {
     /* the process's own */
     _Alignas(SHM_LINE) half state;
     half connections, exchanges;
+    half link; /* enum hosts_link */
     word heartbeat_ms;
     struct shm_stats stats;
     _Alignas(SHM_LINE) word ring_head; /* written so far */

@@ -53,6 +53,7 @@ uint32_t slot_claim(struct shm *s, enum slot_role role, unsigned number, unsigne
     atomic_store(&p->state, SLOT_STARTING);
     atomic_store(&p->connections, 0);
     atomic_store(&p->exchanges, 0);
+    atomic_store(&p->link, LINK_OFF);
     atomic_store(&p->heartbeat_ms, clock_ms());
     if (atomic_load(&s->head->slot_high) <= slot)
         atomic_store(&s->head->slot_high, slot + 1);

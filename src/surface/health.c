@@ -3,11 +3,14 @@
 
 #include "base/clock.h"
 #include "providers.h"
+#include "shm/hosts.h"
 #include "shm/slot.h"
 #include "surface/surface.h"
 
 static const char *overall(struct plane *p) {
     unsigned serving = 0, well = 0, all = 0;
+    struct hosts h;
+    hosts_look(p->shm, &h);
     for (size_t i = 0; i < p->nproviders; i++) {
         struct provider_view v;
         provider_look(p, &p->providers[i], &v);
@@ -17,7 +20,7 @@ static const char *overall(struct plane *p) {
         serving += v.serves;
         well += v.serves && !v.health.degraded;
     }
-    return serving == 0 ? "unhealthy" : well < all ? "degraded" : "healthy";
+    return serving == 0 ? "unhealthy" : well < all || h.linked < h.processes ? "degraded" : "healthy";
 }
 
 static void write_providers(struct plane *p, struct jw *w) {
@@ -37,6 +40,16 @@ static void write_providers(struct plane *p, struct jw *w) {
     jw_obj_end(w);
 }
 
+static void write_cluster(struct plane *p, struct jw *w) {
+    struct hosts h;
+    hosts_look(p->shm, &h);
+    jw_key(w, "cluster");
+    jw_obj(w);
+    jw_kz(w, "status", h.linked == h.processes ? "connected" : h.linked ? "partly away" : "away");
+    jw_kint(w, "hosts", h.n);
+    jw_obj_end(w);
+}
+
 void surface_health(struct surface_call *c) {
     struct plane *p = c->plane;
     struct buf b;
@@ -51,6 +64,8 @@ void surface_health(struct surface_call *c) {
         jw_kint(&w, "uptime_seconds", (clock_wall_ms() - shm_started_wall_ms(p->shm)) / 1000);
         jw_kint(&w, "generation", p->conf->generation);
         write_providers(p, &w);
+        if (p->cluster)
+            write_cluster(p, &w);
     }
     jw_obj_end(&w);
     surface_json(c, status[0] == 'u' ? 503 : 200, buf_str(&b));

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "policy/budget.h"
 #include "shm/health.h"
+#include "shm/hosts.h"
 #include "shm/index.h"
 #include "shm/queue.h"
 #include "shm/slot.h"
@@ -283,6 +284,8 @@ static void processes(struct plane *p, struct buf *b) {
     uint64_t workers = 0, connections = 0;
     struct slot_info s;
     struct index_totals t;
+    struct hosts h;
+    hosts_look(p->shm, &h);
     for (uint32_t i = 0; i < slot_high(p->shm); i++)
         if (slot_at(p->shm, i, &s) && s.role == SLOT_WORKER) {
             workers += s.state == SLOT_READY;
@@ -300,6 +303,10 @@ static void processes(struct plane *p, struct buf *b) {
         {"penstock_cache_semantic_entries", "Texts that the semantic cache remembers.",
          vectors_count(p->shm)},
         {"penstock_cache_bytes", "Bytes of the response cache.", t.bytes},
+        {"penstock_cluster_hosts", "Hosts of the cluster when it was last asked, this one included.", h.n},
+        {"penstock_cluster_processes",
+         "Processes of this host that are to have a link to the cluster's server.", h.processes},
+        {"penstock_cluster_links", "Of them those that have a good one.", h.linked},
         {"penstock_uptime_seconds", "Since the start.",
          (uint64_t)(clock_wall_ms() - shm_started_wall_ms(p->shm)) / 1000},
     };

@@ -1,0 +1,21 @@
+/* What this host knows of the cluster it is part of, one view for all its processes. */
+#ifndef PENSTOCK_SHM_HOSTS_H
+#define PENSTOCK_SHM_HOSTS_H
+#include "shm/shm.h"
+
+/* Of my own connection to the cluster's server. Kept in my slot: what a dead process said is forgotten. */
+enum hosts_link { LINK_OFF, LINK_AWAY, LINK_SLOW, LINK_THERE };
+void hosts_set_link(struct shm *s, enum hosts_link l);
+/* The scribe: this host's id (random, never 0, kept in state_dir), and how many hosts there are, this one included. */
+void hosts_set(struct shm *s, uint64_t me, uint32_t n);
+
+struct hosts {
+    uint64_t me;                /* 0: not known yet */
+    uint32_t n;                 /* hosts last seen, at least 1 */
+    uint32_t processes, linked; /* of this host: that want a connection, that have a good one */
+};
+void hosts_look(const struct shm *s, struct hosts *out);
+/* The cheap parts of it. */
+uint64_t hosts_me(const struct shm *s);
+uint32_t hosts_n(const struct shm *s);
+#endif

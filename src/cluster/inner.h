@@ -1,0 +1,29 @@
+/* What the files of this room share. */
+#ifndef PENSTOCK_SRC_CLUSTER_INNER_H
+#define PENSTOCK_SRC_CLUSTER_INNER_H
+#include "base/buf.h"
+#include "cluster/cluster.h"
+
+#define CLUSTER_MAGIC 0x636c7573u
+struct cluster {
+    unsigned magic;
+    struct loop *loop;
+    struct shm *shm;
+    const struct conf *conf;
+    const struct conf_redis *redis;
+    struct link *link;
+    struct timer tick;
+    struct roll *roll; /* the scribe's, roll.c */
+};
+
+/* "prefix{c}:what" */
+void cluster_key(const struct cluster *c, struct buf *out, const char *what);
+/* EVAL of a script. keys first, then arguments, `n` in all. As link_send(). */
+bool cluster_eval(struct cluster *c, const char *script, const struct str *arg, size_t keys, size_t n,
+                  link_done *done, void *done_arg);
+
+/* roll.c: who is part of the cluster */
+struct roll *roll_new(struct cluster *c);
+void roll_free(struct roll *r);
+void roll_call(struct roll *r); /* about once a second, and when the link is up */
+#endif

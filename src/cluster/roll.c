@@ -1,0 +1,111 @@
+/* The roll: each host's scribe says once a second that it is there; who has not for ten is gone. The host's
+ * id and how many there were last are kept in state_dir, for a start while the server is away. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/die.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "inner.h"
+#include "shm/hosts.h"
+
+enum { EVERY_MS = 1000, HOSTS_MOST = 10000 };
+
+struct roll {
+    struct cluster *c;
+    char path[PATH_MAX];
+    uint64_t me, due_ms;
+    uint32_t n;
+    bool asked;
+};
+
+/* The time is the server's: nobody else's clock matters. */
+static const char script[] = "local now = tonumber(redis.call('TIME')[1])\n"
+                             "redis.call('ZADD', KEYS[1], now, ARGV[1])\n"
+                             "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10)\n"
+                             "redis.call('EXPIRE', KEYS[1], 3600)\n"
+                             "return redis.call('ZCARD', KEYS[1])";
+
+/* --- the file: "<id in hex> <hosts>" --- */
+
+static void keep(struct roll *r) {
+    char text[64], next[PATH_MAX + 4];
+    int n = snprintf(text, sizeof text, "%016" PRIx64 " %" PRIu32 "\n", r->me, r->n);
+    snprintf(next, sizeof next, "%s.new", r->path);
+    int fd = open(next, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && write(fd, text, (size_t)n) == n && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (!ok || rename(next, r->path) != 0)
+        log_event(LVL_WARN, "cluster", "%s cannot be written: %s", r->path, strerror(errno));
+}
+
+static bool recall(struct roll *r) {
+    char text[64] = "";
+    int fd = open(r->path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    char *end = NULL;
+    r->me = n > 17 ? strtoull(text, &end, 16) : 0;
+    uint64_t hosts = 0;
+    if (!end || end != text + 16 || *end != ' ')
+        return false;
+    str_u64(str_make(text + 17, strcspn(text + 17, "\n")), &hosts);
+    r->n = hosts >= 1 && hosts <= HOSTS_MOST ? (uint32_t)hosts : 1;
+    return r->me != 0;
+}
+
+/* --- calls --- */
+
+static void called(void *arg, const struct resp *reply) {
+    struct roll *r = arg;
+    int64_t n = resp_integer(reply);
+    r->asked = false;
+    if (n < 1 || n > HOSTS_MOST || (uint32_t)n == r->n)
+        return;
+    log_event(LVL_INFO, "cluster", "the cluster has %" PRId64 " hosts", n);
+    r->n = (uint32_t)n;
+    hosts_set(r->c->shm, r->me, r->n);
+    keep(r);
+}
+
+void roll_call(struct roll *r) {
+    uint64_t now = clock_ms();
+    struct buf key;
+    char me[17];
+    if (now < r->due_ms || r->asked || !link_up(r->c->link))
+        return;
+    r->due_ms = now + EVERY_MS;
+    buf_init(&key, 0);
+    cluster_key(r->c, &key, "hosts");
+    snprintf(me, sizeof me, "%016" PRIx64, r->me);
+    const struct str arg[] = {buf_str(&key), str_of(me)};
+    r->asked = cluster_eval(r->c, script, arg, 1, 2, called, r);
+    buf_free(&key);
+}
+
+struct roll *roll_new(struct cluster *c) {
+    struct roll *r = mem_alloc(sizeof *r);
+    *r = (struct roll){.c = c, .n = 1};
+    int n = snprintf(r->path, sizeof r->path, "%s/host", c->conf->state_dir);
+    if (n <= 0 || (size_t)n >= sizeof r->path)
+        die("state_dir is too long");
+    if (!recall(r)) {
+        while (r->me == 0)
+            random_bytes(&r->me, sizeof r->me);
+        keep(r);
+    }
+    hosts_set(c->shm, r->me, r->n);
+    return r;
+}
+
+void roll_free(struct roll *r) {
+    mem_free(r);
+}
