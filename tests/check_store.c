@@ -84,6 +84,7 @@ struct ledger_row sample_row(void) {
         .usage =
             {.known = true, .input = 100, .cache_read = 40, .output = 20, .reasoning = 5, .cost_nano = -1},
         .cost_nano = 1500000,
+        .price = 255,
         .ms = 321,
         .first_byte_ms = 45,
         .bytes_in = 1000,
@@ -119,9 +120,20 @@ START_TEST(test_row_round_trip) {
     buf_init(&one, 0);
     buf_init(&two, 0);
     struct ledger_row r = sample_row(), back;
-    r.usage.estimated = true;
+    ck_assert(ledger_unpack(NULL, pack_row(&one, &r), &back));
+    ck_assert(back.state == LEDGER_EXACT && back.why.n == 0 && !back.usage.billed && back.price == 255);
+    r.usage.estimated = r.usage.billed = true;
+    r.usage.billed_input = 7;
+    r.state = LEDGER_ESTIMATED;
+    r.why = STR("cancelled");
+    r.attempt[0].state = LEDGER_UNKNOWN;
+    r.attempt[0].input = 11;
     struct str packed = pack_row(&one, &r);
     ck_assert(ledger_unpack(NULL, packed, &back));
+    ck_assert(back.state == LEDGER_ESTIMATED && str_is(back.why, "cancelled") &&
+              back.usage.billed_input == 7);
+    ck_assert(back.attempt[0].state == LEDGER_UNKNOWN && back.attempt[0].input == 11 &&
+              back.attempt[1].state == LEDGER_EXACT);
     ck_assert(str_eq(packed, pack_row(&two, &back)));
     ck_assert(str_is(back.model, "gpt-4o-mini") && str_is(back.attempt[0].reason, "timeout"));
     ck_assert_uint_eq(back.usage.cache_read, 40);
@@ -198,7 +210,8 @@ START_TEST(test_log_line) {
         "{\"provider\":\"openai\",\"model\":\"gpt-4o-mini\",\"key\":\"openai/"
         "0\",\"status\":200,\"reason\":\"ok\","
         "\"ms\":221}],\"latency_ms\":321,\"first_byte_ms\":45,\"input_tokens\":100,\"cached_tokens\":40,"
-        "\"output_tokens\":20,\"reasoning_tokens\":5,\"cost_usd\":0.0015,\"cache\":\"miss\",\"bytes_in\":"
+        "\"output_tokens\":20,\"reasoning_tokens\":5,\"usage\":\"exact\",\"cost_usd\":0.0015,\"price_"
+        "version\":\"00000000000000ff\",\"cache\":\"miss\",\"bytes_in\":"
         "1000,"
         "\"bytes_out\":2000,\"peer\":\"10.0.0.1\",\"estimated_tokens\":98,\"max_tokens\":256}"));
     buf_clear(&b);
@@ -206,11 +219,15 @@ START_TEST(test_log_line) {
     r.fault = STR("no_target");
     r.cost_nano = -1;
     r.usage.estimated = true;
+    r.state = LEDGER_ESTIMATED;
+    r.why = STR("not_told");
     ledger_log_line(&b, &r);
     struct str line = buf_str(&b);
     ck_assert_int_ge(str_find(line, STR("\"event\":\"error\"")), 0);
     ck_assert_int_ge(str_find(line, STR("\"fault\":\"no_target\"")), 0);
-    ck_assert_int_ge(str_find(line, STR("\"tokens_estimated\":true,\"cost_usd\":null")), 0);
+    ck_assert_int_ge(str_find(line, STR("\"tokens_estimated\":true,\"usage\":\"estimated\",\"usage_reason\":"
+                                        "\"not_told\",\"cost_usd\":null")),
+                     0);
     buf_free(&b);
 }
 END_TEST
@@ -633,11 +650,15 @@ START_TEST(test_ledger_order_and_trim) {
     }
     struct db_txn *t = db_begin(d, true);
     ck_assert_uint_eq(ledger_rows(t), 9);
-    ck_assert(ledger_oldest(t, &oldest) && oldest == now - 2 * HOUR);
-    ledger_trim(t, now, 2);
+    ck_assert(ledger_oldest(t, &oldest) && oldest == now + 50);
+    ledger_trim(t, now, 2); /* the oldest are too young */
+    ck_assert_uint_eq(ledger_rows(t), 9);
+    ledger_trim(t, now + 30, 2);
+    ck_assert_uint_eq(ledger_rows(t), 9);
+    ledger_trim(t, now + 51, 2);
     ck_assert_uint_eq(ledger_rows(t), 7);
-    ledger_trim(t, now, 100);
-    ck_assert_uint_eq(ledger_rows(t), 6);
+    ledger_trim(t, now + 51, 100);
+    ck_assert_uint_eq(ledger_rows(t), 0);
     must_commit(t);
     db_close(d);
 }
@@ -690,6 +711,7 @@ int main(void) {
     suite_add_tcase(suite, c);
     suite_add_tcase(suite, keys_cases());
     suite_add_tcase(suite, logs_cases());
+    suite_add_tcase(suite, ledger_cases());
     suite_add_tcase(suite, scribe_cases());
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

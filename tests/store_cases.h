@@ -17,4 +17,5 @@ struct reply_head sample_head(uint8_t first, int64_t now);
 TCase *scribe_cases(void);
 TCase *keys_cases(void);
 TCase *logs_cases(void);
+TCase *ledger_cases(void);
 #endif

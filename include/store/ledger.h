@@ -1,5 +1,7 @@
 /* The usage ledger: every finished request exactly once, with its attempts. Rows travel through the ring packed and
- * lie in LMDB as they are; hourly sums by (key, tenant, provider, model) are kept in the same transaction. */
+ * lie in LMDB as they are, as records of a hash chain that only grows (and whose old end goes with its age); hourly sums
+ * by (key, tenant, provider, model, surface) are kept in the same transaction, and are what the records add up to. A price
+ * that was wrong is put right by further records, corrections of such sums; no record is ever changed. */
 #ifndef PENSTOCK_STORE_LEDGER_H
 #define PENSTOCK_STORE_LEDGER_H
 #include "base/arena.h"
@@ -10,11 +12,19 @@
 #include "store/db.h"
 
 #define LEDGER_MAX_ATTEMPTS 16
+/* How far the tokens of a request or an attempt can be believed. */
+enum ledger_state {
+    LEDGER_EXACT,     /* the provider's numbers, or nothing was used */
+    LEDGER_ESTIMATED, /* counted by us */
+    LEDGER_UNKNOWN,   /* the provider may charge for what nobody told of; the tokens are 0 */
+};
 struct ledger_attempt {
     struct str provider, model, key; /* key: the provider key's id, never its text */
     struct str reason;               /* "ok", or a fault class name */
     int status;                      /* the provider's; 0: none came */
     uint32_t ms;                     /* of this attempt */
+    enum ledger_state state;         /* of one that failed: what it may have used although nobody had an answer of it ... */
+    uint32_t input, output;          /* ... as far as is known; of the one that answered the row has the whole */
 };
 enum ledger_cache { LEDGER_CACHE_OFF, LEDGER_CACHE_MISS, LEDGER_CACHE_HIT, LEDGER_CACHE_BYPASS, LEDGER_CACHE_SEMANTIC };
 /* One finished request. Strings are bounded to 256 bytes each when packed. */
@@ -28,7 +38,10 @@ struct ledger_row {
     bool stream, complete;
     enum ledger_cache cache;
     struct usage usage;
+    enum ledger_state state;         /* of usage */
+    struct str why;                  /* not exact: "cancelled", "interrupted", "not_told", "no_answer"; else empty */
     int64_t cost_nano;               /* -1: no price known */
+    uint64_t price;                  /* the version of the price that made the cost, ledger_put_price; 0: none did */
     uint32_t ms, first_byte_ms;
     uint64_t bytes_in, bytes_out;
     struct str peer;
@@ -49,24 +62,53 @@ void ledger_log_members(struct jw *w, const struct ledger_row *r); /* the same, 
 /* The same where log.format is text: "<time> info  <writer> response: request_id=... key=..." */
 void ledger_log_text(struct buf *out, const struct ledger_row *r, const char *writer);
 
-/* Scribe. */
+/* A price's version as it is told: 16 hexadecimal digits. */
+enum { LEDGER_PRICE_BYTES = 8 };
+void ledger_price_name(char out[2 * LEDGER_PRICE_BYTES + 1], uint64_t version);
+/* "exact" ... */
+const char *ledger_state_name(enum ledger_state s);
+
+/* What is counted, of rows and of sums of them: X(member). The order is that of the bytes in the store. */
+#define LEDGER_COUNTS(X)                                                                                     \
+    X(requests)                                                                                              \
+    X(errors)                                                                                                \
+    X(input_tokens)                                                                                          \
+    X(cached_tokens)                                                                                         \
+    X(output_tokens)                                                                                         \
+    X(reasoning_tokens)                                                                                      \
+    X(unpriced) /* requests without a known price */                                                         \
+    X(cache_write_tokens)                                                                                    \
+    X(audio_tokens)                                                                                          \
+    X(estimated) /* requests whose tokens are estimated */                                                   \
+    X(unknown)   /* requests of which the provider may charge what nobody told of */
+
+/* --- scribe --- */
+
+/* Once, of a database that was opened for writing: a chain is begun where there is none. */
+void ledger_begin(struct db_txn *t);
 void ledger_append(struct db_txn *t, struct str packed);  /* row and sums */
+/* A price in force, as text (policy/price.h), by its version; of one that is there nothing is done. */
+void ledger_put_price(struct db_txn *t, uint64_t version, struct str text);
+bool ledger_price(struct db_txn *t, uint64_t version, struct str *text);
 uint64_t ledger_position(struct db_txn *t, uint64_t instance, uint32_t slot); /* committed ring position; 0: none */
 void ledger_set_position(struct db_txn *t, uint64_t instance, uint32_t slot, uint64_t pos);
-void ledger_trim(struct db_txn *t, int64_t before_wall_ms, unsigned at_most); /* retention of rows, not of sums */
+/* Retention: at most so many of the oldest records, as far as they are of before that time. The sums stay. */
+void ledger_trim(struct db_txn *t, int64_t before_wall_ms, unsigned at_most);
 /* Positions of segments that are gone. */
 void ledger_drop_positions(struct db_txn *t, uint64_t but_instance);
 bool ledger_oldest(struct db_txn *t, int64_t *wall_ms); /* false: no rows */
-uint64_t ledger_rows(struct db_txn *t);
+uint64_t ledger_rows(struct db_txn *t); /* records of all kinds */
 extern const char *const ledger_tables[];
 
-/* Any process with the environment open for reading. */
-enum { GROUP_KEY = 1, GROUP_TENANT = 2, GROUP_PROVIDER = 4, GROUP_MODEL = 8, GROUP_DAY = 16, GROUP_HOUR = 32 };
+/* --- any process with the environment open for reading --- */
+
+enum { GROUP_KEY = 1, GROUP_TENANT = 2, GROUP_PROVIDER = 4, GROUP_MODEL = 8, GROUP_DAY = 16, GROUP_HOUR = 32, GROUP_SURFACE = 64 };
 struct ledger_sum {
-    struct str key, tenant, provider, model, day, hour; /* those grouped by; day "2026-01-02", hour "2026-01-02T03:00:00Z" */
-    uint64_t requests, errors, input_tokens, cached_tokens, output_tokens, reasoning_tokens;
+    struct str key, tenant, provider, model, surface, day, hour; /* those grouped by; day "2026-01-02", hour "2026-01-02T03:00:00Z" */
+#define X(name) uint64_t name;
+    LEDGER_COUNTS(X)
+#undef X
     int64_t cost_nano;
-    uint64_t unpriced;               /* requests without a known price */
 };
 /* Sums over hours that touch [from, to). Rows sorted; *total over all. At most `max` rows (then *truncated). */
 struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_ms, int64_t to_ms, unsigned group_by,
@@ -75,6 +117,66 @@ struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_
 void ledger_each_cost(struct db_txn *t, int64_t from_ms,
                       void (*fn)(void *arg, int64_t hour_ms, const struct ledger_sum *names, int64_t cost_nano),
                       void *arg);
+/* --- is it all as it was written? Any process; in steps, each in a read transaction of its own --- */
+
+struct ledger_verdict {
+    bool ok;
+    uint64_t records, corrections;     /* that were looked at; corrections are among the records */
+    uint64_t first, last;              /* numbers of the oldest and the newest; without records last is first - 1 */
+    uint8_t base[32], hash[32];        /* of what was before the oldest, and of the newest: to be kept elsewhere */
+    uint64_t hours;                    /* whose sums are those of their records; older ones than the records are not compared */
+    const char *why;                   /* not ok: what is wrong ... */
+    bool at_record;                    /* ... with the record `number`, the first such */
+    uint64_t number;
+    int64_t hour_ms;                   /* ... or with the sums of this hour */
+    bool noted;                        /* the record that was asked for (ledger_verify_note) was there, with that hash */
+};
+struct ledger_verify;
+struct ledger_verify *ledger_verify_new(void);
+/* A record and the hash it had when somebody wrote it down. It is not ok when it has another now. */
+void ledger_verify_note(struct ledger_verify *v, uint64_t number, const uint8_t hash[32]);
+/* Looks at `at_most` records and sums, about. False: it is over, and *ledger_verify_verdict() says how. */
+bool ledger_verify_step(struct ledger_verify *v, struct db_txn *t, unsigned at_most);
+const struct ledger_verdict *ledger_verify_verdict(const struct ledger_verify *v);
+void ledger_verify_free(struct ledger_verify *v);
+
+/* --- costs by other prices --- */
+
+/* What was asked for, how far it is, and what came of it. Hours whose records are not kept any more are left out. */
+struct ledger_job {
+    int64_t asked_ms;
+    uint64_t number;              /* random; with asked_ms its name */
+    uint32_t from_hour, until_hour, next_hour;
+    uint64_t instance;            /* of the segment it was asked in: ... */
+    uint32_t generation;          /* ... of the configuration whose prices are meant, at least */
+    struct str by;                /* the gateway key */
+    bool done;
+    struct str error;             /* done, in vain: why */
+    uint64_t hours, left_out, records, corrections;
+    int64_t was_nano, is_nano;    /* of all that was looked at */
+};
+void ledger_job_pack(struct buf *out, const struct ledger_job *j); /* for the ring, too */
+bool ledger_job_unpack(struct str packed, struct ledger_job *j);   /* slices into packed */
+void ledger_job_add(struct db_txn *t, const struct ledger_job *j); /* scribe; once */
+bool ledger_job_get(struct db_txn *t, int64_t asked_ms, uint64_t number, struct ledger_job *j); /* inside the txn */
+bool ledger_job_pending(struct db_txn *t, struct ledger_job *j);   /* the oldest that is not done */
+
+/* What a row costs; -1: no price is known. */
+typedef int64_t ledger_price_fn(void *arg, const struct ledger_row *r);
+struct ledger_reprice; /* scribe: the hour that is at work */
+struct ledger_reprice *ledger_reprice_new(ledger_price_fn *price, void *arg);
+void ledger_reprice_free(struct ledger_reprice *r);
+enum ledger_step {
+    LEDGER_STEP_MORE, /* this hour has more records: walk again */
+    LEDGER_STEP_HOUR, /* all of them are priced: in the same transaction, one for writing, ledger_reprice_hour() */
+    LEDGER_STEP_END,  /* no hours are left: ledger_reprice_end() */
+};
+/* Prices at most so many records of the job's next hour. In a transaction that writes, when the hour is to be ended. */
+enum ledger_step ledger_reprice_walk(struct ledger_reprice *r, struct db_txn *t, const struct ledger_job *j,
+                                     unsigned at_most);
+void ledger_reprice_hour(struct ledger_reprice *r, struct db_txn *t, struct ledger_job *j, int64_t now_ms);
+void ledger_reprice_end(struct db_txn *t, struct ledger_job *j, struct str error);
+
 /* Is this name, as it is kept, that of `whole`? */
 bool ledger_name_is(struct str kept, struct str whole);
 #endif

@@ -617,9 +617,10 @@ static void finish_predecessor(struct drain *d) {
     release(d);
 }
 
-static void drop_old_positions(struct drain *d) {
+static void begin_ledger(struct drain *d) {
     char err[256];
     struct db_txn *t = db_begin(d->ledger, true);
+    ledger_begin(t);
     ledger_drop_positions(t, d->instance);
     if (db_commit(t, err) != 0 && db_trouble(d->ledger) != DB_FULL)
         give_up_ledger(d, err);
@@ -655,7 +656,7 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
     drain_logs_open(d);
     drain_after_death(d);
     finish_predecessor(d);
-    drop_old_positions(d);
+    begin_ledger(d);
     if (open_ledger(d))
         spend_count(&d->spend, d->ledger, true);
 }

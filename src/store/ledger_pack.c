@@ -2,15 +2,33 @@
  * LMDB as they are, so what is read back may be torn or of another version: nothing in it is believed
  * unchecked. */
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "llm/usage.h"
 #include "pack.h"
 #include "store/ledger.h"
 
-enum { VERSION = 1, IS_STREAM = 1, IS_COMPLETE = 2, IS_THEIRS = 4, USAGE_KNOWN = 1, USAGE_ESTIMATED = 2 };
+enum { VERSION = 2, OLD_VERSION = 1 /* all but the account */ };
+enum { IS_STREAM = 1, IS_COMPLETE = 2, IS_THEIRS = 4, USAGE_KNOWN = 1, USAGE_ESTIMATED = 2 };
 /* version, flags, cache, attempts; status, ms, first_byte_ms; wall_ms, cost, two sizes, two parameters; usage
  */
 enum { FIXED = 4 + 3 * 4 + 6 * 8 + PACK_USAGE_SIZE, ATTEMPT_FIXED = 2 * 4, STRINGS = 9 };
+/* The account, behind all that: what it has, and of that state and why; price; billed numbers; of each
+ * attempt state and two counts. */
+enum {
+    HAS_STATE = 1,
+    HAS_PRICE = 2,
+    HAS_BILLED = 4,
+    HAS_ATTEMPTS = 8,
+    HAS_ALL = 15,
+    ATTEMPT_ACCOUNT = 1 + 2 * 4
+};
+
+void ledger_price_name(char out[2 * LEDGER_PRICE_BYTES + 1], uint64_t version) {
+    unsigned char bytes[LEDGER_PRICE_BYTES];
+    key_u64(bytes, version);
+    hex_encode(out, bytes, sizeof bytes);
+}
 
 /* --- usage --- */
 
@@ -50,8 +68,23 @@ static void row_strings(struct ledger_row *r, struct str *s[STRINGS]) {
     s[8] = &r->peer;
 }
 
+static unsigned account_has(const struct ledger_row *r, unsigned attempts) {
+    unsigned has = (r->state != LEDGER_EXACT ? HAS_STATE : 0) | (r->price ? HAS_PRICE : 0) |
+                   (r->usage.billed ? HAS_BILLED : 0);
+    for (unsigned i = 0; i < attempts; i++)
+        if (r->attempt[i].state != LEDGER_EXACT)
+            has |= HAS_ATTEMPTS;
+    return has;
+}
+
+static size_t account_size(const struct ledger_row *r, unsigned attempts) {
+    unsigned has = account_has(r, attempts);
+    return 1 + (has & HAS_STATE ? 1 + pack_str_size(r->why) : 0) + (has & HAS_PRICE ? 8 : 0) +
+           (has & HAS_BILLED ? 2 * 8 : 0) + (has & HAS_ATTEMPTS ? attempts * ATTEMPT_ACCOUNT : 0);
+}
+
 static size_t packed_size(const struct ledger_row *r, struct str *const s[STRINGS], unsigned attempts) {
-    size_t n = FIXED;
+    size_t n = FIXED + account_size(r, attempts);
     for (unsigned i = 0; i < STRINGS; i++)
         n += pack_str_size(*s[i]);
     for (unsigned i = 0; i < attempts; i++) {
@@ -69,6 +102,23 @@ static char *pack_attempt(char *to, const struct ledger_attempt *a) {
     to = pack_str(to, a->model);
     to = pack_str(to, a->key);
     return pack_str(to, a->reason);
+}
+
+static char *pack_account(char *to, const struct ledger_row *r, unsigned attempts) {
+    unsigned has = account_has(r, attempts);
+    to = pack_u8(to, has);
+    if (has & HAS_STATE)
+        to = pack_str(pack_u8(to, r->state), r->why);
+    if (has & HAS_PRICE)
+        to = pack_u64(to, r->price);
+    if (has & HAS_BILLED)
+        to = pack_u64(pack_u64(to, r->usage.billed_input), r->usage.billed_output);
+    for (unsigned i = 0; (has & HAS_ATTEMPTS) && i < attempts; i++) {
+        to = pack_u8(to, r->attempt[i].state);
+        to = pack_u32(to, r->attempt[i].input);
+        to = pack_u32(to, r->attempt[i].output);
+    }
+    return to;
 }
 
 void ledger_pack(struct buf *out, const struct ledger_row *r) {
@@ -98,10 +148,12 @@ void ledger_pack(struct buf *out, const struct ledger_row *r) {
         to = pack_str(to, *s[i]);
     for (unsigned i = 0; i < attempts; i++)
         to = pack_attempt(to, &r->attempt[i]);
+    pack_account(to, r, attempts);
     buf_commit(out, n);
 }
 
 static void unpack_attempt(struct unpack *u, struct ledger_attempt *a) {
+    *a = (struct ledger_attempt){.status = 0};
     a->status = (int)unpack_u32(u);
     a->ms = unpack_u32(u);
     a->provider = unpack_str(u);
@@ -110,11 +162,47 @@ static void unpack_attempt(struct unpack *u, struct ledger_attempt *a) {
     a->reason = unpack_str(u);
 }
 
-static void unpack_fixed(struct unpack *u, struct ledger_row *r) {
+static enum ledger_state unpack_state(struct unpack *u) {
+    unsigned state = unpack_u8(u);
+    if (state > LEDGER_UNKNOWN)
+        u->bad = true;
+    return (enum ledger_state)state;
+}
+
+static void unpack_account(struct unpack *u, struct ledger_row *r) {
+    unsigned has = unpack_u8(u);
+    if (has & ~(unsigned)HAS_ALL)
+        u->bad = true;
+    if (has & HAS_STATE) {
+        r->state = unpack_state(u);
+        r->why = unpack_str(u);
+    }
+    if (has & HAS_PRICE)
+        r->price = unpack_u64(u);
+    if (has & HAS_BILLED) {
+        r->usage.billed = true;
+        r->usage.billed_input = unpack_u64(u);
+        r->usage.billed_output = unpack_u64(u);
+    }
+    for (unsigned i = 0; (has & HAS_ATTEMPTS) && i < r->attempts && !u->bad; i++) {
+        r->attempt[i].state = unpack_state(u);
+        r->attempt[i].input = unpack_u32(u);
+        r->attempt[i].output = unpack_u32(u);
+    }
+}
+
+/* What an older version did not tell. */
+static void assume_account(struct ledger_row *r) {
+    if (r->usage.estimated)
+        r->state = LEDGER_ESTIMATED;
+}
+
+static unsigned unpack_fixed(struct unpack *u, struct ledger_row *r) {
     unsigned version = unpack_u8(u), flags = unpack_u8(u), cache = unpack_u8(u);
     r->attempts = unpack_u8(u);
-    if (version != VERSION || flags & ~(unsigned)(IS_STREAM | IS_COMPLETE | IS_THEIRS) ||
-        cache > LEDGER_CACHE_SEMANTIC || r->attempts > LEDGER_MAX_ATTEMPTS)
+    if ((version != VERSION && version != OLD_VERSION) ||
+        flags & ~(unsigned)(IS_STREAM | IS_COMPLETE | IS_THEIRS) || cache > LEDGER_CACHE_SEMANTIC ||
+        r->attempts > LEDGER_MAX_ATTEMPTS)
         u->bad = true;
     r->stream = flags & IS_STREAM;
     r->complete = flags & IS_COMPLETE;
@@ -130,6 +218,7 @@ static void unpack_fixed(struct unpack *u, struct ledger_row *r) {
     r->estimated_tokens = unpack_u64(u);
     r->max_tokens = unpack_u64(u);
     unpack_usage(u, &r->usage);
+    return version;
 }
 
 bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r) {
@@ -137,13 +226,17 @@ bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r) {
     struct unpack u = {.p = packed.p, .n = packed.n};
     memset(r, 0, offsetof(struct ledger_row, attempt));
     r->attempts = 0;
-    unpack_fixed(&u, r);
+    unsigned version = unpack_fixed(&u, r);
     struct str *s[STRINGS];
     row_strings(r, s);
     for (unsigned i = 0; i < STRINGS && !u.bad; i++)
         *s[i] = unpack_str(&u);
     for (unsigned i = 0; i < r->attempts && !u.bad; i++)
         unpack_attempt(&u, &r->attempt[i]);
+    if (version == OLD_VERSION)
+        assume_account(r);
+    else
+        unpack_account(&u, r);
     return !u.bad && u.n == 0;
 }
 
@@ -155,6 +248,11 @@ enum error_type ledger_error(const struct ledger_row *r) {
 }
 
 /* --- the access log --- */
+
+const char *ledger_state_name(enum ledger_state s) {
+    static const char *const names[] = {"exact", "estimated", "unknown"};
+    return (unsigned)s < sizeof names / sizeof *names ? names[s] : "unknown";
+}
 
 static const char *cache_name(enum ledger_cache c) {
     static const char *const names[] = {"off", "miss", "hit", "bypass", "semantic"};
@@ -173,6 +271,11 @@ static void log_attempts(struct jw *w, const struct ledger_row *r) {
         jw_kint(w, "status", a->status);
         jw_kstr(w, "reason", a->reason);
         jw_ku64(w, "ms", a->ms);
+        if (a->state != LEDGER_EXACT) {
+            jw_kz(w, "usage", ledger_state_name(a->state));
+            jw_ku64(w, "input_tokens", a->input);
+            jw_ku64(w, "output_tokens", a->output);
+        }
         jw_obj_end(w);
     }
     jw_arr_end(w);
@@ -204,6 +307,12 @@ static void log_who(struct jw *w, const struct ledger_row *r) {
     jw_kbool(w, "complete", r->complete);
 }
 
+static void log_price(struct jw *w, uint64_t version) {
+    char hex[2 * LEDGER_PRICE_BYTES + 1];
+    ledger_price_name(hex, version);
+    jw_kz(w, "price_version", hex);
+}
+
 static void log_what(struct jw *w, const struct ledger_row *r) {
     jw_ku64(w, "latency_ms", r->ms);
     jw_ku64(w, "first_byte_ms", r->first_byte_ms);
@@ -213,11 +322,16 @@ static void log_what(struct jw *w, const struct ledger_row *r) {
     jw_ku64(w, "reasoning_tokens", r->usage.reasoning);
     if (r->usage.estimated)
         jw_kbool(w, "tokens_estimated", true);
+    jw_kz(w, "usage", ledger_state_name(r->state));
+    if (r->why.n)
+        jw_kstr(w, "usage_reason", r->why);
     jw_key(w, "cost_usd");
     if (r->cost_nano < 0)
         jw_null(w);
     else
         jw_nano(w, r->cost_nano);
+    if (r->price)
+        log_price(w, r->price);
     jw_kz(w, "cache", cache_name(r->cache));
     jw_ku64(w, "bytes_in", r->bytes_in);
     jw_ku64(w, "bytes_out", r->bytes_out);

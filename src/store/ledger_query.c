@@ -27,22 +27,15 @@ struct query {
 };
 
 static void add_to(struct ledger_sum *to, const struct sums *s) {
-    struct sums now = {.requests = to->requests,
-                       .errors = to->errors,
-                       .input_tokens = to->input_tokens,
-                       .cached_tokens = to->cached_tokens,
-                       .output_tokens = to->output_tokens,
-                       .reasoning_tokens = to->reasoning_tokens,
-                       .unpriced = to->unpriced,
-                       .cost_nano = to->cost_nano};
+    struct sums now = {
+#define X(name) .name = to->name,
+        LEDGER_COUNTS(X)
+#undef X
+            .cost_nano = to->cost_nano};
     sums_merge(&now, s);
-    to->requests = now.requests;
-    to->errors = now.errors;
-    to->input_tokens = now.input_tokens;
-    to->cached_tokens = now.cached_tokens;
-    to->output_tokens = now.output_tokens;
-    to->reasoning_tokens = now.reasoning_tokens;
-    to->unpriced = now.unpriced;
+#define X(name) to->name = now.name;
+    LEDGER_COUNTS(X)
+#undef X
     to->cost_nano = now.cost_nano;
 }
 
@@ -62,6 +55,8 @@ static void mask(const struct query *q, struct sums_names *n) {
         n->provider = STR_NONE;
     if (!(q->group_by & GROUP_MODEL))
         n->model = STR_NONE;
+    if (!(q->group_by & GROUP_SURFACE))
+        n->surface = STR_NONE;
 }
 
 static uint64_t hash_name(uint64_t h, struct str s) {
@@ -74,13 +69,14 @@ static uint64_t hash_group(uint32_t span, const struct sums_names *n) {
     h = hash_name(h, n->key);
     h = hash_name(h, n->tenant);
     h = hash_name(h, n->provider);
-    return hash_name(h, n->model);
+    h = hash_name(h, n->model);
+    return hash_name(h, n->surface);
 }
 
 static bool same_group(const struct bucket *b, uint64_t hash, uint32_t span, const struct sums_names *n) {
     return b->hash == hash && b->span == span && str_eq(b->row->key, n->key) &&
            str_eq(b->row->tenant, n->tenant) && str_eq(b->row->provider, n->provider) &&
-           str_eq(b->row->model, n->model);
+           str_eq(b->row->model, n->model) && str_eq(b->row->surface, n->surface);
 }
 
 static struct ledger_sum *new_row(struct query *q, const struct sums_names *n) {
@@ -90,6 +86,7 @@ static struct ledger_sum *new_row(struct query *q, const struct sums_names *n) {
     row->tenant = arena_dup(q->arena, n->tenant);
     row->provider = arena_dup(q->arena, n->provider);
     row->model = arena_dup(q->arena, n->model);
+    row->surface = arena_dup(q->arena, n->surface);
     clock_rfc3339(when, (int64_t)n->hour * HOUR_MS);
     if (q->group_by & GROUP_DAY)
         row->day = arena_dup(q->arena, str_make(when, 10));
@@ -159,7 +156,9 @@ static int by_group(const void *va, const void *vb) {
         c = compare(a->tenant, b->tenant);
     if (c == 0)
         c = compare(a->provider, b->provider);
-    return c ? c : compare(a->model, b->model);
+    if (c == 0)
+        c = compare(a->model, b->model);
+    return c ? c : compare(a->surface, b->surface);
 }
 
 struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_ms, int64_t to_ms,
