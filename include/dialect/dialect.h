@@ -23,7 +23,7 @@ struct ask {
         query; /* what '*' of the route stood for, and the query, as sent (Gemini: the model is there) */
     bool stream; /* the path asks for one; peek keeps it, and sets it where the body says it */
     /* Set by peek: */
-    struct str body;              /* the client's bytes; all spans below lie inside */
+    struct str body;              /* the client's bytes, or the same in other words; all spans below lie inside */
     struct str model;             /* text; empty when not given */
     struct json_value model_span; /* raw.p NULL when absent */
     bool array; /* the stream is one JSON array in place of events (Gemini without alt=sse) */
@@ -37,6 +37,7 @@ struct ask {
     uint64_t input_bytes;           /* of text the model will read, for the estimate (base64 left out) */
     bool more_than_text;            /* pictures, sound or files besides: its bytes say nothing about its tokens */
     struct str user;
+    struct str provider; /* the one that is asked for by name; empty: any */
 };
 
 /* Differences of one provider from the dialect it speaks; a row of the provider table names them. */
@@ -116,7 +117,8 @@ struct client_face {
     struct json_value (*question)(struct str body);
     void (*write_reply)(struct buf *out, const struct reply *r, const struct mint *m, const struct ask *ask);
     /* For dialects whose answers tell what they took: the client's body, of what write_reply has written, which is
-     * what the cache keeps. NULL: that is the body. */
+     * what the cache keeps. Of a stream: of its last bytes, with all that was written for EV_END. NULL: that is the
+     * body. */
     void (*write_receipt)(struct buf *out, struct str written, const struct ask *ask, const struct receipt *o);
     /* OP_EMBED in place of these two. */
     bool (*read_embed)(struct arena *a, const struct ask *ask, struct embed **out, struct fault *f);
@@ -130,6 +132,7 @@ struct client_face {
     struct stream_writer *(*writer_new)(struct arena *a, const struct mint *m, const struct ask *ask);
     void (*write_event)(struct stream_writer *w, const struct event_item *ev, struct buf *out);
     const char *stream_type; /* Content-Type of a stream of events */
+    bool provider_rates;     /* answers tell the limits of the provider that gave them, not the caller's */
     const char *turns;       /* the member with the turns of a conversation: "messages"; NULL: none */
 };
 
@@ -189,6 +192,7 @@ const struct dialect *dialect_really(const struct dialect *client, struct str bo
 
 extern const struct dialect dialect_openai_chat;
 extern const struct dialect dialect_openai_completions;
+extern const struct dialect dialect_enterprise;
 extern const struct dialect dialect_openai_embeddings;
 extern const struct dialect dialect_anthropic;
 extern const struct dialect dialect_openai_responses;

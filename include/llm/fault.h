@@ -104,6 +104,7 @@ struct fault {
     struct str unknown;     /* the provider's own type or code when no table knows it; for the operator */
     int64_t retry_after_ms; /* -1: none */
     bool from_provider;
+    struct str provider;   /* that has failed; empty: none, or not known */
     bool retry_said_no;    /* x-should-retry: false */
 };
 static inline bool fault_is(const struct fault *f) {

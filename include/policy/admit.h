@@ -71,4 +71,6 @@ struct admit_tokens admit_estimate(struct plane *p, const struct ask *ask, uint3
 /* The rate headers of the tightest of the admission's layers; at most ADMIT_HEADERS, texts in the arena. */
 enum { ADMIT_HEADERS = 9 };
 size_t admit_headers(struct plane *p, const struct admission *held, struct arena *a, struct http_header *out);
+/* The same of a provider's own limits. */
+size_t admit_provider_headers(struct plane *p, const struct plane_provider *pr, struct arena *a, struct http_header *out);
 #endif

@@ -18,6 +18,7 @@ struct hints {
     struct hint_list fallbacks;           /* names of models; in place of the configured ones */
     bool fallbacks_said;
     struct hint_list tags;
+    struct str provider;   /* the request names one: it is asked first, and the model is sought there; never in the JSON */
     struct str task;       /* of routing.tasks: stands in for a missing model */
     int64_t max_cost_nano; /* -1: not said */
     uint64_t timeout_ms;   /* of all attempts; 0: not said */
@@ -30,4 +31,5 @@ struct hints {
 #define HINTS_NONE ((struct hints){.max_cost_nano = -1})
 /* `routing`: the object's bytes, checked JSON; empty: none. Texts lie in the arena or in them. false and *f. */
 bool hints_read(struct arena *a, struct str routing, struct hints *out, struct fault *f);
+void hints_provider(struct hints *h, struct str provider); /* sets it, and prefers it to those that were preferred */
 #endif

@@ -7,6 +7,7 @@ static const struct dialect *const table[] = {
     &dialect_openai_responses,
     &dialect_openai_responses_count,
     &dialect_openai_completions,
+    &dialect_enterprise,
     &dialect_openai_embeddings,
     &dialect_anthropic,
     &dialect_anthropic_count,

@@ -306,3 +306,9 @@ size_t admit_headers(struct plane *p, const struct admission *held, struct arena
     }
     return n;
 }
+
+size_t admit_provider_headers(struct plane *p, const struct plane_provider *pr, struct arena *a,
+                              struct http_header *out) {
+    struct admit_layer l = {pr->entity, &pr->conf->limits, "the provider"};
+    return admit_headers(p, &(struct admission){.layers = &l, .nlayers = 1}, a, out);
+}

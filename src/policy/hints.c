@@ -171,3 +171,11 @@ bool hints_read(struct arena *a, struct str routing, struct hints *out, struct f
         json_each(routing, each_member, &m);
     return m.ok;
 }
+
+void hints_provider(struct hints *h, struct str provider) {
+    struct hint_list *l = &h->preferred;
+    h->provider = provider;
+    l->n += l->n < HINTS_MAX;
+    memmove(&l->at[1], &l->at[0], (l->n - 1) * sizeof l->at[0]);
+    l->at[0] = provider;
+}

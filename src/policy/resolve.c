@@ -293,13 +293,64 @@ static bool nothing_left(struct arena *a, struct fault *f) {
     return false;
 }
 
+/* --- a provider that is named beside the model --- */
+
+static bool is_at(const struct plane_model *m, const struct plane_provider *pr) {
+    for (size_t i = 0; i < m->ntargets; i++)
+        if (m->targets[i].provider == pr)
+            return true;
+    return false;
+}
+
+/* Its default, else the first configured model that it serves. */
+static struct str model_of(struct plane *p, const struct plane_provider *pr) {
+    struct str id = plan_default_model(pr);
+    for (size_t i = 0; !id.n && i < p->nmodels; i++)
+        if (is_at(&p->models[i], pr))
+            id = str_of(p->models[i].conf->name);
+    return id;
+}
+
+/* A configured model that it serves; else the id as it is, unless it is the name of one that it does not. */
+static void resolve_at(struct plane *p, struct arena *a, struct plane_provider *pr, struct str id,
+                       struct plan *plan) {
+    struct plane_provider *named;
+    struct str star, own, wanted = id.n ? id : model_of(p, pr);
+    const struct plane_model *m = plane_model(p, wanted);
+    bool wild = !m && (m = plane_wildcard(p, wanted, &star)) != NULL;
+    plan->asked = wanted;
+    if (m && is_at(m, pr))
+        resolve_id(p, a, wanted, plan);
+    else if (wanted.n && (!m || wild || !id.n))
+        plan_add_loose(p, a, plan, pr, plan_split(p, wanted, &named, &own) && named == pr ? own : wanted);
+}
+
+static bool resolve_provider(struct plane *p, struct arena *a, struct str model, struct plan *plan,
+                             struct fault *f) {
+    struct str name = plan->hints->provider;
+    struct plane_provider *pr = plane_provider(p, name);
+    if (pr) {
+        resolve_at(p, a, pr, model, plan);
+        return true;
+    }
+    fault_set(f, a, FAULT_BAD_REQUEST, "provider: there is no provider `%.*s`.",
+              name.n > HINT_TEXT_MAX ? HINT_TEXT_MAX : (int)name.n, name.p);
+    f->param = STR("provider");
+    return false;
+}
+
 bool route_resolve(struct plane *p, struct arena *a, struct str model, const struct hints *hints,
                    struct plan *plan, struct fault *f) {
     *plan = (struct plan){
         .model_entity = SHM_NONE, .on_unsupported = UNSUPPORTED_REJECT, .hints = hints ? hints : &no_hints};
+    bool named = plan->hints->provider.n > 0;
+    if (named && !resolve_provider(p, a, model, plan, f))
+        return false;
     if (!check_hints(p, a, plan->hints, f))
         return false;
-    if (model.n)
+    if (named)
+        ; /* done */
+    else if (model.n)
         resolve_id(p, a, model, plan);
     else if (!resolve_by_hints(p, a, plan))
         resolve_nothing(p, a, plan);

@@ -225,6 +225,7 @@ void answer_succeeded(struct request *r, uint64_t first_byte_ms) {
 
 void answer_failed(struct request *r, struct fault *f) {
     f->from_provider = true;
+    f->provider = str_of(r->now.target->provider->conf->name);
     r->ended = false;
     if (!r->committed)
         buf_clear(&r->held_bytes);
@@ -384,6 +385,20 @@ static struct str stream_type(const struct request *r) {
     return r->ask.array ? STR("application/json") : str_of(r->client->client->stream_type);
 }
 
+/* The limits of the provider that answered, also once. */
+static size_t provider_rates(struct request *r, struct http_header *h) {
+    size_t n = 0;
+    struct str name = from_cache(r)   ? r->row.provider
+                      : r->now.target ? str_of(r->now.target->provider->conf->name)
+                                      : STR_NONE;
+    const struct plane_provider *pr = plane_provider(r->p, name);
+    if (pr)
+        n = admit_provider_headers(r->p, pr, r->a, h);
+    if (name.n)
+        put(h, &n, STR("X-RateLimit-Provider"), name);
+    return n;
+}
+
 size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
     size_t n = 0;
     put(h, &n, STR("content-type"), is_whole ? r->reply_type : stream_type(r));
@@ -405,7 +420,8 @@ size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
         put(h, &n, STR("x-penstock-dropped"), arena_dup(r->a, buf_str(&r->dropped)));
     if (r->estimated)
         put(h, &n, STR("x-penstock-estimated"), STR("true"));
-    size_t rates = admit_headers(r->p, &r->held, r->a, h + n);
+    size_t rates = r->client->client->provider_rates ? provider_rates(r, h + n)
+                                                     : admit_headers(r->p, &r->held, r->a, h + n);
     n += rates;
     return n + provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0, false);
 }
@@ -439,10 +455,9 @@ static void finish_stream(struct request *r, struct buf *tail) {
     }
     if (fault_is(&r->fault))
         pipe_fault(r->now.pipe, &r->fault, r->request_id, tail);
-    if (buf_len(tail) > 0)
-        exchange_write(r->x, buf_at(tail), buf_len(tail));
-    if (from_cache(r))
-        exchange_write(r->x, r->reply.p, r->reply.n);
+    struct str last = buf_len(&r->told) ? buf_str(&r->told) : from_cache(r) ? r->reply : buf_str(tail);
+    if (last.n > 0)
+        exchange_write(r->x, last.p, last.n);
     if (r->now.pipe)
         pipe_free(r->now.pipe);
     exchange_end(r->x);

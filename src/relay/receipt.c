@@ -27,7 +27,8 @@ static void expect(struct request *r, const struct target *t, struct receipt *o)
 void receipt_tell(struct request *r) {
     const struct client_face *face = r->client->client;
     const struct target *t = answerer(r);
-    if (!face->write_receipt || fault_is(&r->fault) || r->gone || r->ask.stream || !t)
+    struct str written = r->ask.stream && !from_cache(r) ? buf_str(&r->held_bytes) : r->reply;
+    if (!face->write_receipt || fault_is(&r->fault) || r->gone || !t)
         return;
     struct receipt o = {
         .request_id = r->request_id,
@@ -44,5 +45,5 @@ void receipt_tell(struct request *r) {
     };
     split_cost(r, t, &o);
     expect(r, t, &o);
-    face->write_receipt(&r->told, r->reply, &r->ask, &o);
+    face->write_receipt(&r->told, written, &r->ask, &o);
 }

@@ -69,10 +69,14 @@ static bool take_hints(struct request *r) {
     }
     if (h.p)
         r->ask.routing = h;
-    if (!r->ask.routing.n)
+    if (!r->ask.routing.n && !r->ask.provider.n)
         return true;
     r->hints = arena_alloc(r->a, sizeof(*r->hints));
-    return hints_read(r->a, r->ask.routing, r->hints, &r->fault);
+    if (!hints_read(r->a, r->ask.routing, r->hints, &r->fault))
+        return false;
+    if (r->ask.provider.n)
+        hints_provider(r->hints, r->ask.provider);
+    return true;
 }
 
 static bool peek(struct request *r) {

@@ -83,11 +83,18 @@ static void know_limits(struct surface_call *c, struct asked *q) {
     admit_know(c->plane, &ask, &q->layers, c->x->arena);
 }
 
+static bool read_hints(struct arena *a, struct asked *q, struct fault *f) {
+    if (!hints_read(a, q->ask.routing, &q->hints, f))
+        return false;
+    if (q->ask.provider.n)
+        hints_provider(&q->hints, q->ask.provider);
+    return true;
+}
+
 static bool decide(struct surface_call *c, struct asked *q, struct fault *f) {
     struct plane *p = c->plane;
     struct arena *a = c->x->arena;
-    if (!read_query(c, q, f) || !q->client->client->peek(a, c->x->body, &q->ask, f) ||
-        !hints_read(a, q->ask.routing, &q->hints, f) ||
+    if (!read_query(c, q, f) || !q->client->client->peek(a, c->x->body, &q->ask, f) || !read_hints(a, q, f) ||
         !route_resolve(p, a, q->ask.model, &q->hints, &q->plan, f))
         return false;
     q->plan.input_bytes = q->ask.input_bytes;

@@ -8,7 +8,9 @@
 #define ANY      PERM_ANY
 #define ADMIN    PERM_ADMIN
 #define S0       SURFACE_S0
+#define S1       SURFACE_S1
 #define S2       SURFACE_S2
+#define LLM      &dialect_enterprise
 
 const struct surface_route surface_routes[] = {
     {HTTP_POST, "/v1/chat/completions", SURFACE_NATIVE, PERM_COMPLETION, CHAT, "chat", NULL,
@@ -111,6 +113,8 @@ const struct surface_route surface_routes[] = {
     {HTTP_GET, "/health", SURFACE_ALL, OPEN, CHAT, NULL, surface_health, "Can it serve"},
     {HTTP_GET, "/livez", SURFACE_ALL, OPEN, CHAT, NULL, surface_livez, "The process is up"},
     {HTTP_GET, "/readyz", SURFACE_ALL, OPEN, CHAT, NULL, surface_readyz, "A worker accepts"},
+    {HTTP_POST, "/api/v1/llm/chat/completions", S1, PERM_COMPLETION, LLM, "s1", NULL,
+     "Chat completion, whole or streamed, with its cost"},
     {HTTP_POST, "/chat/completions", S0, PERM_COMPLETION, CHAT, "s0", NULL,
      "Chat completion, as under /v1; the model may be left out"},
     {HTTP_GET, "/providers/status", S0, ANY, CHAT, NULL, surface_s0_providers,
@@ -222,8 +226,19 @@ bool surface_is_admin(struct str path) {
     return false;
 }
 
+/* Where all errors have one shape, also those of paths that nobody knows. */
+static const struct {
+    const char *base;
+    const struct dialect *dialect;
+} bases[] = {{"/api/v1/llm", LLM}};
+
 const struct dialect *surface_dialect(struct str path) {
     struct str rest;
+    for (size_t i = 0; i < sizeof bases / sizeof *bases; i++) {
+        size_t n = strlen(bases[i].base);
+        if (str_starts(path, bases[i].base) && (path.n == n || path.p[n] == '/'))
+            return bases[i].dialect;
+    }
     for (size_t i = 0; i < surface_routes_n; i++)
         if (path_matches(surface_routes[i].path, path, &rest))
             return surface_routes[i].dialect;

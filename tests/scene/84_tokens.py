@@ -177,4 +177,5 @@ def test_public_keys_from_files_read_again_at_a_reload():
     assert SECRET not in text and '"jwks_file"' in text
 
 
-scene.main()
+if __name__ == "__main__":
+    scene.main()
