@@ -135,7 +135,7 @@ def test_open_surfaces():
     assert gw.admin("/providers", headers=TEAM).status == 403 and gw.admin("/providers", headers=BOSS).status == 200
     gw.reconfigure({"auth": {"open_surfaces": ["native", "metrics"]}})
     gw.run("-s", "reload")
-    scene.wait_for(lambda: gw.get("/metrics").status == 200)
+    scene.wait_for(lambda: gw.get("/metrics").status == 200 and not gw.workers(generation=1))
     assert gw.get("/v1/models").status == 200 and gw.post("/chat/completions", HELLO).status == 401
     assert gw.admin("/providers").status == 401
 
