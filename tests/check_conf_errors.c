@@ -249,7 +249,6 @@ static const struct refusal refusals[] = {
     {"cache: {semantic: {max_entries: 100000}}\n",
      "1:33: cache.semantic.max_entries: \"100000\" is out of range"},
     /* parts of later versions */
-    {"ui: {}\n", "1:1: ui: not supported by this version"},
     {"cors: {origins: [\"https://a.example\", \"https://b.example/\"]}\n",
      "1:17: cors.origins: \"https://b.example/\" is no origin; one is *, or such as "
      "https://app.example.com:8443"},

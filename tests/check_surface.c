@@ -8,6 +8,7 @@ int main(void) {
     suite_add_tcase(s, case_pages());
     suite_add_tcase(s, case_metrics());
     suite_add_tcase(s, case_admin());
+    suite_add_tcase(s, case_openapi());
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
     int failed = srunner_ntests_failed(r);

@@ -72,7 +72,10 @@ static const struct {
     {HTTP_GET, "/V1/models", ROUTE_NO_PATH, "", "", ""},
     {HTTP_GET, "/health/", ROUTE_NO_PATH, "", "", ""},
     {HTTP_GET, "//health", ROUTE_NO_PATH, "", "", ""},
-    {HTTP_GET, "/", ROUTE_NO_PATH, "", "", ""},
+    {HTTP_GET, "/", ROUTE_FOUND, "/", "", ""},
+    {HTTP_GET, "/ui/session", ROUTE_FOUND, "/ui/session", "", ""},
+    {HTTP_GET, "/ui/app.js", ROUTE_FOUND, "/ui/*", "app.js", ""},
+    {HTTP_GET, "/ui/", ROUTE_NO_PATH, "", "", ""},
     {HTTP_GET, "", ROUTE_NO_PATH, "", "", ""},
     {HTTP_OPTIONS, "*", ROUTE_NO_PATH, "", "", ""},
 };
@@ -102,10 +105,12 @@ START_TEST(listeners_serve_their_surfaces) {
     } rows[] = {{"/v1/models", SURFACE_NATIVE},
                 {"/metrics", SURFACE_METRICS},
                 {"/admin/v1/config", SURFACE_ADMIN},
-                {"/health", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS},
-                {"/readyz", SURFACE_NATIVE | SURFACE_ADMIN | SURFACE_METRICS}};
-    for (size_t i = 0; i < 5; i++)
-        for (unsigned one = SURFACE_NATIVE; one <= SURFACE_METRICS; one *= 2) {
+                {"/health", SURFACE_ALL},
+                {"/readyz", SURFACE_ALL},
+                {"/", SURFACE_UI | SURFACE_ADMIN},
+                {"/openapi.json", SURFACE_ALL}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (unsigned one = SURFACE_NATIVE; one <= SURFACE_UI; one *= 2) {
             const struct surface_route *r;
             struct str rest;
             char allow[64];

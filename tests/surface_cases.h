@@ -30,4 +30,5 @@ uint32_t entity(enum entity_kind kind, const char *name);
 TCase *case_pages(void);
 TCase *case_metrics(void);
 TCase *case_admin(void);
+TCase *case_openapi(void);
 #endif

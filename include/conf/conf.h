@@ -372,6 +372,10 @@ struct conf {
         bool exact;
     } cluster;
 
+    struct {
+        bool enabled;
+    } ui;
+
     const char *prices_file;
     struct {
         const char *endpoint; /* "" : none */

@@ -57,6 +57,11 @@ void surface_fault(struct surface_call *c, const struct fault *f);
 void surface_audit(struct surface_call *c, int status);
 
 /* Handlers, one file each. */
+void surface_ui(struct surface_call *c);
+void surface_ui_file(struct surface_call *c);
+void surface_ui_session(struct surface_call *c);
+void surface_docs(struct surface_call *c);
+void surface_openapi(struct surface_call *c);
 void surface_health(struct surface_call *c);
 void surface_livez(struct surface_call *c);
 void surface_readyz(struct surface_call *c);

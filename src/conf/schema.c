@@ -705,6 +705,10 @@ static const struct option rows[] = {
     {DURATION("telemetry.metrics_every", conf, telemetry.metrics_every), .min = SECOND, .max = DAY,
      .def = "15s", .help = "Pause between two exports of metrics."},
 
+    SECTION("Web page", ""),
+    {BOOL("ui.enabled", conf, ui.enabled), .def = "true",
+     .help = "The page at / and /docs; /openapi.json is there all the same."},
+
     SECTION("Log", ""),
     {CHOICE("log.level", conf, log.level), .def = "info",
      .words = "error|critical|fatal warn|warning info|notice debug|trace", .env = "LOG_LEVEL",
@@ -721,6 +725,9 @@ static const struct option rows[] = {
 const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .title = ""};
 
 const char *const conf_later[] = {
-    "ui", "log.content", "log.truncate", "log.mask", NULL,
+    "log.content",
+    "log.truncate",
+    "log.mask",
+    NULL,
 };
 const char *const conf_later_kinds = "";

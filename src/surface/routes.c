@@ -11,6 +11,7 @@
 #define S1       SURFACE_S1
 #define S2       SURFACE_S2
 #define LLM      &dialect_enterprise
+#define PAGE     (SURFACE_UI | SURFACE_ADMIN)
 
 const struct surface_route surface_routes[] = {
     {HTTP_POST, "/v1/chat/completions", SURFACE_NATIVE, PERM_COMPLETION, CHAT, "chat", NULL,
@@ -110,6 +111,13 @@ const struct surface_route surface_routes[] = {
     {HTTP_GET, "/v1/capabilities", SURFACE_NATIVE, ANY, CHAT, NULL, surface_capabilities,
      "What each model can be asked for"},
     {HTTP_GET, "/v1/models/*", SURFACE_NATIVE, ANY, CHAT, NULL, surface_model, "One model"},
+    {HTTP_GET, "/", PAGE, OPEN, CHAT, NULL, surface_ui, "The web page"},
+    {HTTP_GET, "/ui/session", PAGE, OPEN, CHAT, NULL, surface_ui_session,
+     "What the web page can do here, with this key"},
+    {HTTP_GET, "/ui/*", PAGE, OPEN, CHAT, NULL, surface_ui_file, "Its files"},
+    {HTTP_GET, "/docs", PAGE, OPEN, CHAT, NULL, surface_docs, "This description, to read and to try"},
+    {HTTP_GET, "/openapi.json", SURFACE_ALL, OPEN, CHAT, NULL, surface_openapi,
+     "The description of the whole API"},
     {HTTP_GET, "/health", SURFACE_ALL, OPEN, CHAT, NULL, surface_health, "Can it serve"},
     {HTTP_GET, "/livez", SURFACE_ALL, OPEN, CHAT, NULL, surface_livez, "The process is up"},
     {HTTP_GET, "/readyz", SURFACE_ALL, OPEN, CHAT, NULL, surface_readyz, "A worker accepts"},
