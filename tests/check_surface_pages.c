@@ -102,13 +102,10 @@ START_TEST(listeners_serve_their_surfaces) {
     static const struct {
         const char *path;
         unsigned surfaces;
-    } rows[] = {{"/v1/models", SURFACE_NATIVE},
-                {"/metrics", SURFACE_METRICS},
-                {"/admin/v1/config", SURFACE_ADMIN},
-                {"/health", SURFACE_ALL},
-                {"/readyz", SURFACE_ALL},
-                {"/", SURFACE_UI | SURFACE_ADMIN},
-                {"/openapi.json", SURFACE_ALL}};
+    } rows[] = {
+        {"/v1/models", SURFACE_NATIVE}, {"/metrics", SURFACE_METRICS}, {"/admin/v1/config", SURFACE_ADMIN},
+        {"/health", SURFACE_ALL},       {"/readyz", SURFACE_ALL},      {"/", SURFACE_UI | SURFACE_ADMIN},
+        {"/openapi.json", SURFACE_ALL}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (unsigned one = SURFACE_NATIVE; one <= SURFACE_UI; one *= 2) {
             const struct surface_route *r;
