@@ -139,6 +139,7 @@ static const struct {
     {"openai", "gpt", -1},
     {"openai", "GPT-4o", -1},
     {"openai", "ft:gpt-4o-mini-2024-07-18:acme::abc", -1}, /* tuned models cost more: unknown, not a guess */
+    {"mistral", "mistral-small-latest", 150000000},        /* the default model */
     {"mistral", "mistral-large-latest", -1},
     {"openai", "", -1},
     {"openai", "/", -1},

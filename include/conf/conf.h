@@ -249,6 +249,8 @@ struct conf_gateway_key {
     const char *id;
     uint8_t hash[32];         /* SHA-256 of the key; a plain key is hashed at load and wiped */
     const char *owner, *tenant;
+    const char **tenants; /* that its requests may name in place of it */
+    size_t ntenants;
     unsigned permissions;
     const char **models;      /* patterns with '*'; none: all */
     size_t nmodels;

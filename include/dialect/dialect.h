@@ -38,6 +38,15 @@ struct ask {
     bool more_than_text;            /* pictures, sound or files besides: its bytes say nothing about its tokens */
     struct str user;
     struct str provider; /* the one that is asked for by name; empty: any */
+    /* Of dialects whose bodies say it; else empty: */
+    struct str task;               /* what it is for: stands in for a missing model */
+    struct str request_id, tenant; /* checked in form */
+    struct str ignored;            /* names of members that nobody knows, comma-separated */
+    bool known_model;              /* a model that nobody knows is an error, not the default provider's */
+    bool dry_run;                  /* nobody is to be asked */
+    bool max_cost_said;
+    double max_cost_usd;
+    uint64_t expected_output; /* tokens; 0: not said */
 };
 
 /* Differences of one provider from the dialect it speaks; a row of the provider table names them. */
@@ -209,6 +218,7 @@ extern const struct dialect dialect_bedrock;
 extern const struct dialect dialect_bedrock_invoke;
 extern const struct dialect dialect_ollama;
 extern const struct dialect dialect_ollama_embed;
+extern const struct dialect dialect_query; /* a client's alone */
 extern const struct dialect dialect_tgi; /* as gemini_interactions */
 /* passthrough.c */
 extern const struct dialect dialect_moderations;

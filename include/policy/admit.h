@@ -64,6 +64,8 @@ void admit_settle(struct plane *p, struct admission *a, const struct admit_token
 void admit_undo(struct plane *p, struct admission *a);
 /* What an answer is likely to take: the smaller of max_tokens and the average, for each of n. */
 uint64_t admit_output(const struct plane *p, const struct ask *ask, uint32_t model_entity);
+/* The same for a forecast, where what the client itself expects comes first: no ground to reserve less. */
+uint64_t admit_expected(const struct plane *p, const struct ask *ask, uint32_t model_entity);
 /* Tokens to reserve: the input's estimate (by the text of text_entity, shm/tokens.h) and the smaller of max_tokens and
  * what this model's answers take on average. Either may be SHM_NONE. */
 struct admit_tokens admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity, uint32_t text_entity);

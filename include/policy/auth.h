@@ -11,6 +11,7 @@
 struct caller {
     const struct conf_gateway_key *key; /* NULL only where no permission was asked for and no right key came */
     uint32_t entity;
+    bool names_tenant; /* key->tenant is what the request says: no ground to share anything with that tenant's keys */
     struct str user; /* the subject of a token; empty: whom the request names, if anybody */
     const struct conf_gateway_key *refused; /* a right key that may not do this: for the record only */
 };
@@ -20,6 +21,9 @@ struct caller {
  * is nobody. */
 bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission, const char *surface,
                  struct caller *c, struct fault *f);
+/* The request names a tenant: it counts for a key that has none of its own or lists it, and for everybody where nobody
+ * is asked for a key; else it changes nothing: false. */
+bool auth_tenant(const struct plane *p, struct arena *a, struct str tenant, struct caller *c);
 /* May this key use this model? Patterns with '*'. */
 bool auth_model(const struct caller *c, struct str model);
 #endif

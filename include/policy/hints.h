@@ -3,6 +3,7 @@
 #ifndef PENSTOCK_POLICY_HINTS_H
 #define PENSTOCK_POLICY_HINTS_H
 #include "conf/conf.h"
+#include "dialect/dialect.h"
 #include "llm/fault.h"
 
 enum { HINTS_MAX = 16 /* of each list */, HINT_TEXT_MAX = 256, HINT_TAG_MAX = 64 };
@@ -20,6 +21,7 @@ struct hints {
     struct hint_list tags;
     struct str provider;   /* the request names one: it is asked first, and the model is sought there; never in the JSON */
     struct str task;       /* of routing.tasks: stands in for a missing model */
+    bool known_model;      /* as in struct ask */
     int64_t max_cost_nano; /* -1: not said */
     uint64_t timeout_ms;   /* of all attempts; 0: not said */
     struct {
@@ -31,5 +33,6 @@ struct hints {
 #define HINTS_NONE ((struct hints){.max_cost_nano = -1})
 /* `routing`: the object's bytes, checked JSON; empty: none. Texts lie in the arena or in them. false and *f. */
 bool hints_read(struct arena *a, struct str routing, struct hints *out, struct fault *f);
-void hints_provider(struct hints *h, struct str provider); /* sets it, and prefers it to those that were preferred */
+/* All that a request says of it: `routing`, and what members of the body say besides (struct ask). */
+bool hints_of(struct arena *a, const struct ask *ask, struct hints *out, struct fault *f);
 #endif

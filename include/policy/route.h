@@ -16,6 +16,7 @@ struct plan {
     enum conf_unsupported on_unsupported;
     uint32_t model_entity; /* counters; SHM_NONE for names that are not configured */
     bool fallbacks_added;
+    bool dear; /* refused for its cost: what was not named for that is no way out */
     const struct hints *hints; /* never NULL after route_resolve */
     /* Of this request, before route_order; 0: unknown. For those who look at windows, costs, speed. */
     uint64_t input_bytes, output_tokens;
@@ -29,6 +30,8 @@ bool route_resolve(struct plane *p, struct arena *a, struct str model, const str
  * without a model) to the first provider that understands `d`, the default one before the others. */
 bool route_pass(struct plane *p, struct arena *a, struct str provider, struct str model, const struct hints *hints,
                 const struct dialect *d, struct plan *plan, struct fault *f);
+/* Adds what may answer in place of the plan's targets, for those who want to see all of it. */
+void route_fallbacks(struct plane *p, struct arena *a, struct plan *plan);
 /* Orders the model's own targets by its strategy, or the hints'. Once, after resolve. */
 void route_order(struct plane *p, struct plan *plan);
 void route_order_dry(struct plane *p, struct plan *plan); /* takes no turn and draws nothing */

@@ -95,6 +95,8 @@ void surface_s3_models(struct surface_call *c);
 void surface_s3_model(struct surface_call *c);
 void surface_s3_provider_models(struct surface_call *c);
 void surface_s3_usage(struct surface_call *c);
+void surface_s4_status(struct surface_call *c);
+void surface_s4_estimate(struct surface_call *c);
 void surface_explain(struct surface_call *c);
 void surface_s0_providers(struct surface_call *c);
 void surface_s0_models(struct surface_call *c);

@@ -420,6 +420,10 @@ static const struct option gateway_key_rows[] = {
     {STRING(TYPE_TEXT, "owner", conf_gateway_key, owner), .max = 256, .help = "For people."},
     {STRING(TYPE_TEXT, "tenant", conf_gateway_key, tenant), .max = 256,
      .help = "Keys of one tenant are counted, and may share a cache, together."},
+    {TEXTS("tenants", conf_gateway_key, tenants, ntenants),
+     .help = "Tenants that its requests may name (`tenant` of /v1/gateway/query), each counted by itself. A "
+             "key that "
+             "has neither these nor a tenant may name any."},
     {FLAGS("permissions", conf_gateway_key, permissions), .def = "completion embedding",
      .words = "completion embedding admin", .help = "What the key may do: completion, embedding, admin."},
     {TEXTS("models", conf_gateway_key, models, nmodels), .shown = "all",

@@ -23,6 +23,7 @@ static const struct dialect *const table[] = {
     &dialect_ollama,
     &dialect_ollama_embed,
     &dialect_tgi,
+    &dialect_query,
     &dialect_moderations,
     &dialect_images,
     &dialect_audio,

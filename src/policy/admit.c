@@ -235,6 +235,10 @@ uint64_t admit_output(const struct plane *p, const struct ask *ask, uint32_t mod
     return __builtin_mul_overflow(out, ask->n ? ask->n : 1, &all) ? UINT64_MAX : all;
 }
 
+uint64_t admit_expected(const struct plane *p, const struct ask *ask, uint32_t model_entity) {
+    return ask->expected_output ? ask->expected_output : admit_output(p, ask, model_entity);
+}
+
 struct admit_tokens admit_estimate(struct plane *p, const struct ask *ask, uint32_t model_entity,
                                    uint32_t text_entity) {
     return (struct admit_tokens){.input = tokens_estimate(p->shm, text_entity, ask->input_bytes),

@@ -228,3 +228,25 @@ bool auth_model(const struct caller *c, struct str model) {
             return true;
     return false;
 }
+
+static bool lists_tenant(const struct conf_gateway_key *k, struct str tenant) {
+    for (size_t i = 0; i < k->ntenants; i++)
+        if (str_is(tenant, k->tenants[i]))
+            return true;
+    return false;
+}
+
+bool auth_tenant(const struct plane *p, struct arena *a, struct str tenant, struct caller *c) {
+    bool nobody = c->key == &p->anonymous && p->conf->auth.mode != AUTH_NONE; /* on an open surface */
+    bool free_to = !*c->key->tenant && c->key->ntenants == 0;
+    if (str_is(tenant, c->key->tenant))
+        return true;
+    if (nobody || !(free_to || lists_tenant(c->key, tenant)))
+        return false;
+    struct conf_gateway_key *k = arena_alloc(a, sizeof *k);
+    *k = *c->key;
+    k->tenant = arena_dupz(a, tenant);
+    c->key = k;
+    c->names_tenant = true;
+    return true;
+}

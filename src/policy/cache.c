@@ -50,12 +50,14 @@ static struct str scope_of(struct plane *p, struct arena *a, const struct caller
     case CACHE_SCOPE_GLOBAL:
         return STR("g");
     case CACHE_SCOPE_TENANT:
-        if (*c->key->tenant)
+        if (*c->key->tenant && !c->names_tenant)
             return arena_printf(a, "t%s", c->key->tenant);
         break; /* a key without a tenant is alone */
     case CACHE_SCOPE_KEY:
         break;
     }
+    if (c->names_tenant)
+        return arena_printf(a, "k%s\nt%s", c->key->id, c->key->tenant);
     return arena_printf(a, "k%s", c->key->id);
 }
 

@@ -90,7 +90,8 @@ void plan_add_fallbacks(struct plane *p, struct arena *a, struct plan *plan, enu
             plan_add_name(p, a, plan, str_of(m->fallbacks[i]));
     }
     add_rules(p, a, plan, after);
-    if (!m && plan->n == before && !plan_class_listed(of_the_model, after)) {
+    bool in_need = !plan->dear && !plan_class_listed(of_the_model, after);
+    if (!m && plan->n == before && in_need) {
         plan->fallback_on |= ~of_the_model;
         add_other_providers(p, a, plan);
     }

@@ -172,10 +172,26 @@ bool hints_read(struct arena *a, struct str routing, struct hints *out, struct f
     return m.ok;
 }
 
-void hints_provider(struct hints *h, struct str provider) {
+/* It is preferred to those that were preferred. */
+static void name_provider(struct hints *h, struct str provider) {
     struct hint_list *l = &h->preferred;
     h->provider = provider;
     l->n += l->n < HINTS_MAX;
     memmove(&l->at[1], &l->at[0], (l->n - 1) * sizeof l->at[0]);
     l->at[0] = provider;
+}
+
+bool hints_of(struct arena *a, const struct ask *ask, struct hints *out, struct fault *f) {
+    const double nano = 1e9;
+    if (!hints_read(a, ask->routing, out, f))
+        return false;
+    if (ask->provider.n)
+        name_provider(out, ask->provider);
+    out->known_model = ask->known_model;
+    if (ask->task.n)
+        out->task = ask->task;
+    int64_t most = ask->max_cost_said ? (int64_t)(ask->max_cost_usd * nano) : -1;
+    if (most >= 0 && (out->max_cost_nano < 0 || most < out->max_cost_nano))
+        out->max_cost_nano = most;
+    return true;
 }

@@ -129,14 +129,19 @@ static bool resolve_loose(struct plane *p, struct arena *a, struct str id, struc
         is_said ? plane_provider(p, str_of(p->conf->routing.default_provider)) : NULL;
     struct plane_provider *pr;
     struct str model;
-    if (said && said->conf->kind->whole_ids)
+    bool strict = plan->hints->known_model, whole = said && said->conf->kind->whole_ids;
+    if (whole && !strict)
         plan_add_loose(p, a, plan, said, id);
     else if (plan_split(p, id, &pr, &model))
         plan_add_loose(p, a, plan, pr, model);
     else if ((pr = plane_provider(p, id)) != NULL && plan_default_model(pr).n)
         plan_add_loose(p, a, plan, pr, plan_default_model(pr));
+    else if (whole && memchr(id.p, '/', id.n))
+        plan_add_loose(p, a, plan, said, id);
     else if ((pr = infer(p, id)) != NULL)
         plan_add_loose(p, a, plan, pr, id);
+    else if (strict)
+        return false;
     else if (said || (!is_said && p->nmodels == 0 && (pr = default_provider(p)) != NULL))
         plan_add_loose(p, a, plan, said ? said : pr, id);
     return plan->n > 0;
@@ -248,15 +253,40 @@ static bool known_fallbacks(struct plane *p, struct arena *a, const struct hints
     return true;
 }
 
+/* Those of programs that come with a list of their own: without a route they go where a request without a
+ * model goes. */
+static const char *const usual_tasks[] = {"text_generation", "summarization", "sentiment_analysis",
+                                          "question_answering"};
+enum { USUAL_TASKS = sizeof usual_tasks / sizeof *usual_tasks };
+
+static bool is_usual(struct str name) {
+    for (size_t i = 0; i < USUAL_TASKS; i++)
+        if (kind_name_eq(str_of(usual_tasks[i]), name))
+            return true;
+    return false;
+}
+
+static bool no_task(const struct plane *p, struct arena *a, struct str name, struct fault *f) {
+    struct buf all;
+    buf_init(&all, FAULT_MESSAGE_MAX / 2);
+    for (size_t i = 0; i < USUAL_TASKS; i++)
+        buf_printf(&all, "%s%s", i ? ", " : "", usual_tasks[i]);
+    for (size_t i = 0; i < p->conf->routing.ntasks; i++)
+        if (!is_usual(str_of(p->conf->routing.tasks[i].name)))
+            buf_printf(&all, ", %s", p->conf->routing.tasks[i].name);
+    struct str list = buf_ok(&all) ? buf_str(&all) : STR("too many to tell");
+    fault_set(f, a, FAULT_BAD_REQUEST, "There is no task `%.*s`. There are: " STR_FMT ".",
+              name.n > 128 ? 128 : (int)name.n, name.p, STR_ARG(list));
+    f->param = STR("routing.task");
+    buf_free(&all);
+    return false;
+}
+
 static bool check_hints(struct plane *p, struct arena *a, const struct hints *h, struct fault *f) {
     if (!known_providers(p, a, &h->preferred, "routing.preferred_providers", f) ||
         !known_providers(p, a, &h->excluded, "routing.exclude_providers", f) || !known_fallbacks(p, a, h, f))
         return false;
-    if (!h->task.n || task_of(p, h->task))
-        return true;
-    fault_set(f, a, FAULT_BAD_REQUEST, "routing.task: there is no task `" STR_FMT "`.", STR_ARG(h->task));
-    f->param = STR("routing.task");
-    return false;
+    return !h->task.n || is_usual(h->task) || task_of(p, h->task) || no_task(p, a, h->task, f);
 }
 
 void plan_leave_out(struct plan *plan) {

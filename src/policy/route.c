@@ -76,8 +76,19 @@ static bool too_long(struct plane *p, const struct plan *plan, const struct targ
     return window && route_input_tokens(p, plan, t) > window + window / 4;
 }
 
+static bool is_own(const struct plan *plan, const struct target *t) {
+    for (size_t i = 0; i < plan->own; i++)
+        if (plan->list[i] == t)
+            return true;
+    return false;
+}
+
+/* What costs nobody knows how much is no cheaper way out. */
 static bool too_dear(struct plane *p, const struct plan *plan, const struct target *t) {
-    return plan->hints->max_cost_nano >= 0 && route_cost(p, plan, t) > plan->hints->max_cost_nano;
+    if (plan->hints->max_cost_nano < 0)
+        return false;
+    int64_t cost = route_cost(p, plan, t);
+    return cost < 0 ? !is_own(plan, t) : cost > plan->hints->max_cost_nano;
 }
 
 enum route_no route_why_not(struct plane *p, const struct plan *plan, const struct target *t) {
@@ -99,19 +110,35 @@ const char *route_no_name(enum route_no why) {
     return names[why];
 }
 
+static struct str dollars(struct arena *a, int64_t nano) {
+    struct buf b;
+    struct jw w;
+    buf_init(&b, 0);
+    buf_addc(&b, '$');
+    jw_init(&w, &b);
+    jw_nano(&w, nano);
+    struct str s = arena_dup(a, buf_str(&b));
+    buf_free(&b);
+    return s;
+}
+
 bool route_refused(struct plane *p, struct arena *a, const struct plan *plan, struct fault *f) {
     size_t cost = 0, window = 0;
+    int64_t least = INT64_MAX;
     for (size_t i = 0; i < plan->n; i++) {
         enum route_no why = route_why_not(p, plan, plan->list[i]);
         cost += why == ROUTE_COST;
+        int64_t here = why == ROUTE_COST ? route_cost(p, plan, plan->list[i]) : -1;
+        least = here >= 0 && here < least ? here : least;
         window += why == ROUTE_WINDOW;
     }
-    if (plan->n == 0 || cost + window < plan->n)
+    if (plan->n == 0 || cost + window < plan->n || (cost && least == INT64_MAX))
         return false;
     if (cost)
-        fault_set(
-            f, a, FAULT_COST_LIMIT,
-            "This request is expected to cost more than max_cost_usd at every model that could answer.");
+        fault_set(f, a, FAULT_COST_LIMIT,
+                  "This request is expected to cost about " STR_FMT
+                  " at the cheapest model that could answer it, more than max_cost_usd, " STR_FMT ".",
+                  STR_ARG(dollars(a, least)), STR_ARG(dollars(a, plan->hints->max_cost_nano)));
     else
         fault_set(f, a, FAULT_CONTEXT_LENGTH,
                   "The prompt has about %" PRIu64 " tokens, more than the context window of %" PRIu64 ".",
@@ -143,6 +170,11 @@ static size_t find_next(struct plane *p, const struct plan *plan, enum fault_cla
                             route_why_not(p, plan, plan->list[i]) == ROUTE_OK))
         i++;
     return i;
+}
+
+void route_fallbacks(struct plane *p, struct arena *a, struct plan *plan) {
+    if (!plan->fallbacks_added)
+        plan_add_fallbacks(p, a, plan, FAULT_SERVER);
 }
 
 bool route_has_more(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {

@@ -416,8 +416,11 @@ size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
     put(h, &n, STR("x-penstock-attempts"), arena_u64(r->a, attempts));
     if (is_whole && r->cost_nano >= 0)
         put(h, &n, STR("x-penstock-cost-usd"), nano_text(r->a, r->cost_nano));
-    if (buf_len(&r->dropped) > 0)
-        put(h, &n, STR("x-penstock-dropped"), arena_dup(r->a, buf_str(&r->dropped)));
+    struct str dropped = buf_str(&r->dropped), ignored = r->ask.ignored;
+    if (dropped.n + ignored.n > 0)
+        put(h, &n, STR("x-penstock-dropped"),
+            arena_printf(r->a, STR_FMT "%s" STR_FMT, STR_ARG(ignored), dropped.n && ignored.n ? "," : "",
+                         STR_ARG(dropped)));
     if (r->estimated)
         put(h, &n, STR("x-penstock-estimated"), STR("true"));
     size_t rates = r->client->client->provider_rates ? provider_rates(r, h + n)

@@ -112,15 +112,16 @@ struct request {
     struct mint mint;
 
     struct attempt now;
-    struct trace *trace;  /* NULL: none */
-    struct hedge *hedge;  /* NULL: no second attempt beside it */
-    struct pass *pass;    /* the client's dialect is OP_PASS; else NULL */
-    struct chat *chat;    /* canonical request, made once for all attempts */
-    bool restored;        /* the vault has put back into it what it has */
-    struct buf out;       /* body for the provider; alive while a call is */
-    struct buf dropped;   /* names of what was left out, for the client */
-    uint64_t upstream_ns; /* all attempts together */
-    uint64_t waited_ms;   /* for Retry-After */
+    struct trace *trace;      /* NULL: none */
+    const struct target *dry; /* of a dry run: who would be asked */
+    struct hedge *hedge;      /* NULL: no second attempt beside it */
+    struct pass *pass;        /* the client's dialect is OP_PASS; else NULL */
+    struct chat *chat;        /* canonical request, made once for all attempts */
+    bool restored;            /* the vault has put back into it what it has */
+    struct buf out;           /* body for the provider; alive while a call is */
+    struct buf dropped;       /* names of what was left out, for the client */
+    uint64_t upstream_ns;     /* all attempts together */
+    uint64_t waited_ms;       /* for Retry-After */
     unsigned budget_waits;
     struct target
         *rested; /* passed over because all its keys rest: asked all the same when nothing else is left */

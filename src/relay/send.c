@@ -307,6 +307,19 @@ static enum verdict answer_count(struct request *r) {
     return SETTLE;
 }
 
+/* Where it would go is all that was to be known. */
+static enum verdict answer_dry(struct request *r) {
+    struct pipe_opt o = {.mint = &r->mint, .ask = &r->ask};
+    r->dry = r->now.target;
+    r->now.target = NULL;
+    pipe_count(r->a, r->client, 0, &o, &r->scratch);
+    r->reply = buf_str(&r->scratch);
+    r->reply_type = STR("application/json");
+    r->usage = NOTHING_USED;
+    r->estimated = r->ended = true;
+    return SETTLE;
+}
+
 /* The scribe that has died, or gives way to one of a new configuration, is back in a moment. */
 static enum verdict wait_for_budget(struct request *r) {
     enum { EVERY_MS = 20, AT_MOST = 250 };
@@ -328,9 +341,12 @@ enum verdict step_send(struct request *r) {
     enum fault_class after = r->fault.cls;
     if (!r->now.target && !take_target(r, after)) {
         bool refused = route_refused(r->p, r->a, &r->plan, &why);
+        r->plan.dear = refused && why.cls == FAULT_COST_LIMIT;
         if (!take_target(r, refused && why.cls == FAULT_CONTEXT_LENGTH ? why.cls : FAULT_NO_TARGET))
             return give_up(r, &why); /* neither the model's own targets nor a fallback's */
     }
+    if (r->ask.dry_run)
+        return answer_dry(r);
     hedge_init(r);
     for (;;) {
         switch (try_target(r, false, &why)) {

@@ -69,14 +69,11 @@ static bool take_hints(struct request *r) {
     }
     if (h.p)
         r->ask.routing = h;
-    if (!r->ask.routing.n && !r->ask.provider.n)
+    if (!r->ask.routing.n && !r->ask.provider.n && !r->ask.task.n && !r->ask.max_cost_said &&
+        !r->ask.known_model)
         return true;
     r->hints = arena_alloc(r->a, sizeof(*r->hints));
-    if (!hints_read(r->a, r->ask.routing, r->hints, &r->fault))
-        return false;
-    if (r->ask.provider.n)
-        hints_provider(r->hints, r->ask.provider);
-    return true;
+    return hints_of(r->a, &r->ask, r->hints, &r->fault);
 }
 
 static bool peek(struct request *r) {
@@ -104,9 +101,21 @@ static bool may_use(struct request *r) {
     return false;
 }
 
+/* What the body says of the one who asks. */
+static void take_names(struct request *r) {
+    if (r->ask.request_id.n)
+        r->request_id = r->ask.request_id;
+    if (r->ask.tenant.n && !auth_tenant(r->p, r->a, r->ask.tenant, &r->caller))
+        r->ask.ignored =
+            arena_printf(r->a, "tenant%s" STR_FMT, r->ask.ignored.n ? "," : "", STR_ARG(r->ask.ignored));
+}
+
 enum verdict step_decode(struct request *r) {
     r->client = dialect_really(r->client, r->x->body);
-    return peek(r) && take_hints(r) && resolve(r) && may_use(r) ? NEXT : SETTLE;
+    if (!peek(r))
+        return SETTLE;
+    take_names(r);
+    return take_hints(r) && resolve(r) && may_use(r) ? NEXT : SETTLE;
 }
 
 static struct admit_tokens estimate(struct request *r) {
@@ -161,7 +170,7 @@ static enum verdict answer_from_cache(struct request *r, enum ledger_cache how, 
 enum verdict step_lookup(struct request *r) {
     struct reply_head h;
     struct str body;
-    if (r->pass)
+    if (r->pass || r->ask.dry_run)
         return NEXT;
     cache_ticket(r->p, r->a, r->x, &r->caller, r->client, &r->ask, &r->plan, &r->ticket);
     if (!r->p->conf->cache.enabled)
@@ -278,8 +287,12 @@ static void follow_conversation(struct request *r) {
 enum verdict step_route(struct request *r) {
     extra_request(r->p->shm, clock_coarse_ns());
     r->plan.input_bytes = r->pass ? 0 : r->ask.input_bytes;
-    r->plan.output_tokens = r->client->op == OP_CHAT ? admit_output(r->p, &r->ask, r->plan.model_entity) : 0;
-    route_order(r->p, &r->plan);
+    r->plan.output_tokens =
+        r->client->op == OP_CHAT ? admit_expected(r->p, &r->ask, r->plan.model_entity) : 0;
+    if (r->ask.dry_run)
+        route_order_dry(r->p, &r->plan);
+    else
+        route_order(r->p, &r->plan);
     follow_conversation(r);
     r->mint = (struct mint){
         .id = mint_id(r->a),

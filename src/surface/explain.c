@@ -83,23 +83,17 @@ static void know_limits(struct surface_call *c, struct asked *q) {
     admit_know(c->plane, &ask, &q->layers, c->x->arena);
 }
 
-static bool read_hints(struct arena *a, struct asked *q, struct fault *f) {
-    if (!hints_read(a, q->ask.routing, &q->hints, f))
-        return false;
-    if (q->ask.provider.n)
-        hints_provider(&q->hints, q->ask.provider);
-    return true;
-}
-
 static bool decide(struct surface_call *c, struct asked *q, struct fault *f) {
     struct plane *p = c->plane;
     struct arena *a = c->x->arena;
-    if (!read_query(c, q, f) || !q->client->client->peek(a, c->x->body, &q->ask, f) || !read_hints(a, q, f) ||
-        !route_resolve(p, a, q->ask.model, &q->hints, &q->plan, f))
+    if (!read_query(c, q, f) || !q->client->client->peek(a, c->x->body, &q->ask, f) ||
+        !hints_of(a, &q->ask, &q->hints, f) || !route_resolve(p, a, q->ask.model, &q->hints, &q->plan, f))
         return false;
     q->plan.input_bytes = q->ask.input_bytes;
-    q->plan.output_tokens = admit_output(p, &q->ask, q->plan.model_entity);
+    q->plan.output_tokens = admit_expected(p, &q->ask, q->plan.model_entity);
     q->tokens = admit_estimate(p, &q->ask, q->plan.model_entity, plane_text_entity(p, q->plan.list[0]));
+    if (q->ask.tenant.n)
+        auth_tenant(p, a, q->ask.tenant, &q->as);
     know_limits(c, q);
     route_order_dry(p, &q->plan);
     q->conversation = conversation_of(c->x, &q->as, q->client, &q->ask, q->plan.asked);

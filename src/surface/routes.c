@@ -4,6 +4,7 @@
 #define CHAT     &dialect_openai_chat
 #define MESSAGES &dialect_anthropic
 #define GEMINI   &dialect_gemini
+#define QUERY    &dialect_query
 #define OPEN     0
 #define ANY      PERM_ANY
 #define ADMIN    PERM_ADMIN
@@ -103,6 +104,14 @@ const struct surface_route surface_routes[] = {
     {HTTP_GET, "/api/v1/models/*", SURFACE_S3, ANY, CHAT, NULL, surface_s3_model, "S3: one model"},
     {HTTP_GET, "/api/v1/admin/usage", SURFACE_S3, ADMIN, CHAT, NULL, surface_s3_usage,
      "S3: usage of some days by provider, model, user and day"},
+    {HTTP_POST, "/api/query", SURFACE_S4, PERM_COMPLETION, QUERY, "s4_query", NULL,
+     "S4: a question and its answer, with tokens and cost"},
+    {HTTP_GET, "/api/status", SURFACE_S4, ANY, QUERY, NULL, surface_s4_status,
+     "S4: which providers can be asked, and why not"},
+    {HTTP_POST, "/v1/gateway/query", SURFACE_S4, PERM_COMPLETION, QUERY, "s4_gateway", NULL,
+     "S4: the same with a ceiling of cost, a dry run, a tenant"},
+    {HTTP_POST, "/v1/gateway/cost-estimate", SURFACE_S4, PERM_COMPLETION, QUERY, NULL, surface_s4_estimate,
+     "S4: what a question would cost, here and at the alternatives"},
     {HTTP_GET, "/v1beta/models", SURFACE_NATIVE, ANY, GEMINI, NULL, surface_gemini_models,
      "Gemini: models this key may use"},
     {HTTP_GET, "/v1beta/models/*", SURFACE_NATIVE, ANY, GEMINI, NULL, surface_gemini_model,
