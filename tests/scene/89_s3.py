@@ -12,6 +12,7 @@ import time
 
 import scene
 
+EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "conf", "examples")
 SECRET = "0123456789abcdef0123456789abcdef-s3"
 KEYS = [
     {"id": "chatter", "key": {"value": "k-chat"}, "permissions": ["completion"]},
@@ -283,6 +284,29 @@ def test_bad_dates():
         r = usage(gw, query)
         assert r.status == 400 and r.json()["error"]["param"], (query, r)
     assert usage(gw, "?startDate=1970-01-01&endDate=9999-12-31").status == 200
+
+
+def test_the_example_and_the_environment_alone():
+    for example in (os.path.join(EXAMPLES, "s3.yaml"), None):
+        openai, claude = scene.Upstream(), scene.Upstream(anthropic())
+        retry = {"MAX_RETRIES": "3", "INITIAL_BACKOFF": "1000", "MAX_BACKOFF": "30000", "BACKOFF_FACTOR": "2", "JITTER": "0.1"}
+        gw = scene.by_environment({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": openai.url + "/v1", "ANTHROPIC_API_KEY": "k",
+                                   "ANTHROPIC_BASE_URL": claude.url, "API_KEY": "k-all", "JWT_SECRET": SECRET,
+                                   **({} if example else retry)}, example)
+        done = gw.run("-t")
+        assert done.returncode == 0 and "not used" not in done.stderr, done
+        gw.start()
+        key, admin = {"X-API-Key": "k-all"}, token(sub="root", role="admin")
+        assert complete(gw, "openai.gpt-4-turbo", key).status == 200 and complete(gw, "openai.gpt-4-turbo", {}).status == 401
+        assert complete(gw, "anthropic.claude-3-opus", admin).status == 200
+        assert stream_of(gw, "openai.gpt-4-turbo", None, key)[0] == "Hello there."
+        openai.next(vectors)
+        assert gw.post("/api/v1/embedding", {"model": "openai.text-embedding-ada-002", "input": "a"}, headers=key).status == 200
+        ids = [m["id"] for m in gw.get("/api/v1/models", headers=key).json()["models"]]
+        assert ids == (["default-chat", "default-embedding"] if example else ["openai.gpt-4o-mini", "anthropic.claude-sonnet-4-5"]), ids
+        assert gw.get("/api/v1/admin/usage", headers=admin).status == 200 and gw.get("/health").status == 200
+        if example:
+            assert complete(gw, "default-chat", key).status == 200 and openai.requests[-1].json()["model"] == "gpt-4-turbo"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import signal
 
 import scene
 
+EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "conf", "examples")
 ASK = "What is the capital of France?"
 
 
@@ -321,6 +322,39 @@ def test_the_account_over_kills():
             os.kill(w.gw.scribe().pid, signal.SIGKILL)
     rows = scene.wait_for(lambda: (g := w.rows("tenant")).get("t", {}).get("requests") == n and g, "the ledger", 40)
     assert rows["t"]["input_tokens"] == 7 * n and abs(rows["t"]["cost_usd"] - n * (7 * 2.5e-6 + 3 * 10e-6)) < 1e-9, rows
+
+
+def test_the_example_and_the_environment_alone():
+    for example in (os.path.join(EXAMPLES, "s4.yaml"), None):
+        up = {"OPENAI": scene.Upstream(), "GEMINI": scene.Upstream(gemini), "MISTRAL": scene.Upstream(), "ANTHROPIC": scene.Upstream(anthropic)}
+        env = {n + "_BASE_URL": u.url + ("/v1" if n in ("OPENAI", "MISTRAL") else "") for n, u in up.items()}
+        keys = {n: "k" for n in ("OPENAI_API_KEY", "GEMINI_API_KEY", "MISTRAL_API_KEY", "CLAUDE_API_KEY")}
+        gw = scene.by_environment({**env, **keys, "LOG_LEVEL": "INFO"}, example)
+        done = gw.run("-t")
+        assert done.returncode == 0 and "not used" not in done.stderr, done
+        gw.start()
+        for model in ("openai", "gemini", "mistral", "claude"):
+            r = gw.post("/api/query", {"query": ASK, "model": model})
+            assert r.status == 200 and r.json()["cost_usd"] > 0, r
+        assert [len(u.requests) for u in up.values()] == [1, 1, 1, 1]
+        for task in ("text_generation", "summarization", "sentiment_analysis", "question_answering"):
+            r = gw.post("/v1/gateway/query", {"query": ASK, "task_type": task, "max_cost_usd": 0.05})
+            assert r.status == 200 and r.json()["task_type"] == task, r
+        e = gw.post("/v1/gateway/cost-estimate", {"query": ASK, "model": "claude", "expected_response_tokens": 100}).json()
+        assert {a["provider"] for a in e["alternatives"]} == {"openai", "gemini", "mistral"} and e["cost"]["estimated_usd"] > 0, e
+        status = gw.get("/api/status").json()
+        assert [p["name"] for p in status["providers"]] == ["openai", "gemini", "mistral", "claude"] and status["status"] == "healthy", status
+        assert all(p["available"] for p in status["providers"]), status
+
+
+def test_a_surface_that_needs_no_key_beside_others_that_do():
+    w = World(auth={"keys": [{"id": "a", "key": {"value": "k-a"}}], "open_surfaces": ["s4"]}, tenants=[{"id": "red", "limits": {"requests_per_minute": 1}}])
+    for _ in range(3):  # whoever comes without a key is nobody's tenant
+        r = w.gateway(tenant="red")
+        assert r.status == 200 and r.json()["tenant"] is None and r.headers["x-penstock-dropped"] == "tenant", r
+    assert w.gw.get("/api/status").status == 200 and w.gw.post("/v1/gateway/cost-estimate", {"query": ASK}).status == 200
+    assert w.gateway(tenant="red", headers={"X-API-Key": "k-a"}).json()["tenant"] == "red"
+    assert w.gw.chat().status == 401
 
 
 if __name__ == "__main__":

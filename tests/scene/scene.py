@@ -770,6 +770,17 @@ class Gateway:
                         f"{text!r} in the log", seconds)
 
 
+def by_environment(env, conf=None):
+    """A gateway of a file that others shall use too (or of none), and the environment; not started."""
+    gw = Gateway(start=False)
+    os.unlink(gw.conf_path)
+    gw.conf_path = conf
+    gw.command = lambda *args: [BIN, *(["-c", conf] if conf else []), *gw.args, *args]
+    gw.env.update({"PORT": str(gw.port), "PENSTOCK_WORKERS": "2", "PENSTOCK_STATE_DIR": gw.path("state"),
+                   "PENSTOCK_PID_FILE": gw.pid_path, "PENSTOCK_LOG_TARGET": gw.log_path, **env})
+    return gw
+
+
 # --- running ---
 
 
