@@ -42,7 +42,7 @@ function toggleTheme() {
 function drawFoot() {
     show(document.getElementById('foot'),
         here?.caller && h('span', {class: 'who'}, 'Key ', h('b', {}, here.caller.key), here.version && ` · ${here.version}`),
-        h('button', {class: 'small', type: 'button', onclick: toggleTheme, 'aria-label': 'Light or dark'}, 'Theme'),
+        h('button', {class: 'small', type: 'button', onclick: toggleTheme, 'aria-label': 'Theme: light or dark'}, 'Theme'),
         getKey() && h('button', {class: 'small', type: 'button', onclick: forget}, 'Forget key'));
 }
 

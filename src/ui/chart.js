@@ -32,12 +32,15 @@ function keep(node, graph, draw) {
     return {node, stop: () => watch.disconnect()};
 }
 
-// series: [{name, of(point)}] over points with `at` in ms; `span` ms are shown.
-export function lines({label, series, span, format}) {
+const SHORTEST = 60000;
+
+// series: [{name, of(point)}] over points with `at` in ms; what there is is shown, from a minute up to `span` ms.
+export function lines({label, series, span: most, format}) {
     const {graph, legend, node} = frame(label);
-    let points = [], pointed = null;
+    let points = [], pointed = null, span = SHORTEST;
     const draw = () => {
         const width = graph.clientWidth || 400, height = graph.clientHeight || 150, now = points.at(-1)?.at ?? Date.now();
+        span = Math.min(most, Math.max(SHORTEST, now - (points[0]?.at ?? now)));
         const values = points.flatMap((p) => series.map((s) => s.of(p))).filter(Number.isFinite);
         const marks = ticks(Math.max(0, ...values)), top = marks.at(-1);
         const x = (at) => PAD.left + (width - PAD.left - PAD.right) * (1 - (now - at) / span);
@@ -57,7 +60,7 @@ export function lines({label, series, span, format}) {
             const path = known.map((p, n) => `${n ? 'L' : 'M'}${x(p.at).toFixed(1)} ${y(s.of(p)).toFixed(1)}`).join('');
             if (series.length === 1)
                 graph.append(svg('path', {class: `area s${i + 1}`, d: `${path}L${x(known.at(-1).at).toFixed(1)} ${y(0)}L${x(known[0].at).toFixed(1)} ${y(0)}Z`}));
-            graph.append(svg('path', {class: `line s${i + 1}`, d: path}));
+            graph.append(svg('path', {class: `line s${i + 1}`, d: path}), svg('circle', {class: `s${i + 1}`, cx: x(known.at(-1).at), cy: y(s.of(known.at(-1))), r: 2.5}));
         });
         const shown = pointed === null ? points.at(-1) : points.reduce((a, b) => (Math.abs(b.at - pointed) < Math.abs(a.at - pointed) ? b : a), points[0]);
         if (pointed !== null && shown)

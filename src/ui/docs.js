@@ -69,7 +69,7 @@ function content(map) {
 
 function parameters(op) {
     const list = (op.parameters ?? []).map(resolve);
-    return list.length > 0 && [h('h4', {}, 'Parameters'), h('ul', {class: 'schema'}, list.map((p) => h('li', {},
+    return list.length > 0 && [h('h3', {}, 'Parameters'), h('ul', {class: 'schema'}, list.map((p) => h('li', {},
         h('code', {}, p.name), ' ', h('span', {class: 'type'}, `${p.in}, ${p.schema ? typeOf(p.schema) : 'JSON'}`),
         p.required && h('span', {class: 'required'}, ' required'),
         p.description && h('span', {class: 'about'}, ' ', prose(p.description)))))];
@@ -129,7 +129,7 @@ function tryOut(method, path, op) {
     };
     const unfit = op.requestBody && !media;
     return h('form', {class: 'try', onsubmit: run},
-        h('h4', {}, 'Try it'),
+        h('h3', {}, 'Try it'),
         inputs.length > 0 && h('div', {class: 'row'}, inputs.map(([p, input]) => field(p.name, fillIn(input, p)))),
         body && field('Body', body),
         unfit && h('p', {class: 'hint'}, 'It takes a form with a file: use a program for that.'),
@@ -163,8 +163,8 @@ function operation(method, path, op) {
             op.description && h('p', {}, prose(op.description)),
             h('p', {class: 'hint'}, op['x-permission'] ? `Permission: ${op['x-permission']}` : 'No key is needed.'),
             parameters(op),
-            op.requestBody && [h('h4', {}, 'Body'), content(op.requestBody.content)],
-            h('h4', {}, 'Answers'),
+            op.requestBody && [h('h3', {}, 'Body'), content(op.requestBody.content)],
+            h('h3', {}, 'Answers'),
             Object.entries(op.responses).filter(([status]) => status !== 'default').map(([status, r]) => h('details', {class: 'response', open: status.startsWith('2')},
                 h('summary', {}, h('code', {}, status), ' ', prose(r.description)), content(r.content))),
             tryOut(method, path, op),
@@ -176,6 +176,7 @@ function operation(method, path, op) {
 // --- the page ---
 
 const groups = new Map();
+const search = h('input', {type: 'search', autocomplete: 'off', oninput: () => draw(search.value.toLowerCase().split(/\s+/).filter(Boolean))});
 
 function gather() {
     for (const tag of doc.tags)
@@ -196,7 +197,12 @@ function draw(words) {
 }
 
 function openAt(hash) {
-    const node = hash ? document.getElementById(decodeURIComponent(hash.slice(1))) : null;
+    const of = () => (hash ? document.getElementById(decodeURIComponent(hash.slice(1))) : null);
+    if (!of()) { // filtered away
+        search.value = '';
+        draw([]);
+    }
+    const node = of();
     if (node?.tagName === 'DETAILS')
         node.open = true;
     node?.scrollIntoView();
@@ -206,7 +212,6 @@ async function start() {
     const r = await send('GET', '/openapi.json');
     doc = await r.json();
     gather();
-    const search = h('input', {type: 'search', autocomplete: 'off', oninput: () => draw(search.value.toLowerCase().split(/\s+/).filter(Boolean))});
     const key = h('input', {type: 'password', autocomplete: 'off', value: getKey(), oninput: () => setKey(key.value.trim())});
     show(main,
         h('h1', {}, 'API'),

@@ -47,7 +47,7 @@ async function details(record) {
             r.message && h('p', {}, r.message),
             r.attempts?.length > 0 && [h('h3', {}, 'Attempts'), timeline(r)],
             h('dl', {class: 'pairs'}, Object.entries(merged).filter(([name, v]) => !told.has(name) && v !== '' && name !== 'message').map(([name, v]) =>
-                [h('dt', {}, name.replaceAll('_', ' ')), h('dd', {}, value(name, v))])),
+                h('div', {}, h('dt', {}, name.replace(/_(ms|usd)$/, '').replaceAll('_', ' ')), h('dd', {}, value(name, v))))),
             ['prompt', 'answer'].filter((name) => merged[name]).map((name) => [h('h3', {}, name), h('pre', {class: 'mono', tabindex: 0}, merged[name])]),
             h('div', {class: 'actions'}, h('button', {type: 'button', onclick: () => copy(JSON.stringify(all, null, 2), 'JSON copied')}, 'Copy JSON'),
                 h('button', {type: 'button', class: 'primary', onclick: () => dialog.close()}, 'Close'))));

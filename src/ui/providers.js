@@ -40,7 +40,7 @@ function card(p, refresh) {
         h('header', {}, h('h2', {}, p.name), badge(kinds[p.status] ?? 'plain', p.status), h('span', {class: 'note'}, p.kind),
             h('div', {class: 'actions'}, can.map((name) =>
                 h('button', {type: 'button', class: 'small', 'data-action': name, onclick: () => act(name, p.name, refresh)}, actions[name].label, h('span', {class: 'hidden'}, ` ${p.name}`))))),
-        h('dl', {class: 'tiles slim'}, tile('Score', score(p.health_score)), tile('Latency', p.requests ? ms(p.latency_ms) : '–', p.requests ? `first byte ${ms(p.first_byte_ms)}` : null),
+        p.status !== 'disabled' && h('dl', {class: 'tiles slim'}, tile('Score', score(p.health_score)), tile('Latency', p.requests ? ms(p.latency_ms) : '–', p.requests ? `first byte ${ms(p.first_byte_ms)}` : null),
             tile('Errors', percent(p.error_rate), p.failures_in_a_row ? `${p.failures_in_a_row} in a row` : null), tile('Under way', int(p.in_flight)),
             tile('Attempts', brief(p.requests)), tile('Cost', usd(p.cost_usd))),
         p.keys.length > 0 && table(`Keys of ${p.name}`, [
