@@ -2,6 +2,7 @@
  * or genai-prices' data.json) over it, and a model's own `prices:` over both. No price known is said as -1, never as 0. */
 #ifndef PENSTOCK_POLICY_PRICE_H
 #define PENSTOCK_POLICY_PRICE_H
+#include "base/json.h"
 #include "conf/conf.h"
 #include "llm/usage.h"
 
@@ -27,6 +28,12 @@ int64_t price_cost(const struct price *p, const struct usage *u);
 /* What an answer costs: as the provider itself says, else by its model's price (own may be NULL). -1: unknown. */
 int64_t price_bill(const struct price_table *t, struct str vendor, struct str model, const struct conf_prices *own,
                    const struct usage *u);
+/* The same, and the price it was made with: of none, where the provider says itself or nothing is known. */
+int64_t price_charge(const struct price_table *t, struct str vendor, struct str model, const struct conf_prices *own,
+                     const struct usage *u, struct price *by);
+/* What a price is called in the ledger: a hash of it; 0 of none. */
+uint64_t price_version(const struct price *p);
+void price_write(struct jw *w, const struct price *p); /* an object, nano-dollars per million tokens */
 /* The input's and the output's part of a bill; -1: not known. */
 void price_parts(const struct price_table *t, struct str vendor, struct str model, const struct conf_prices *own,
                  const struct usage *u, int64_t bill, int64_t *input, int64_t *output);

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/json.h"
 #include "llm/fault.h"
 #include "llm/usage.h"
 #include "store/db.h"
@@ -32,6 +33,7 @@ struct ledger_row {
     int64_t wall_ms;                 /* when it ended */
     struct str request_id, key, tenant, surface; /* surface: "chat" */
     struct str model_asked, provider, model;     /* provider and model that answered; empty: none */
+    struct str configured;           /* the configured model whose own prices are laid over the table's; empty: none */
     struct str fault;                /* fault class name; empty: none */
     bool theirs;                     /* it is the provider's (llm/fault.h, fault_type) */
     int status;                      /* what the client got; 499: it left */
@@ -63,8 +65,10 @@ void ledger_log_members(struct jw *w, const struct ledger_row *r); /* the same, 
 void ledger_log_text(struct buf *out, const struct ledger_row *r, const char *writer);
 
 /* A price's version as it is told: 16 hexadecimal digits. */
-enum { LEDGER_PRICE_BYTES = 8 };
+enum { LEDGER_PRICE_BYTES = 8, LEDGER_PRICE_TEXT = 4096 };
 void ledger_price_name(char out[2 * LEDGER_PRICE_BYTES + 1], uint64_t version);
+void ledger_pack_price(struct buf *out, uint64_t version, struct str text);
+bool ledger_unpack_price(struct str packed, uint64_t *version, struct str *text);
 /* "exact" ... */
 const char *ledger_state_name(enum ledger_state s);
 
@@ -117,6 +121,16 @@ struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_
 void ledger_each_cost(struct db_txn *t, int64_t from_ms,
                       void (*fn)(void *arg, int64_t hour_ms, const struct ledger_sum *names, int64_t cost_nano),
                       void *arg);
+/* Records from a number on, oldest first, as objects into an open array; *next: where the following page begins. False:
+ * there are no more. prices: the versions that they name, as many as there is room for. */
+enum { LEDGER_PAGE_PRICES = 64 };
+struct ledger_page {
+    uint64_t next;
+    uint64_t price[LEDGER_PAGE_PRICES];
+    size_t prices;
+};
+bool ledger_list(struct db_txn *t, uint64_t from, size_t limit, struct jw *w, struct ledger_page *page);
+
 /* --- is it all as it was written? Any process; in steps, each in a read transaction of its own --- */
 
 struct ledger_verdict {
@@ -155,6 +169,9 @@ struct ledger_job {
     uint64_t hours, left_out, records, corrections;
     int64_t was_nano, is_nano;    /* of all that was looked at */
 };
+/* Its name: 32 hexadecimal digits. */
+void ledger_job_name(char out[32 + 1], int64_t asked_ms, uint64_t number);
+bool ledger_job_read_name(struct str name, int64_t *asked_ms, uint64_t *number);
 void ledger_job_pack(struct buf *out, const struct ledger_job *j); /* for the ring, too */
 bool ledger_job_unpack(struct str packed, struct ledger_job *j);   /* slices into packed */
 void ledger_job_add(struct db_txn *t, const struct ledger_job *j); /* scribe; once */

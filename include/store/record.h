@@ -12,6 +12,8 @@ enum record {
     RECORD_SPENT = 8,  /* record_spent, then ledger_pack: its cost is held from budgets until it is booked */
     RECORD_TALK = 5,   /* logs_pack_talk: what RECORD_USAGE or RECORD_SPENT has, and the text of prompt and answer */
     RECORD_EVENT = 6,  /* logs_pack_event */
+    RECORD_PRICE = 7,  /* ledger_pack_price: before the first row that names it */
+    RECORD_REPRICE = 9, /* ledger_job_pack: costs of a time are to be made anew */
 };
 /* The entities (shm/money.h) that hold the cost of the row that follows. */
 void record_spent(struct buf *out, const uint32_t *entity, size_t n);

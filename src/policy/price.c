@@ -272,12 +272,18 @@ int64_t price_cost(const struct price *p, const struct usage *u) {
     return rounded(sum + (__int128)text * out + (__int128)reasoning * known(p->reasoning, 0));
 }
 
+int64_t price_charge(const struct price_table *t, struct str vendor, struct str model,
+                     const struct conf_prices *own, const struct usage *u, struct price *by) {
+    if (u->cost_nano < 0 && price_merge(price_find(t, vendor, model), own, by))
+        return price_cost(by, u);
+    *by = (struct price){.input = -1, .output = -1};
+    return u->cost_nano;
+}
+
 int64_t price_bill(const struct price_table *t, struct str vendor, struct str model,
                    const struct conf_prices *own, const struct usage *u) {
-    struct price price;
-    if (u->cost_nano >= 0)
-        return u->cost_nano;
-    return price_merge(price_find(t, vendor, model), own, &price) ? price_cost(&price, u) : -1;
+    struct price by;
+    return price_charge(t, vendor, model, own, u, &by);
 }
 
 void price_parts(const struct price_table *t, struct str vendor, struct str model,
@@ -290,4 +296,41 @@ void price_parts(const struct price_table *t, struct str vendor, struct str mode
     if (*input > bill) /* by its own count it cost less than by the table */
         *input = bill;
     *output = *input < 0 ? -1 : bill - *input;
+}
+
+/* --- what it is called --- */
+
+/* The members that say what something costs; windows are no part of a price. */
+#define PRICE_MEMBERS(X)                                                                                     \
+    X(input)                                                                                                 \
+    X(cached_input)                                                                                          \
+    X(cache_write)                                                                                           \
+    X(output)                                                                                                \
+    X(reasoning)                                                                                             \
+    X(audio_in)                                                                                              \
+    X(audio_out)                                                                                             \
+    X(tier_input)                                                                                            \
+    X(tier_cached_input)                                                                                     \
+    X(tier_cache_write)                                                                                      \
+    X(tier_output)
+
+uint64_t price_version(const struct price *p) {
+    const int64_t v[] = {
+#define X(name) p->name,
+        PRICE_MEMBERS(X)
+#undef X
+            (int64_t) p->tier_start};
+    return p->input < 0 && p->output < 0 ? 0 : hash64(v, sizeof v);
+}
+
+void price_write(struct jw *w, const struct price *p) {
+    jw_obj(w);
+#define X(name)                                                                                              \
+    if (p->name >= 0)                                                                                        \
+        jw_kint(w, #name, p->name);
+    PRICE_MEMBERS(X)
+#undef X
+    if (p->tier_start)
+        jw_ku64(w, "tier_start", p->tier_start);
+    jw_obj_end(w);
 }

@@ -332,11 +332,29 @@ bool drain_usage(const struct entry *r, struct str *row, struct money_list *held
     return !spent || record_spent_read(row, held->entity, MONEY_MOST, &held->n);
 }
 
+static void put_price(struct db_txn *t, struct str payload) {
+    uint64_t version;
+    struct str text;
+    if (ledger_unpack_price(payload, &version, &text))
+        ledger_put_price(t, version, text);
+}
+
+static void put_job(struct drain *d, struct db_txn *t, struct str payload) {
+    struct ledger_job j;
+    if (!ledger_job_unpack(payload, &j))
+        return;
+    ledger_job_add(t, &j);
+    d->reprice.look = d->repricing = true;
+}
+
 static void put_usage(struct drain *d, struct db_txn *t, const struct entry *r) {
     struct money_list held;
     struct str row;
-    (void)d;
-    if (drain_usage(r, &row, &held))
+    if (r->type == RECORD_PRICE)
+        put_price(t, r->payload);
+    else if (r->type == RECORD_REPRICE)
+        put_job(d, t, r->payload);
+    else if (drain_usage(r, &row, &held))
         ledger_append(t, row);
 }
 
@@ -570,10 +588,11 @@ void drain_upkeep(struct drain *d, uint64_t now_ms) {
         keep_ledger(d);
     if (d->ledger)
         spend_count(&d->spend, d->ledger, false);
+    d->repricing = d->ledger && d->ledger_pause_ms == 0 && reprice_step(d, now_ms);
 }
 
 bool drain_busy(const struct drain *d) {
-    return d->cache && d->sweep_soon;
+    return d->repricing || (d->cache && d->sweep_soon);
 }
 
 /* The next start believes what it finds stored. */
@@ -624,6 +643,7 @@ static void begin_ledger(struct drain *d) {
     ledger_drop_positions(t, d->instance);
     if (db_commit(t, err) != 0 && db_trouble(d->ledger) != DB_FULL)
         give_up_ledger(d, err);
+    d->reprice.look = true; /* one that was interrupted, perhaps */
 }
 
 static char *join(const char *dir, const char *name) {
@@ -662,6 +682,7 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
 }
 
 void drain_close(struct drain *d) {
+    reprice_stop(&d->reprice);
     db_close(d->ledger);
     db_close(d->cache);
     db_close(d->keys);

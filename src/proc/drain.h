@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "reprice.h"
 #include "shm/index.h"
 #include "shm/shm.h"
 #include "spend.h"
@@ -28,6 +29,8 @@ struct drain {
     struct shm *shm;
     const struct conf *conf;
     struct spend spend;
+    struct reprice reprice;
+    bool repricing; /* and it has more to do at once */
     struct drain_logs logs;
     struct db *ledger, *cache, *keys; /* NULL: closed after trouble, to be opened again */
     char *ledger_dir, *cache_dir, *keys_dir;

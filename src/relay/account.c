@@ -64,7 +64,8 @@ static void attempt_row(struct request *r, const struct fault *f, uint64_t ms, u
         return;
     const struct attempt *t = &r->now;
     trace_attempt(r, now);
-    r->row.attempt[r->row.attempts++] = (struct ledger_attempt){
+    struct ledger_attempt *a = &r->row.attempt[r->row.attempts++];
+    *a = (struct ledger_attempt){
         .provider = str_of(t->target->provider->conf->name),
         .model = t->target->model,
         .key = t->key ? str_of(t->key->conf->id) : STR_NONE,
@@ -72,6 +73,7 @@ static void attempt_row(struct request *r, const struct fault *f, uint64_t ms, u
         .status = t->status,
         .ms = row_ms(ms),
     };
+    bill_attempt(r, f, a);
 }
 
 /* For those who choose by it the next time. */
@@ -171,8 +173,11 @@ static int64_t cost_of(struct request *r) {
     const struct target *t = r->now.target;
     if (!t)
         return u->cost_nano;
-    return price_bill(r->p->prices, str_of(t->provider->conf->kind->price_vendor), t->model,
-                      t->conf ? &t->conf->prices : NULL, u);
+    struct price by;
+    int64_t cost = price_charge(r->p->prices, str_of(t->provider->conf->kind->price_vendor), t->model,
+                                t->conf ? &t->conf->prices : NULL, u, &by);
+    r->row.price = bill_price(r->g, &by);
+    return cost;
 }
 
 static void count(struct request *r, uint32_t entity, bool requests) {
@@ -277,6 +282,7 @@ static void fill_row(struct request *r, struct ledger_row *row) {
     if (r->now.target && !(fault_is(&r->fault) && r->usage.input == 0 && r->usage.output == 0)) {
         row->provider = str_of(r->now.target->provider->conf->name);
         row->model = r->now.target->model;
+        row->configured = r->now.target->conf ? str_of(r->now.target->conf->name) : STR_NONE;
     }
     row->fault = fault_is(&r->fault) ? str_of(fault_rule(r->fault.cls)->name) : STR_NONE;
     row->theirs = is_theirs(r);
@@ -285,6 +291,7 @@ static void fill_row(struct request *r, struct ledger_row *row) {
     row->complete = !fault_is(&r->fault);
     row->cache = r->cache;
     row->usage = from_cache(r) ? NOTHING_USED : r->usage; /* what the answer once used is not used again */
+    bill_judge(r, row);
     row->cost_nano = r->cost_nano;
     row->ms = row_ms(ms);
     row->first_byte_ms = row_ms(r->first_byte_ms ? r->first_byte_ms : ms);

@@ -189,6 +189,11 @@ void answer_drained(struct request *r) {
 
 /* --- the end --- */
 
+static bool is_before_sending(enum call_error e) {
+    return e == CALL_RESOLVE || e == CALL_CONNECT || e == CALL_TLS || e == CALL_AUTH ||
+           e == CALL_TIMEOUT_CONNECT;
+}
+
 static void fault_of_call(struct request *r, const struct call_result *res, struct fault *f) {
     if (res->error == CALL_STOPPED && !buf_ok(&r->now.body))
         fault_set(f, r->a, FAULT_SERVER, "The provider's answer is larger than this gateway takes.");
@@ -199,6 +204,7 @@ static void fault_of_call(struct request *r, const struct call_result *res, stru
                                                       : FAULT_CONNECTION,
                   "%s", call_error_text(res->error));
     f->from_provider = true;
+    r->now.unsent = is_before_sending(res->error);
 }
 
 static void store(struct request *r, struct str body, struct str type, bool is_stream) {

@@ -73,7 +73,7 @@ static void count_health(struct embed_call *e, const struct fault *f, uint64_t f
 }
 
 /* A row of its own, of no key: the sum of the rows is what was paid. */
-static void record(struct embed_call *e, const struct usage *u, int64_t cost) {
+static void record(struct embed_call *e, const struct usage *u, int64_t cost, uint64_t price) {
     struct request *r = e->r;
     struct budget_hold *money = &e->money;
     uint64_t ms = (clock_ns() - e->started_ns) / 1000000;
@@ -84,10 +84,14 @@ static void record(struct embed_call *e, const struct usage *u, int64_t cost) {
         .model_asked = e->by->target.model,
         .provider = str_of(e->by->target.provider->conf->name),
         .model = e->by->target.model,
+        .configured = e->by->target.conf ? str_of(e->by->target.conf->name) : STR_NONE,
         .status = 200,
         .complete = true,
         .usage = *u,
+        .state = u->estimated ? LEDGER_ESTIMATED : LEDGER_EXACT,
+        .why = u->estimated ? STR("not_told") : STR_NONE,
         .cost_nano = cost,
+        .price = price,
         .ms = ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms,
         .peer = r->x->peer,
     };
@@ -110,8 +114,9 @@ static void bill(struct embed_call *e, struct usage u) {
                            .input = usage_estimate(e->r->ticket.semantic->text.n),
                            .cost_nano = -1};
     const struct target *t = &e->by->target;
-    int64_t cost = price_bill(p->prices, str_of(t->provider->conf->kind->price_vendor), t->model,
-                              t->conf ? &t->conf->prices : NULL, &u);
+    struct price by;
+    int64_t cost = price_charge(p->prices, str_of(t->provider->conf->kind->price_vendor), t->model,
+                                t->conf ? &t->conf->prices : NULL, &u, &by);
     const uint32_t entities[] = {e->by->target.entity, e->by->target.provider->entity, p->gateway};
     for (size_t i = 0; i < sizeof entities / sizeof *entities; i++) {
         entity_add(p->shm, entities[i], ENTITY_STAT_INPUT_TOKENS, u.input);
@@ -121,7 +126,7 @@ static void bill(struct embed_call *e, struct usage u) {
     struct admit_tokens used = {u.input, u.output};
     admit_settle(p, &e->held, &used);
     budget_settle(p, &e->money, cost);
-    record(e, &u, cost);
+    record(e, &u, cost, bill_price(e->r->g, &by));
     stat_add(p->shm, STAT_EMBEDDINGS, 1);
 }
 

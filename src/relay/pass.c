@@ -218,6 +218,7 @@ static void on_done(void *arg, const struct call_result *res) {
     }
     if (r->client->provider->tap_reply)
         r->client->provider->tap_reply(r->a, buf_str(&r->pass->tail), 0, &seen, &f);
+    r->untold = !seen.usage.known;
     r->usage = seen.usage.known ? seen.usage : NOTHING_USED;
     r->ended = true;
     answer_succeeded(r, res->first_byte_ms);

@@ -3,6 +3,7 @@
  * and then the answer's last bytes go out: what a client has seen whole is in the ledger's ring. */
 #ifndef PENSTOCK_RELAY_REQUEST_H
 #define PENSTOCK_RELAY_REQUEST_H
+#include "bill.h"
 #include "dialect/pipe.h"
 #include "outbox.h"
 #include "pass.h"
@@ -30,6 +31,8 @@ struct gateway {
     char error_id[REQUEST_ID_BYTES]; /* of the last error that the server itself answered */
     uint64_t told[64];               /* hashes of the unknown words that were logged */
     size_t ntold;
+    uint64_t prices_told[256]; /* versions of prices that the scribe has been told of, this hour */
+    uint64_t prices_hour;
     bool embedder_fails; /* that was logged */
 };
 
@@ -72,6 +75,7 @@ struct attempt {
     int status; /* of the provider's answer; 0: none yet */
     struct call_header *headers;
     size_t nheaders;
+    bool unsent;       /* the provider has not seen the request */
     bool sse;          /* the answer is an event stream */
     struct buf body;   /* of a whole answer or an error */
     struct pipe *pipe; /* of a stream */
@@ -137,6 +141,7 @@ struct request {
     bool capturing;
     bool committed;   /* the head of the answer has gone to the client */
     bool full;        /* the client is slow: upstream is paused */
+    bool untold;      /* an answer that passed through, and its tokens were not told */
     bool ended;       /* the stream is complete by its dialect */
     bool client_lost; /* a write found the client gone: on_gone will follow */
     bool gone;        /* the client left */

@@ -51,7 +51,7 @@ static void forget_answer(struct attempt *t) {
     t->headers = NULL;
     t->nheaders = 0;
     t->status = 0;
-    t->sse = false;
+    t->sse = t->unsent = false;
 }
 
 static bool take_target(struct request *r, enum fault_class after) {

@@ -20,7 +20,9 @@ enum {
     HAS_PRICE = 2,
     HAS_BILLED = 4,
     HAS_ATTEMPTS = 8,
-    HAS_ALL = 15,
+    HAS_MODEL = 16,
+    HAS_SAME = 32,
+    HAS_ALL = 63,
     ATTEMPT_ACCOUNT = 1 + 2 * 4
 };
 
@@ -28,6 +30,20 @@ void ledger_price_name(char out[2 * LEDGER_PRICE_BYTES + 1], uint64_t version) {
     unsigned char bytes[LEDGER_PRICE_BYTES];
     key_u64(bytes, version);
     hex_encode(out, bytes, sizeof bytes);
+}
+
+void ledger_pack_price(struct buf *out, uint64_t version, struct str text) {
+    char head[8];
+    pack_u64(head, version);
+    buf_add(out, head, sizeof head);
+    buf_adds(out, text);
+}
+
+bool ledger_unpack_price(struct str packed, uint64_t *version, struct str *text) {
+    struct unpack u = {.p = packed.p, .n = packed.n};
+    *version = unpack_u64(&u);
+    *text = str_make(u.p, u.n);
+    return !u.bad && *version != 0 && u.n > 0 && u.n <= LEDGER_PRICE_TEXT;
 }
 
 /* --- usage --- */
@@ -74,13 +90,18 @@ static unsigned account_has(const struct ledger_row *r, unsigned attempts) {
     for (unsigned i = 0; i < attempts; i++)
         if (r->attempt[i].state != LEDGER_EXACT)
             has |= HAS_ATTEMPTS;
+    if (r->configured.n)
+        has |= str_eq(pack_cut(r->configured, PACK_STRING_MAX), pack_cut(r->model_asked, PACK_STRING_MAX))
+                   ? HAS_SAME
+                   : HAS_MODEL;
     return has;
 }
 
 static size_t account_size(const struct ledger_row *r, unsigned attempts) {
     unsigned has = account_has(r, attempts);
     return 1 + (has & HAS_STATE ? 1 + pack_str_size(r->why) : 0) + (has & HAS_PRICE ? 8 : 0) +
-           (has & HAS_BILLED ? 2 * 8 : 0) + (has & HAS_ATTEMPTS ? attempts * ATTEMPT_ACCOUNT : 0);
+           (has & HAS_BILLED ? 2 * 8 : 0) + (has & HAS_ATTEMPTS ? attempts * ATTEMPT_ACCOUNT : 0) +
+           (has & HAS_MODEL ? pack_str_size(r->configured) : 0);
 }
 
 static size_t packed_size(const struct ledger_row *r, struct str *const s[STRINGS], unsigned attempts) {
@@ -118,7 +139,7 @@ static char *pack_account(char *to, const struct ledger_row *r, unsigned attempt
         to = pack_u32(to, r->attempt[i].input);
         to = pack_u32(to, r->attempt[i].output);
     }
-    return to;
+    return has & HAS_MODEL ? pack_str(to, r->configured) : to;
 }
 
 void ledger_pack(struct buf *out, const struct ledger_row *r) {
@@ -189,6 +210,10 @@ static void unpack_account(struct unpack *u, struct ledger_row *r) {
         r->attempt[i].input = unpack_u32(u);
         r->attempt[i].output = unpack_u32(u);
     }
+    if (has & HAS_MODEL)
+        r->configured = unpack_str(u);
+    else if (has & HAS_SAME)
+        r->configured = r->model_asked;
 }
 
 /* What an older version did not tell. */
@@ -313,6 +338,11 @@ static void log_price(struct jw *w, uint64_t version) {
     jw_kz(w, "price_version", hex);
 }
 
+static void log_some(struct jw *w, const char *name, uint64_t n) {
+    if (n)
+        jw_ku64(w, name, n);
+}
+
 static void log_what(struct jw *w, const struct ledger_row *r) {
     jw_ku64(w, "latency_ms", r->ms);
     jw_ku64(w, "first_byte_ms", r->first_byte_ms);
@@ -320,6 +350,10 @@ static void log_what(struct jw *w, const struct ledger_row *r) {
     jw_ku64(w, "cached_tokens", r->usage.cache_read);
     jw_ku64(w, "output_tokens", r->usage.output);
     jw_ku64(w, "reasoning_tokens", r->usage.reasoning);
+    log_some(w, "cache_write_tokens", r->usage.cache_write);
+    log_some(w, "cache_write_1h_tokens", r->usage.cache_write_1h);
+    log_some(w, "audio_input_tokens", r->usage.audio_in);
+    log_some(w, "audio_output_tokens", r->usage.audio_out);
     if (r->usage.estimated)
         jw_kbool(w, "tokens_estimated", true);
     jw_kz(w, "usage", ledger_state_name(r->state));

@@ -56,6 +56,21 @@ static struct str job_key(unsigned char out[JOB_KEY], int64_t asked_ms, uint64_t
     return str_make((const char *)out, JOB_KEY);
 }
 
+void ledger_job_name(char out[2 * JOB_KEY + 1], int64_t asked_ms, uint64_t number) {
+    unsigned char key[JOB_KEY];
+    job_key(key, asked_ms, number);
+    hex_encode(out, key, sizeof key);
+}
+
+bool ledger_job_read_name(struct str name, int64_t *asked_ms, uint64_t *number) {
+    char key[JOB_KEY];
+    if (!hex_decode((uint8_t *)key, sizeof key, name))
+        return false;
+    *asked_ms = (int64_t)key_read_u64(key);
+    *number = key_read_u64(key + 8);
+    return true;
+}
+
 void ledger_job_pack(struct buf *out, const struct ledger_job *j) {
     size_t n = 1 + 1 + 4 * 4 + 9 * 8 + pack_str_size(j->by) + pack_str_size(j->error);
     char *to = buf_room(out, n);

@@ -86,6 +86,14 @@ static void add_cost(int64_t *to, int64_t n) {
         *to = most;
 }
 
+/* Of the row, or of an attempt before its last. */
+static bool is_unknown(const struct ledger_row *r) {
+    bool unknown = r->state == LEDGER_UNKNOWN;
+    for (unsigned i = 0; i + 1 < r->attempts && i < LEDGER_MAX_ATTEMPTS; i++)
+        unknown |= r->attempt[i].state == LEDGER_UNKNOWN;
+    return unknown;
+}
+
 void sums_of_row(struct sums *to, const struct ledger_row *r) {
     const struct usage *u = &r->usage;
     bool priced = r->cost_nano >= 0;
@@ -99,7 +107,7 @@ void sums_of_row(struct sums *to, const struct ledger_row *r) {
                         .audio_tokens = u->audio_in,
                         .unpriced = !priced,
                         .estimated = r->state == LEDGER_ESTIMATED,
-                        .unknown = r->state == LEDGER_UNKNOWN,
+                        .unknown = is_unknown(r),
                         .cost_nano = priced ? r->cost_nano : 0};
     add(&more.audio_tokens, u->audio_out);
     sums_merge(to, &more);

@@ -9,8 +9,9 @@ enum { MAX_ROWS = 100000, DAY_MS = 86400000 };
 static const struct {
     const char *name;
     unsigned bit;
-} groups[] = {{"key", GROUP_KEY},     {"tenant", GROUP_TENANT}, {"provider", GROUP_PROVIDER},
-              {"model", GROUP_MODEL}, {"day", GROUP_DAY},       {"hour", GROUP_HOUR}};
+} groups[] = {{"key", GROUP_KEY},        {"tenant", GROUP_TENANT}, {"provider", GROUP_PROVIDER},
+              {"model", GROUP_MODEL},    {"day", GROUP_DAY},       {"hour", GROUP_HOUR},
+              {"surface", GROUP_SURFACE}};
 enum { NGROUPS = sizeof(groups) / sizeof(*groups) };
 
 struct query {
@@ -51,7 +52,7 @@ static bool read_query(struct surface_call *c, struct query *q, struct fault *f)
         return query_wrong(c, f, STR("from"), "must lie before `to`");
     if (group.n && !read_groups(group, &q->group_by))
         return query_wrong(c, f, STR("group_by"),
-                           "expected a list of key, tenant, provider, model, day, hour");
+                           "expected a list of key, tenant, provider, model, surface, day, hour");
     q->csv = str_isi(format, "csv");
     if (format.n && !q->csv && !str_isi(format, "json"))
         return query_wrong(c, f, STR("format"), "expected json or csv");
@@ -68,6 +69,8 @@ static struct str label(const struct ledger_sum *s, unsigned bit) {
         return s->provider;
     case GROUP_MODEL:
         return s->model;
+    case GROUP_SURFACE:
+        return s->surface;
     case GROUP_DAY:
         return s->day;
     default:
@@ -78,6 +81,11 @@ static struct str label(const struct ledger_sum *s, unsigned bit) {
 /* Without any known price there is no sum, which is not a sum of 0. */
 static bool priced(const struct ledger_sum *s) {
     return s->unpriced == 0 || s->cost_nano != 0;
+}
+
+static void write_some(struct jw *w, const char *name, uint64_t n) {
+    if (n)
+        jw_ku64(w, name, n);
 }
 
 static void write_sum(struct jw *w, const struct ledger_sum *s, unsigned group_by) {
@@ -96,8 +104,11 @@ static void write_sum(struct jw *w, const struct ledger_sum *s, unsigned group_b
         jw_nano(w, s->cost_nano);
     else
         jw_null(w);
-    if (s->unpriced)
-        jw_ku64(w, "unpriced_requests", s->unpriced);
+    write_some(w, "unpriced_requests", s->unpriced);
+    write_some(w, "cache_write_tokens", s->cache_write_tokens);
+    write_some(w, "audio_tokens", s->audio_tokens);
+    write_some(w, "estimated_requests", s->estimated);
+    write_some(w, "unknown_requests", s->unknown);
     jw_obj_end(w);
 }
 
