@@ -110,6 +110,8 @@ int main(void) {
     suite_add_tcase(s, case_slots());
     suite_add_tcase(s, case_limits());
     suite_add_tcase(s, case_money());
+    suite_add_tcase(s, case_steps());
+    suite_add_tcase(s, case_random());
     suite_add_tcase(s, case_queue());
     suite_add_tcase(s, case_ring());
     suite_add_tcase(s, case_cache());

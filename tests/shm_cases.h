@@ -9,6 +9,8 @@
 TCase *case_slots(void);
 TCase *case_limits(void);
 TCase *case_money(void);
+TCase *case_steps(void);
+TCase *case_random(void);
 TCase *case_queue(void);
 TCase *case_ring(void);
 TCase *case_cache(void);

@@ -5,13 +5,19 @@
 #ifndef PENSTOCK_TESTS_SHM_CHAOS_H
 #define PENSTOCK_TESTS_SHM_CHAOS_H
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
+/* So many operations from now the process is killed, before it does that one; 0: it is not. */
+extern uint64_t chaos_left;
+
 static inline void chaos(void) {
     static uint64_t x;
+    if (chaos_left && --chaos_left == 0)
+        raise(SIGKILL);
     if (x == 0)
         x = (uint64_t)getpid();
     x = x * 6364136223846793005U + 1442695040888963407U;
