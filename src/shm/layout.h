@@ -254,7 +254,8 @@ static inline void cpu_pause(void) {
     __asm__ volatile("yield");
 #endif
 }
-/* Waiting for another process for an instant: spins first, then lets others run (it may need this very CPU).
+/* Waiting for another process for an instant: spins first, for a random while, then lets others run (it may
+ * need this very CPU).
  */
 void shm_backoff(unsigned tries);
 

@@ -142,7 +142,7 @@ enum money_verdict money_reserve(struct shm *s, const struct money_ask *asks, si
             if (v == MONEY_UNKNOWN)
                 return v;
         }
-        shm_backoff(tries + (s->slot != SHM_NONE ? s->slot % 4 : 0)); /* not all in step */
+        shm_backoff(tries);
     }
     return v;
 }

@@ -210,13 +210,16 @@ bool shm_jwks_wanted(struct shm *s) {
     return atomic_exchange(&s->head->jwks_wanted, 0) != 0;
 }
 
+/* By chance: two that wait for one another in step, for equal times, would meet again and again. */
 void shm_backoff(unsigned tries) {
-    if (tries >= 8) {
-        sched_yield();
-        return;
-    }
-    for (unsigned i = 0; i < 1U << tries; i++)
+    enum { SPINS = 8 };
+    static uint64_t chance;
+    chance = (chance + clock_ns()) * 6364136223846793005U + 1442695040888963407U;
+    uint64_t most = UINT64_C(2) << (tries < SPINS ? tries : SPINS);
+    for (uint64_t n = (chance >> 33) % most; n > 0; n--)
         cpu_pause();
+    if (tries >= SPINS)
+        sched_yield();
 }
 
 /* --- entities ---

@@ -201,7 +201,7 @@ bool gauge_take(struct shm *s, uint32_t entity, enum gauge g, uint64_t cap) {
         if (gauge_sum(s, entity, g) <= cap)
             return true;
         gauge_move(mine, -1);
-        shm_backoff(tries + s->slot % 4); /* not all in step */
+        shm_backoff(tries);
     }
     return false;
 }
