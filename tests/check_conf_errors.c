@@ -74,6 +74,9 @@ static const struct refusal refusals[] = {
      "budget: {usd: 1}}, {name: m4, targets: [{provider: mock, model: x}], budget: {usd: 1}}, {name: m5, "
      "targets: [{provider: mock, model: x}], budget: {usd: 1}}]\n",
      "2:418: models[5].budget: mock/x is a target of 5 models before it that have budgets"},
+    {"providers: [{kind: mock}]\nmodels: [{name: m, targets: [{provider: mock, tags: [a, "
+     "0123456789012345678901234567890123456789012345678901234567890123x]}]}]\n",
+     "2:57: models[0].targets[0].tags[1]: a text of 65 bytes, allowed is 1 to 64"},
     {"workers: 0\n", "1:10: workers: \"0\" is out of range, allowed is 1 to 128"},
     {"workers: many\n", "1:10: workers: expected auto, or a whole number such as 4; got \"many\""},
     {"cache: {enabled: 1}\n", "1:18: cache.enabled: expected true or false; got \"1\""},

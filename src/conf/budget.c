@@ -26,7 +26,9 @@ bool conf_budget_alerts(struct conf_budget *b) {
 }
 
 static void check_budget(struct load *l, struct conf_budget *b, const struct at *of) {
-    struct at at = at_child(of, "budget.alert");
+    struct at at = at_child(of, "budget.alert"), budget = at_child(of, "budget");
+    if (budget.node && budget.node->kind == NODE_MAP && !node_get(of->node, "budget.usd"))
+        load_warn(l, &budget, "without usd nothing is limited");
     if (!conf_budget_alerts(b))
         load_error(l, &at, "expected parts of the budget above 0 up to 1, such as 0.8, at most %d of them",
                    CONF_MAX_ALERTS);

@@ -146,7 +146,7 @@ static const struct node *parted(struct load *l, const struct node *node) {
 }
 
 static bool read_texts(struct load *l, const struct option *o, const struct at *at, void *to, void *count) {
-    static const struct option element = {.path = "", .type = TYPE_TEXT, .min = 1, .max = 512};
+    const struct option element = {.path = "", .type = TYPE_TEXT, .min = 1, .max = o->max ? o->max : 512};
     struct at as_list = *at;
     const struct node *node = at->node;
     if (node->kind == NODE_MAP)

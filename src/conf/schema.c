@@ -266,8 +266,8 @@ static const struct option target_rows[] = {
      .example = "gpt-4o-2024-11-20", .help = "The provider's id of the model."},
     {NUMBER("weight", conf_target, weight), .min = 1, .max = 10000, .def = "1",
      .help = "Share of the requests, with strategy weighted."},
-    {TEXTS("tags", conf_target, tags, ntags), .example = "[eu]",
-     .help = "A request with tags goes only to targets that have all of them."},
+    {TEXTS("tags", conf_target, tags, ntags), .max = 64, .example = "[eu]",
+     .help = "A request with tags goes only to targets that have all of them. Of at most 64 bytes each."},
 };
 static const struct table target_options = {TABLE(target_rows), .size = sizeof(struct conf_target),
                                             .title = "models[].targets[]", .single = true};
