@@ -712,6 +712,7 @@ int main(void) {
     suite_add_tcase(suite, keys_cases());
     suite_add_tcase(suite, logs_cases());
     suite_add_tcase(suite, ledger_cases());
+    suite_add_tcase(suite, times_cases());
     suite_add_tcase(suite, scribe_cases());
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -18,4 +18,5 @@ TCase *scribe_cases(void);
 TCase *keys_cases(void);
 TCase *logs_cases(void);
 TCase *ledger_cases(void);
+TCase *times_cases(void);
 #endif

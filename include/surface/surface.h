@@ -104,6 +104,11 @@ void surface_s4_estimate(struct surface_call *c);
 void surface_explain(struct surface_call *c);
 void surface_s0_providers(struct surface_call *c);
 void surface_s0_models(struct surface_call *c);
+void surface_s1_status(struct surface_call *c);
+void surface_s1_health(struct surface_call *c);
+void surface_s1_metrics(struct surface_call *c);
+void surface_s1_cache_clear(struct surface_call *c);
+void surface_s1_logs(struct surface_call *c);
 void surface_s2_providers(struct surface_call *c);
 void surface_s2_provider(struct surface_call *c);
 #endif

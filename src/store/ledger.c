@@ -6,9 +6,10 @@
 #include "ledger_walk.h"
 #include "pack.h"
 #include "state.h"
+#include "store/times.h"
 #include "sums.h"
 
-const char *const ledger_tables[] = {"records", "sums", "state", "hours", "prices", "jobs", NULL};
+const char *const ledger_tables[] = {"records", "sums", "state", "hours", "prices", "jobs", "times", NULL};
 
 enum { HOURS_MAX = 64, OLDEST_STEPS = 1000 };
 
@@ -103,6 +104,7 @@ static void end_batch(void *arg, struct db_txn *t, bool commit) {
     (void)arg;
     for (size_t i = 0; commit && i < batch.groups.n; i++)
         write_group(t, &batch.groups.list[i]);
+    times_flush(commit ? t : NULL);
     if (commit) {
         write_hours(t);
         chain_put(t, &batch.chain);
@@ -144,6 +146,7 @@ void ledger_append(struct db_txn *t, struct str packed) {
     note_hour(t, sums_hour(r.wall_ms), c->next);
     chain_append(t, c, RECORD_IS_USAGE, r.wall_ms, packed);
     gather(&r);
+    times_gather(t, &r);
 }
 
 /* --- prices --- */

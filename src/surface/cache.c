@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "cache.h"
 #include "query.h"
 #include "shm/index.h"
 #include "shm/ring.h"
@@ -29,6 +30,14 @@ static bool read_filter(struct surface_call *c, struct index_filter *out, struct
     return true;
 }
 
+uint64_t cache_clear_now(struct plane *p, const struct index_filter *f) {
+    uint64_t gone = index_clear(p->shm, f), pos;
+    vectors_clear(p->shm, f);
+    ring_put(p->shm, RECORD_CLEAR, STR("clear"), STR_NONE,
+             &pos); /* the scribe also sweeps without being told */
+    return gone;
+}
+
 void surface_cache_clear(struct surface_call *c) {
     struct index_filter filter;
     struct fault f;
@@ -36,10 +45,7 @@ void surface_cache_clear(struct surface_call *c) {
         surface_fault(c, &f);
         return;
     }
-    uint64_t gone = index_clear(c->plane->shm, &filter), pos;
-    vectors_clear(c->plane->shm, &filter);
-    ring_put(c->plane->shm, RECORD_CLEAR, STR("clear"), STR_NONE,
-             &pos); /* the scribe also sweeps without being told */
+    uint64_t gone = cache_clear_now(c->plane, &filter);
     surface_json(c, 200, arena_printf(c->x->arena, "{\"cleared\":%" PRIu64 "}", gone));
 }
 

@@ -7,7 +7,7 @@
 #include "shm/slot.h"
 #include "surface/surface.h"
 
-static const char *overall(struct plane *p) {
+const char *providers_overall(struct plane *p) {
     unsigned serving = 0, well = 0, all = 0;
     struct hosts h;
     hosts_look(p->shm, &h);
@@ -54,7 +54,7 @@ void surface_health(struct surface_call *c) {
     struct plane *p = c->plane;
     struct buf b;
     struct jw w;
-    const char *status = overall(p);
+    const char *status = providers_overall(p);
     buf_init(&b, 0);
     jw_init(&w, &b);
     jw_obj(&w);

@@ -1,5 +1,5 @@
 /* GET /admin/v1/logs: requests and events from the log store, newest first. */
-#include "store/logs.h"
+#include "logs.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "query.h"
@@ -39,13 +39,12 @@ static bool read_types(struct str list, struct logs_filter *f) {
     return true;
 }
 
-/* Where a page ended, for clients nothing but a word. */
-static struct str write_cursor(struct arena *a, const struct logs_cursor *c) {
+struct str logs_cursor_text(struct arena *a, const struct logs_cursor *c) {
     return arena_printf(a, "%016llx%016llx%u", (unsigned long long)c->wall_ms,
                         (unsigned long long)c->sequence, c->part);
 }
 
-static bool read_cursor(struct str s, struct logs_cursor *c) {
+bool logs_cursor_read(struct str s, struct logs_cursor *c) {
     uint8_t b[16];
     if (s.n != 33 || s.p[32] < '0' || s.p[32] > '2' || !hex_decode(b, sizeof b, str_make(s.p, 32)))
         return false;
@@ -94,7 +93,7 @@ static bool read_filter(struct surface_call *c, struct logs_filter *f, struct lo
             "types of errors (provider_timeout, or provider for all of its)");
     if (v[MOST].n && (!str_u64(v[MOST], limit) || *limit < 1 || *limit > LIMIT_MOST))
         return query_wrong(c, fault, STR("limit"), "expected a number from 1 to 1000");
-    if (v[CURSOR].n && !read_cursor(v[CURSOR], at))
+    if (v[CURSOR].n && !logs_cursor_read(v[CURSOR], at))
         return query_wrong(c, fault, STR("cursor"), "expected what next_cursor of an earlier page said");
     return true;
 }
@@ -130,7 +129,7 @@ void surface_logs(struct surface_call *c) {
     jw_kbool(&w, "has_more", page.more);
     jw_key(&w, "next_cursor");
     if (page.more)
-        jw_str(&w, write_cursor(c->x->arena, &page.next));
+        jw_str(&w, logs_cursor_text(c->x->arena, &page.next));
     else
         jw_null(&w);
     jw_obj_end(&w);

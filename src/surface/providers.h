@@ -16,6 +16,8 @@ struct plane_provider *provider_named(struct plane *p,
                                       struct str name); /* disabled ones and aliases too; or NULL */
 void provider_look(struct plane *p, const struct plane_provider *pr, struct provider_view *v);
 bool provider_target_serves(struct plane *p, const struct target *t); /* a call to it would be let through */
+const char *
+providers_overall(struct plane *p); /* health.c: "healthy", "degraded", "unhealthy": none can serve */
 /* Its object as in GET /admin/v1/providers. */
 void provider_write(struct plane *p, struct jw *w, const struct plane_provider *pr);
 #endif

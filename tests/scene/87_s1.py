@@ -291,5 +291,151 @@ def test_keys_and_tokens():
     assert gw.post("/v1/chat/completions", HELLO).status == 200, "others need none"
 
 
+# --- what it tells of itself ---
+
+
+def test_who_may():
+    _, gw = start(auth={**KEYS, "mode": "keys+jwt", "jwt": {"secret": {"value": tokens.SECRET}}})
+    user, admin = tokens.bearer(tokens.token(role="user")), tokens.bearer(tokens.token(role="admin"))
+    for method, path, needs_admin in (("GET", "/health", False), ("GET", "/status", False), ("GET", "/metrics", False),
+                                      ("POST", "/cache/clear", True), ("GET", "/logs", True)):
+        body = {} if method == "POST" else None
+        error(gw.request(method, BASE + path, body), 401, "authentication_error")
+        for who in (user, TEAM):
+            r = gw.request(method, BASE + path, body, headers=who)
+            error(r, 403, "permission_error") if needs_admin else data(r)
+        for who in (admin, BOSS):
+            data(gw.request(method, BASE + path, body, headers=who))
+
+
+def test_status():
+    _, gw = start(2, cache={"enabled": True}, limits={"requests_per_minute": 100}, routing={"fallback": False})
+    d = data(gw.get(BASE + "/status"))
+    assert d["version"] and d["uptime"] >= 0 and d["workers"] == 4 and d["providers"] == ["p0", "p1"], d
+    assert d["features"] == {"failover": False, "caching": True, "semanticCaching": False, "rateLimiting": True,
+                             "authentication": False, "streaming": True, "alerts": False}, d
+
+
+def test_health():
+    ups, gw = start(2, provider={"breaker": {"consecutive_failures": 2}}, routing={"fallback": False})
+    assert data(gw.get(BASE + "/health")) == {"overall": "healthy", "providers": {
+        n: {"status": "healthy", "latency": 0, "successRate": 1, "errorRate": 0} for n in ("p0", "p1")}}
+    ups[1].default = scene.status_script(500)
+    data(gw.post(CHAT, HELLO))
+    for _ in range(2):
+        error(gw.post(CHAT, {**HELLO, "provider": "p1"}), 500, "service_unavailable", "p1")
+    d = data(gw.get(BASE + "/health"))
+    assert d["overall"] == "degraded" and d["providers"]["p0"]["status"] == "healthy", d
+    assert d["providers"]["p1"] == {"status": "unhealthy", "latency": 0, "successRate": 0, "errorRate": 1}, d
+    assert d["providers"]["p0"]["latency"] > 0
+
+
+def test_metrics():
+    import threading
+    ups, gw = start(2, cache={"enabled": True}, routing={"fallback": False})
+    wait = threading.Event()
+    for i in range(8):
+        data(gw.post(CHAT, {"messages": [{"role": "user", "content": str(i)}]}))
+    for i in range(3):
+        data(gw.post(CHAT, {**HELLO, "provider": "p1", "model": f"gpt-4{'o-mini' if i else ''}"}))
+    ups[1].next(lambda a: (wait.wait(0.3), a.whole(200, scene.chat_reply())), scene.status_script(500))
+    data(gw.post(CHAT, {**HELLO, "provider": "p1", "model": "slow"}))
+    error(gw.post(CHAT, {**HELLO, "provider": "p1", "model": "bad"}), 500, "service_unavailable", "p1")
+    error(gw.post(CHAT, {}), 400, "invalid_request_error")
+    assert gw.chat("p0/gpt-4o").status == 200, "other clients' requests count as well"
+    d = scene.wait_for(lambda: (d := data(gw.get(BASE + "/metrics")))["gateway"]["totalRequests"] == 15 and d)
+    g, p = d["gateway"], d["performance"]
+    assert (g["successfulRequests"], g["failedRequests"]) == (13, 2) and g["uptime"] >= 0, g
+    assert g["totalCost"] == 0.00082035, g  # 9 of gpt-4o, gpt-4, gpt-4o-mini once; then it came from the cache
+    assert 300 / 13 <= g["averageLatency"] < 300, g
+    assert (p["provider"], p["totalRequests"], p["totalCost"]) == ("all", 15, g["totalCost"]), p
+    assert 250 < p["p95Latency"] < 2000 and p["averageLatency"] == g["averageLatency"], p
+    assert p["topModels"][0]["model"] == "gpt-4o" and p["topModels"][0]["count"] == 9 and len(p["topModels"]) == 4, p
+    # one provider; the answer from the cache is not its time
+    d = data(gw.get(BASE + "/metrics?provider=P1&period=week"))
+    p = d["performance"]
+    assert d["gateway"]["totalRequests"] == 15 and p["provider"] == "p1" and p["totalRequests"] == 4, d
+    assert {m["model"]: m["count"] for m in p["topModels"]} == {"gpt-4": 1, "gpt-4o-mini": 2, "slow": 1}, p
+    assert {m["model"]: m["avgLatency"] >= 290 for m in p["topModels"]}["slow"] and p["p95Latency"] > 200, p
+    # all workers say the same, and so do they after a restart
+    want = {k: v for k, v in d["gateway"].items() if k != "uptime"}
+    gw.stop()
+    gw.start()
+    for period in ("hour", "day", "week", "month", "WEEK"):
+        got = scene.wait_for(lambda: (d := data(gw.get(BASE + f"/metrics?provider=p1&period={period}")))["gateway"]["totalRequests"] and d)
+        assert {k: v for k, v in got["gateway"].items() if k != "uptime"} == want and got["performance"] == p, (period, got)
+    for query in ("period=year", "period=", "provider=nobody", "perod=day", "period=day&period=week", "provider=%zz"):
+        error(gw.get(BASE + "/metrics?" + query), 400, "invalid_request_error")
+
+
+def test_metrics_of_nothing():
+    _, gw = start()
+    d = data(gw.get(BASE + "/metrics?provider=all"))
+    assert d["gateway"]["totalRequests"] == 0 and d["performance"] == {
+        "provider": "all", "totalRequests": 0, "averageLatency": 0, "p95Latency": 0, "totalCost": 0, "topModels": []}, d
+
+
+def test_metrics_over_a_kill_of_the_scribe():
+    import os
+    import signal
+    _, gw = start()
+    for i in range(20):
+        data(gw.post(CHAT, {"messages": [{"role": "user", "content": str(i)}]}))
+        if i % 5 == 4:
+            os.kill(scene.wait_for(gw.scribe).pid, signal.SIGKILL)
+    scene.wait_for(lambda: data(gw.get(BASE + "/metrics"))["gateway"]["totalRequests"] == 20)
+    assert data(gw.get(BASE + "/metrics"))["performance"]["topModels"][0]["count"] == 20
+
+
+def test_clearing_the_cache():
+    (up,), gw = start(cache={"enabled": True})
+    for i in range(3):
+        data(gw.post(CHAT, {"messages": [{"role": "user", "content": str(i)}]}))
+    assert data(gw.post(BASE + "/cache/clear")) == {"cleared": 3}
+    assert data(gw.post(BASE + "/cache/clear", {})) == {"cleared": 0}
+    assert not data(gw.post(CHAT, {"messages": [{"role": "user", "content": "0"}]}))["cached"]
+    error(gw.post(BASE + "/cache/clear", {"model": "x"}), 400, "invalid_request_error")
+    error(gw.post(BASE + "/cache/clear", "[1]"), 400, "invalid_request_error")
+
+
+def test_logs():
+    (up,), gw = start(auth=KEYS, provider={"limits": {"concurrent": 50}})
+
+    def logs(query=""):
+        return data(gw.get(BASE + "/logs" + query, headers=BOSS))
+    for i in range(5):
+        data(gw.post(CHAT, {"messages": [{"role": "user", "content": f"number {i}"}]}, headers={**TEAM, "x-request-id": f"r{i}"}))
+        # what different workers wrote within a moment may be told in another order
+        scene.wait_for(lambda: gw.get(BASE + "/logs", headers=BOSS).status == 200 and f'"r{i}"' in str(logs()).replace("'", '"'))
+    error(gw.post(CHAT, {}, headers={**TEAM, "x-request-id": "bad"}), 400, "invalid_request_error")
+    d = scene.wait_for(lambda: (d := logs("?limit=1000")) and len(d["logs"]) == 12 and d)
+    times = [r["time"] for r in d["logs"]]
+    assert d["hasMore"] is False and d["nextCursor"] is None and {r["event"] for r in d["logs"]} == {"request", "response", "error"}
+    one = [r for r in d["logs"] if r["event"] == "response" and r["requestId"] == "r3"][0]
+    assert one["costUsd"] == 0.0000475 and one["inputTokens"] == 7 and one["attempts"][0]["provider"] == "p0", one
+    assert not [k for r in d["logs"] for k in r if "_" in k]
+    assert [r["requestId"] for r in logs("?type=response")["logs"]] == ["r4", "r3", "r2", "r1", "r0"], "newest first"
+    assert [r["requestId"] for r in logs("?type=error")["logs"]] == ["bad"]
+    # pages
+    got, cursor = [], ""
+    while True:
+        page = logs(f"?type=request&limit=2{cursor}")
+        got += [r["requestId"] for r in page["logs"]]
+        assert len(page["logs"]) <= 2
+        if not page["hasMore"]:
+            break
+        cursor = "&cursor=" + page["nextCursor"]
+    assert got == ["bad", "r4", "r3", "r2", "r1", "r0"], got
+    # times
+    assert logs("?startTime=2999-01-01")["logs"] == [] and logs("?endTime=2001-01-01T00:00:00Z")["logs"] == []
+    day = times[0][:10]
+    for query in (f"?startTime={day}&endTime={day}", f"?startTime={day}T00:00:00Z", f"?startTime={day}T00:00:00.000",
+                  f"?startTime={day}T02:00:00+02:00", f"?startTime={day}T02:00:00%2B02:00"):
+        assert len(logs(query)["logs"]) == 12, query
+    for query in ("startTime=yesterday", "endTime=2026-13-01", "startTime=2026-02-30", "startTime=2026-01-02&endTime=2026-01-01",
+                  "type=audit", "type=", "limit=0", "limit=1001", "limit=x", "cursor=x", "since=1"):
+        error(gw.get(BASE + "/logs?" + query, headers=BOSS), 400, "invalid_request_error")
+
+
 if __name__ == "__main__":
     scene.main()
