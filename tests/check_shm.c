@@ -117,6 +117,7 @@ int main(void) {
     suite_add_tcase(s, case_cache());
     suite_add_tcase(s, case_vectors());
     suite_add_tcase(s, case_claims());
+    suite_add_tcase(s, case_leases());
     suite_add_tcase(s, case_route_memory());
     suite_add_tcase(s, case_alerts());
     SRunner *r = srunner_create(s);

@@ -16,6 +16,7 @@ TCase *case_ring(void);
 TCase *case_cache(void);
 TCase *case_vectors(void);
 TCase *case_claims(void);
+TCase *case_leases(void);
 TCase *case_route_memory(void);
 TCase *case_alerts(void);
 

@@ -13,6 +13,8 @@ struct cluster;
 /* NULL: no cluster is configured. scribe: this process is that. conf and shm outlive it. */
 struct cluster *cluster_new(struct loop *l, struct shm *s, const struct conf *c, bool scribe);
 void cluster_free(struct cluster *c);
+/* It is linked, or has found that it cannot be. */
+bool cluster_settled(const struct cluster *c);
 /* It can be asked, and has not been late. false: nobody is to wait for it. */
 bool cluster_ready(const struct cluster *c);
 #endif

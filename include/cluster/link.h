@@ -26,6 +26,7 @@ struct link_events { /* either may be NULL */
 struct link *link_new(struct loop *l, const struct conf_redis *c, bool says, const struct link_events *e, void *arg);
 void link_free(struct link *k); /* what was sent and has no reply gets its callback: r NULL */
 bool link_up(const struct link *k);
+bool link_failed(const struct link *k); /* since it was up last, or ever */
 /* Nothing has been heard for a while although something was asked: who is in a hurry had better not ask. */
 bool link_slow(const struct link *k);
 void link_late(struct link *k); /* somebody waited in vain: slow, until a resp.comes */

@@ -3,6 +3,7 @@
 #ifndef PENSTOCK_POLICY_ADMIT_H
 #define PENSTOCK_POLICY_ADMIT_H
 #include "base/buf.h"
+#include "cluster/limits.h"
 #include "policy/auth.h"
 #include "shm/bucket.h"
 
@@ -19,6 +20,7 @@ struct admit_ask {
     struct str surface, path;        /* for endpoint_limits */
     const struct plane_model *model; /* asked for, or NULL */
     struct admit_tokens tokens;      /* to reserve */
+    struct limits_ask *cluster;      /* of the admission */
 };
 struct admit_layer {
     uint32_t entity;
@@ -34,8 +36,10 @@ struct admission {                    /* what is held; zero-initialised holds no
     struct admit_tokens tokens; /* reserved */
     uint32_t refused;           /* the entity whose limit refused, when one did */
     bool full;                  /* by too much at the same time: when that ends nobody knows */
+    struct limits_ask *cluster; /* set before: how the cluster is asked; NULL: without waiting for it */
+    bool waits;                 /* the cluster has been asked: nothing is decided, its `done` comes; then again */
 };
-/* The caller's layers: user, key, tenant, model, endpoints, gateway. false: *f is RATE_LIMIT with retry_after_ms and
+/* The caller's layers: user, key, tenant, model, endpoints, gateway. false: it waits, or *f is RATE_LIMIT with retry_after_ms and
  * says which limit; of several that are spent, the one that will be so longest. */
 bool admit_caller(struct plane *p, const struct admit_ask *ask, struct admission *a, struct arena *arena,
                   struct fault *f);
@@ -43,7 +47,7 @@ bool admit_caller(struct plane *p, const struct admit_ask *ask, struct admission
 void admit_know(struct plane *p, const struct admit_ask *ask, struct admission *a, struct arena *arena);
 /* The same once more, of one that was refused or is only known. */
 bool admit_again(struct plane *p, struct admission *a, struct arena *arena, struct fault *f);
-/* A provider's and its key's layers for one attempt; fallback: its model when that is another than was asked for, else
+/* A provider's and its key's layers for one attempt, decided at once; fallback: its model when that is another than was asked for, else
  * NULL. */
 bool admit_provider(struct plane *p, const struct plane_provider *pr, const struct plane_key *key,
                     const struct plane_model *fallback, const struct admit_tokens *tokens, struct admission *a,

@@ -20,6 +20,8 @@ struct gateway_env { /* borrowed; must outlive the gateway */
     void *reload_arg;
 };
 struct gateway *gateway_new(const struct gateway_env *env, char err[256]);
+/* What it wants to know before its first request is known, or will not be soon. */
+bool gateway_settled(const struct gateway *g);
 void gateway_request(struct exchange *x, void *gateway); /* http_handler.request */
 struct http_header gateway_error_body(struct buf *out, int status, const char *why, struct str path,
                                       void *gateway); /* http_handler.error_body */

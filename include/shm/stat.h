@@ -40,6 +40,9 @@
     X(WEBHOOK_LOST, "penstock_webhook_lost_total", "Messages to it that were given up.")                             \
     X(TRACES_SENT, "penstock_traces_sent_total", "Requests whose spans the collector took.")                         \
     X(TRACES_DROPPED, "penstock_traces_dropped_total", "Requests whose spans were lost.")                            \
+    X(CLUSTER_ASKED, "penstock_cluster_asked_total", "Requests that asked the cluster's server for a limit.")         \
+    X(CLUSTER_LATE, "penstock_cluster_late_total", "Of them those that it did not answer in time.")                  \
+    X(CLUSTER_ALONE, "penstock_cluster_alone_total", "Decisions by this host's own share of a limit or budget.")     \
     X(RELOADS, "penstock_reloads_total", "Configurations loaded.")                                                   \
     X(RELOAD_FAILURES, "penstock_reload_failures_total", "Configurations refused.")                                  \
     X(WORKER_DEATHS, "penstock_worker_deaths_total", "Workers that died and were replaced.")

@@ -2,11 +2,13 @@
 
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/die.h"
+#include "base/log.h"
 #include "inner.h"
 #include "shm/hosts.h"
 
-enum { TICK_MS = 100, ARGS_MOST = 256 };
+enum { TICK_MS = 100 };
 
 static void show(struct cluster *c) {
     hosts_set_link(c->shm, !link_up(c->link) ? LINK_AWAY : link_slow(c->link) ? LINK_SLOW : LINK_THERE);
@@ -16,6 +18,8 @@ static void on_state(void *arg, bool up) {
     struct cluster *c = arg;
     MAGIC_CHECK(c, CLUSTER_MAGIC);
     show(c);
+    if (up)
+        limits_catch_up(c);
     if (up && c->roll)
         roll_call(c->roll);
 }
@@ -24,9 +28,28 @@ static void tick(void *arg) {
     struct cluster *c = arg;
     MAGIC_CHECK(c, CLUSTER_MAGIC);
     show(c);
-    if (c->roll)
+    if (c->roll) {
         roll_call(c->roll);
+        limits_sweep(c);
+    }
     timer_set(&c->tick, TICK_MS);
+}
+
+static void on_time(void *arg) {
+    struct cluster *c = arg;
+    MAGIC_CHECK(c, CLUSTER_MAGIC);
+    limits_time(c);
+}
+
+void cluster_complain(struct cluster *c, const struct resp *r) {
+    enum { EVERY_MS = 10000, SHOWN = 120 };
+    uint64_t now = clock_ms();
+    struct str text = resp_text(r);
+    if (c->complained_ms && now - c->complained_ms < EVERY_MS)
+        return;
+    c->complained_ms = now;
+    log_event(LVL_WARN, "cluster", "the cluster's server refuses: " STR_FMT,
+              STR_ARG(str_make(text.p, text.n < SHOWN ? text.n : SHOWN)));
 }
 
 struct cluster *cluster_new(struct loop *l, struct shm *s, const struct conf *conf, bool scribe) {
@@ -41,6 +64,7 @@ struct cluster *cluster_new(struct loop *l, struct shm *s, const struct conf *co
     c->link = link_new(l, r, scribe, &events, c);
     timer_init(&c->tick, l, tick, c);
     timer_set(&c->tick, TICK_MS);
+    timer_init(&c->limits.timer, l, on_time, c);
     show(c);
     return c;
 }
@@ -52,9 +76,14 @@ void cluster_free(struct cluster *c) {
     link_free(c->link);
     roll_free(c->roll);
     timer_free(&c->tick);
+    timer_free(&c->limits.timer);
     hosts_set_link(c->shm, LINK_OFF);
     c->magic = 0;
     mem_free(c);
+}
+
+bool cluster_settled(const struct cluster *c) {
+    return link_up(c->link) || link_failed(c->link);
 }
 
 bool cluster_ready(const struct cluster *c) {
@@ -67,14 +96,16 @@ void cluster_key(const struct cluster *c, struct buf *out, const char *what) {
 
 bool cluster_eval(struct cluster *c, const char *script, const struct str *arg, size_t keys, size_t n,
                   link_done *done, void *done_arg) {
-    struct str all[ARGS_MOST];
+    struct str *all = mem_array(n + 3, sizeof *all);
     char digits[24];
-    MUST(n + 3 <= ARGS_MOST && keys <= n);
+    MUST(keys <= n);
     snprintf(digits, sizeof digits, "%zu", keys);
     all[0] = STR("EVAL");
     all[1] = str_of(script);
     all[2] = str_of(digits);
     for (size_t i = 0; i < n; i++)
         all[3 + i] = arg[i];
-    return link_send(c->link, all, n + 3, done, done_arg);
+    bool ok = link_send(c->link, all, n + 3, done, done_arg);
+    mem_free(all);
+    return ok;
 }

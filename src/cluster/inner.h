@@ -14,6 +14,11 @@ struct cluster {
     struct link *link;
     struct timer tick;
     struct roll *roll; /* the scribe's, roll.c */
+    struct {
+        struct limits_call *first, *last; /* that somebody waits for */
+        struct timer timer;
+    } limits;
+    uint64_t complained_ms;
 };
 
 /* "prefix{c}:what" */
@@ -21,6 +26,14 @@ void cluster_key(const struct cluster *c, struct buf *out, const char *what);
 /* EVAL of a script. keys first, then arguments, `n` in all. As link_send(). */
 bool cluster_eval(struct cluster *c, const char *script, const struct str *arg, size_t keys, size_t n,
                   link_done *done, void *done_arg);
+
+/* It answers, and does not do it: told of now and then. */
+void cluster_complain(struct cluster *c, const struct resp *r);
+
+/* limits.c */
+void limits_time(struct cluster *c);
+void limits_sweep(struct cluster *c);    /* the scribe: what lies unused goes back */
+void limits_catch_up(struct cluster *c); /* it is there again: what was used without it */
 
 /* roll.c: who is part of the cluster */
 struct roll *roll_new(struct cluster *c);

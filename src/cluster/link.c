@@ -406,6 +406,10 @@ bool link_up(const struct link *k) {
     return k->state == USABLE;
 }
 
+bool link_failed(const struct link *k) {
+    return k->failures > 0;
+}
+
 bool link_slow(const struct link *k) {
     return k->slow;
 }

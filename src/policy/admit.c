@@ -76,7 +76,10 @@ static void list_asks(struct admission *a, struct arena *arena) {
 }
 
 static bool take_buckets(struct plane *p, struct admission *a, struct arena *arena, struct fault *f) {
-    struct bucket_verdict v = buckets_take(p->shm, a->ask, a->all, clock_coarse_ns());
+    struct bucket_verdict v = p->cluster ? limits_take(p->cluster, a->ask, a->all, a->cluster, &a->waits)
+                                         : buckets_take(p->shm, a->ask, a->all, clock_coarse_ns());
+    if (a->waits)
+        return false;
     if (v.ok) {
         a->asks = a->all;
         return true;
@@ -93,8 +96,12 @@ static bool take_buckets(struct plane *p, struct admission *a, struct arena *are
 }
 
 bool admit_again(struct plane *p, struct admission *a, struct arena *arena, struct fault *f) {
-    if (!take_gauges(p, a, arena, f))
+    a->waits = false;
+    if (!take_gauges(p, a, arena, f)) {
+        if (a->cluster)
+            limits_drop(a->cluster);
         return false;
+    }
     if (take_buckets(p, a, arena, f))
         return true;
     drop_gauges(p, a);
@@ -124,7 +131,7 @@ void admit_know(struct plane *p, const struct admit_ask *ask, struct admission *
         if (is_for(&p->endpoints[i], ask))
             l[n++] = (struct admit_layer){p->endpoints[i].entity, p->endpoints[i].rates, "this endpoint"};
     l[n++] = (struct admit_layer){p->gateway, &conf->limits, "the gateway"};
-    *a = (struct admission){.tokens = ask->tokens, .layers = l, .nlayers = n};
+    *a = (struct admission){.tokens = ask->tokens, .layers = l, .nlayers = n, .cluster = ask->cluster};
     list_asks(a, arena);
 }
 
@@ -155,12 +162,20 @@ bool admit_provider(struct plane *p, const struct plane_provider *pr, const stru
     return admit_again(p, a, arena, f);
 }
 
+static void look_at(struct plane *p, uint32_t entity, enum bucket kind, uint64_t limit, uint64_t now,
+                    uint64_t *remaining, uint64_t *full_in_ns) {
+    if (p->cluster)
+        limits_look(p->cluster, entity, kind, limit, remaining, full_in_ns);
+    else
+        bucket_look(p->shm, entity, kind, limit, now, remaining, full_in_ns);
+}
+
 /* A request that is larger than the limit passes when the bucket is full. */
 static struct admit_left left_of(struct plane *p, const struct admit_layer *l, enum bucket kind,
                                  const struct admit_tokens *tokens, uint64_t now) {
     struct admit_left v = {.whose = l->whose, .what = bucket_rows[kind].words, .limit = l->rates->rate[kind]};
     uint64_t takes = units(bucket_rows[kind].unit, tokens), full_in_ns;
-    bucket_look(p->shm, l->entity, kind, v.limit, now, &v.remaining, &full_in_ns);
+    look_at(p, l->entity, kind, v.limit, now, &v.remaining, &full_in_ns);
     v.full_in_ms = full_in_ns / 1000000;
     v.fits = v.limit > 0 && v.remaining >= (takes < v.limit ? takes : v.limit);
     return v;
@@ -200,9 +215,18 @@ uint64_t admit_total(const struct admit_tokens *t) {
     return __builtin_add_overflow(t->input, t->output, &sum) ? UINT64_MAX : sum;
 }
 
+static void settle_cluster(struct plane *p, const struct admission *a, const struct admit_tokens *used) {
+    for (unsigned i = 0; i < a->asks; i++) {
+        uint64_t n = units(bucket_rows[a->ask[i].kind].unit, used);
+        limits_settle(p->cluster, &a->ask[i], &n, 1);
+    }
+}
+
 void admit_settle(struct plane *p, struct admission *a, const struct admit_tokens *used) {
     uint64_t now = a->asks ? clock_coarse_ns() : 0;
-    for (unsigned i = 0; i < a->asks; i++) {
+    if (p->cluster)
+        settle_cluster(p, a, used);
+    for (unsigned i = 0; i < a->asks && !p->cluster; i++) {
         enum bucket_unit unit = bucket_rows[a->ask[i].kind].unit;
         bucket_settle(p->shm, &a->ask[i], difference(units(unit, used), units(unit, &a->tokens)), now);
     }
@@ -211,7 +235,10 @@ void admit_settle(struct plane *p, struct admission *a, const struct admit_token
 }
 
 void admit_undo(struct plane *p, struct admission *a) {
-    buckets_give_back(p->shm, a->ask, a->asks, clock_coarse_ns());
+    if (p->cluster)
+        limits_give_back(p->cluster, a->ask, a->asks);
+    else
+        buckets_give_back(p->shm, a->ask, a->asks, clock_coarse_ns());
     a->asks = 0;
     drop_gauges(p, a);
 }
@@ -256,7 +283,7 @@ struct left {
 static void look(struct plane *p, struct left *t, uint32_t entity, enum bucket kind, uint64_t limit,
                  uint64_t now) {
     struct left l = {.set = true, .limit = limit};
-    bucket_look(p->shm, entity, kind, limit, now, &l.remaining, &l.full_in_ns);
+    look_at(p, entity, kind, limit, now, &l.remaining, &l.full_in_ns);
     double mine = (double)l.remaining * (double)t->limit, its = (double)t->remaining * (double)l.limit;
     if (!t->set || mine < its || (mine <= its && l.full_in_ns > t->full_in_ns))
         *t = l;

@@ -25,6 +25,7 @@ enum {
     BODY_GRACE_MS = 5000,
     RELOADS_MAX = 64, /* asked for and not answered */
     WORD_TEXT_MAX = 64 * 1024,
+    SETTLE_MS = 500,
 };
 
 struct reload_wish {
@@ -254,6 +255,13 @@ static struct event *make_event(struct worker *w, int what, short flags, event_c
     return e;
 }
 
+/* So that the first requests do not have to be decided without the cluster. */
+static void wait_settled(struct worker *w) {
+    uint64_t until = clock_ms() + SETTLE_MS;
+    while (!gateway_settled(w->gateway) && clock_ms() < until)
+        loop_turn(w->loop, true);
+}
+
 static void start(struct worker *w) {
     char err[256];
     slot_enter(w->env.shm, w->env.slot);
@@ -270,6 +278,7 @@ static void start(struct worker *w) {
     w->on_quit = make_event(w, SIGQUIT, EV_SIGNAL, on_leave_signal);
     timer_init(&w->beat, w->loop, on_beat, w);
     timer_init(&w->orphan, w->loop, orphan_late, w);
+    wait_settled(w);
     listen_all(w);
     on_beat(w);
     slot_set_state(w->env.shm, SLOT_READY);

@@ -6,6 +6,7 @@
 #include "base/die.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "cluster/cluster.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
 #include "store/logs.h"
@@ -53,6 +54,10 @@ struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
     log_tap(keep_event, g);
     check_endpoints(env);
     return g;
+}
+
+bool gateway_settled(const struct gateway *g) {
+    return !g->plane->cluster || cluster_settled(g->plane->cluster);
 }
 
 void gateway_stop(struct gateway *g) {

@@ -110,7 +110,8 @@ static bool try_now(struct queue *q, struct waiter *w, uint64_t now) {
     struct fault f;
     struct arena *a = arena_new(0);
     bool ok = admit_again(q->p, &w->r->held, a, &f);
-    if (!ok) {
+    w->asking = w->r->held.waits;
+    if (!ok && !w->asking) {
         w->blocked = w->r->held.refused;
         queue_blocked(q->p->shm, w->place, w->blocked);
         w->next_try_ms = now + (w->r->held.full ? 0 : (uint64_t)f.retry_after_ms);
@@ -129,6 +130,9 @@ static void time_is_over(struct queue *q, struct waiter *w) {
         let_in(w);
         return;
     }
+    w->asking = r->held.waits;
+    if (w->asking)
+        return;
     leave(w, false);
     stat_add(q->p->shm, STAT_RATE_LIMITED, 1);
     request_resume(r, STEP_SETTLE);
@@ -138,6 +142,8 @@ static void time_is_over(struct queue *q, struct waiter *w) {
 static bool look(struct queue *q, uint64_t now) {
     for (struct waiter *w = q->first, *next; w; w = next) {
         next = w->next;
+        if (w->asking)
+            continue;
         if (now >= w->until_ms) {
             time_is_over(q, w);
             return true;
@@ -147,6 +153,10 @@ static bool look(struct queue *q, uint64_t now) {
             return true;
     }
     return false;
+}
+
+void queue_known(struct request *r) {
+    r->wait.asking = false; /* the next tick tries again */
 }
 
 static void tick(void *arg) {

@@ -118,6 +118,7 @@ void request_start(struct gateway *g, struct exchange *x, const struct surface_r
         .usage = USAGE_NONE,
         .cost_nano = -1,
     };
+    r->limits = (struct limits_ask){.done = steps_limits_known, .arg = r, .arena = r->a};
     timer_init(&r->timer, g->env.loop, timed_out, r);
     task_init(&r->go, go_on, r);
     buf_init(&r->out, g->env.conf->max_request_body * 2 + (1 << 20));

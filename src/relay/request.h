@@ -103,7 +103,8 @@ struct request {
     uint64_t conversation; /* 0: not known, or of no interest */
     struct fault fault;    /* what the client gets, or why it ended */
     struct admission held;
-    struct waiter wait; /* for a limit */
+    struct waiter wait;       /* for a limit */
+    struct limits_ask limits; /* of the cluster; serves one admission at a time */
     struct admit_tokens estimate;
     struct cache_ticket ticket;
     bool claimed;     /* others may wait for its answer */
@@ -172,6 +173,7 @@ static inline bool from_cache(const struct request *r) {
 enum verdict step_auth(struct request *r);
 enum verdict step_read(struct request *r);
 enum verdict step_decode(struct request *r);
+void steps_limits_known(void *request); /* limits_ask.done */
 enum verdict step_admit(struct request *r);
 enum verdict step_lookup(struct request *r);
 enum verdict step_join(struct request *r);

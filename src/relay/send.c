@@ -169,7 +169,7 @@ static void start_call(struct request *r) {
         timer_set(&r->timer, pr->conf->first_byte);
 }
 
-enum tried { STARTED, SKIPPED, REFUSED, LATER };
+enum tried { STARTED, SKIPPED, REFUSED, LATER, ASKED };
 
 static bool pick_key(struct request *r, bool last_resort) {
     struct plane_provider *pr = r->now.target->provider;
@@ -212,9 +212,11 @@ static enum money_verdict take_money(struct request *r, struct fault *f) {
 static enum tried try_paid(struct request *r, struct fault *f);
 
 /* SKIPPED: this target cannot be asked now (*f says why). REFUSED: the request is at fault. LATER: what has
- * been spent is not known for the moment. */
+ * been spent is not known for the moment. ASKED: the cluster knows in a moment. */
 static enum tried try_target(struct request *r, bool last_resort, struct fault *f) {
     struct target *t = r->now.target;
+    bool again = r->now.held.waits; /* with the same key: that is what the cluster was asked about */
+    r->now.held.waits = false;
     forget_answer(&r->now);
     r->now.endpoint = plane_endpoint(t->provider, r->client, t->model);
     if (!r->now.endpoint) {
@@ -226,7 +228,7 @@ static enum tried try_target(struct request *r, bool last_resort, struct fault *
         fault_set(f, r->a, FAULT_NO_TARGET, "The provider is not available at the moment.");
         return SKIPPED;
     }
-    if (!pick_key(r, last_resort)) {
+    if (!again && !pick_key(r, last_resort)) {
         no_key(r, f);
         return SKIPPED;
     }
@@ -250,9 +252,11 @@ static enum tried try_paid(struct request *r, struct fault *f) {
         fault_set(f, r->a, FAULT_NO_TARGET, "The provider is not available at the moment.");
         return SKIPPED;
     }
-    bool ok = admit_provider(r->p, t->provider, r->now.key, fallback_model(r, t), &r->estimate, &r->now.held,
-                             r->a, f);
-    enum tried no = SKIPPED;
+    struct limits_ask *cluster = r->now.held.cluster; /* NULL: beside another attempt nothing is waited for */
+    admit_know_provider(t->provider, r->now.key, fallback_model(r, t), &r->estimate, &r->now.held, r->a);
+    r->now.held.cluster = cluster;
+    bool ok = admit_again(r->p, &r->now.held, r->a, f);
+    enum tried no = r->now.held.waits ? ASKED : SKIPPED;
     if (ok && !encode(r, f)) {
         admit_undo(r->p, &r->now.held);
         no = REFUSED;
@@ -348,6 +352,7 @@ enum verdict step_send(struct request *r) {
     if (r->ask.dry_run)
         return answer_dry(r);
     hedge_init(r);
+    r->now.held.cluster = &r->limits;
     for (;;) {
         switch (try_target(r, false, &why)) {
         case STARTED:
@@ -360,6 +365,8 @@ enum verdict step_send(struct request *r) {
             continue;
         case LATER:
             return wait_for_budget(r);
+        case ASKED:
+            return WAIT;
         case SKIPPED:
             break;
         }
@@ -368,7 +375,8 @@ enum verdict step_send(struct request *r) {
         if (r->row.attempts == 0 && r->rested) {
             r->now.target = r->rested;
             r->rested = NULL;
-            if (try_target(r, true, &why) == STARTED)
+            enum tried last = try_target(r, true, &why);
+            if (last == STARTED || last == ASKED)
                 return WAIT;
         }
         return give_up(r, &why);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "base/clock.h"
+#include "base/die.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "embed.h"
@@ -124,7 +125,17 @@ static struct admit_tokens estimate(struct request *r) {
     return admit_estimate(r->p, &r->ask, r->plan.model_entity, plane_text_entity(r->p, r->plan.list[0]));
 }
 
-enum verdict step_admit(struct request *r) {
+/* In the queue others may come first. */
+void steps_limits_known(void *arg) {
+    struct request *r = arg;
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    if (r->wait.r)
+        queue_known(r);
+    else
+        request_resume(r, r->step);
+}
+
+static void know_limits(struct request *r) {
     r->estimate = estimate(r);
     const struct admit_ask ask = {
         .caller = &r->caller,
@@ -133,11 +144,20 @@ enum verdict step_admit(struct request *r) {
         .path = r->x->path,
         .model = r->plan.model,
         .tokens = r->estimate,
+        .cluster = &r->limits,
     };
     admit_know(r->p, &ask, &r->held, r->a);
-    uint32_t before = r->p->conf->queue.max_wait ? queue_before(r) : SHM_NONE;
+}
+
+enum verdict step_admit(struct request *r) {
+    bool again = r->held.waits;
+    if (!again)
+        know_limits(r);
+    uint32_t before = r->p->conf->queue.max_wait && !again ? queue_before(r) : SHM_NONE;
     if (before == SHM_NONE && admit_again(r->p, &r->held, r->a, &r->fault))
         return NEXT;
+    if (r->held.waits)
+        return WAIT;
     if (queue_wait(r, before == SHM_NONE ? r->held.refused : before))
         return WAIT;
     if (before != SHM_NONE) {

@@ -16,6 +16,7 @@
 #include "shm/health.h"
 #include "shm/hosts.h"
 #include "shm/index.h"
+#include "shm/lease.h"
 #include "shm/money.h"
 #include "shm/queue.h"
 #include "shm/ring.h"
@@ -153,6 +154,12 @@ struct shm_state {
     _Alignas(SHM_LINE) word cell[HEALTH_SCALES][HEALTH_CELLS];
 };
 
+/* See lease.c; a line each, for all workers write to it. */
+struct shm_lease {
+    _Alignas(SHM_LINE) word units; /* signed */
+    word size, asked_ms, limit, left, open_ms, dry_until_ms;
+};
+
 /* Of a slot's money with an entity, see money.c. */
 struct shm_share {
     word in;     /* the slot's process's: reserved, and settled, since the slot was claimed */
@@ -227,7 +234,8 @@ struct shm {
     struct shm_entity *entity;
     struct shm_state *state;
     struct shm_hist *hist;
-    word *affinity; /* AFFINITY_PLACES, see affinity.c */
+    struct shm_lease *leases; /* BUCKET_KINDS of each entity */
+    word *affinity;           /* AFFINITY_PLACES, see affinity.c */
     half *gauges;
     struct shm_share *shares;
     struct shm_place *places;

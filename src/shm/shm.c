@@ -26,6 +26,7 @@ enum part {
     PART_ENTITIES,
     PART_STATES,
     PART_HISTS,
+    PART_LEASES,
     PART_AFFINITY,
     PART_GAUGES,
     PART_SHARES,
@@ -56,6 +57,7 @@ static void layout_of(size_t ring_bytes, struct layout *l) {
         [PART_ENTITIES] = SHM_MAX_ENTITIES * sizeof(struct shm_entity),
         [PART_STATES] = SHM_MAX_ENTITIES * sizeof(struct shm_state),
         [PART_HISTS] = SHM_MAX_ENTITIES * HIST_KINDS * sizeof(struct shm_hist),
+        [PART_LEASES] = (size_t)SHM_MAX_ENTITIES * BUCKET_KINDS * sizeof(struct shm_lease),
         [PART_AFFINITY] = AFFINITY_PLACES * sizeof(word),
         [PART_GAUGES] = (size_t)SHM_MAX_SLOTS * SHM_MAX_ENTITIES * GAUGE_KINDS * sizeof(half),
         [PART_SHARES] = (size_t)SHM_MAX_SLOTS * SHM_MAX_ENTITIES * sizeof(struct shm_share),
@@ -87,6 +89,7 @@ static void layout_apply(struct shm *s, const struct layout *l) {
     s->entity = (void *)(s->base + l->at[PART_ENTITIES]);
     s->state = (void *)(s->base + l->at[PART_STATES]);
     s->hist = (void *)(s->base + l->at[PART_HISTS]);
+    s->leases = (void *)(s->base + l->at[PART_LEASES]);
     s->affinity = (void *)(s->base + l->at[PART_AFFINITY]);
     s->gauges = (void *)(s->base + l->at[PART_GAUGES]);
     s->shares = (void *)(s->base + l->at[PART_SHARES]);
