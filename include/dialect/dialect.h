@@ -142,6 +142,7 @@ struct client_face {
     void (*write_event)(struct stream_writer *w, const struct event_item *ev, struct buf *out);
     const char *stream_type; /* Content-Type of a stream of events */
     bool provider_rates;     /* answers tell the limits of the provider that gave them, not the caller's */
+    const char *silent;      /* members that change no answer, besides those of all dialects; comma-separated; NULL: none */
     const char *turns;       /* the member with the turns of a conversation: "messages"; NULL: none */
 };
 

@@ -426,6 +426,7 @@ static const struct client_face client = {
     .write_reply = write_reply,
     .write_receipt = write_receipt,
     .write_fault = write_fault,
+    .silent = "request_id,task_type,tenant,max_cost_usd,expected_response_tokens,dry_run,stream",
 };
 
 const struct dialect dialect_query = {"query", OP_CHAT, &client, NULL};

@@ -38,9 +38,13 @@ static bool deterministic(struct str body) {
 bool cache_silent(void *arg, unsigned depth, struct str key) {
     static const char *const names[] = {"user",  "metadata",          "routing",
                                         "store", "safety_identifier", "prompt_cache_key"};
-    (void)arg;
+    const struct dialect *client = arg;
+    struct str own = str_of(client->client->silent), one;
     for (size_t i = 0; depth == 1 && i < sizeof(names) / sizeof(*names); i++)
         if (json_key_is(key, names[i]))
+            return true;
+    while (depth == 1 && str_next(&own, ',', &one))
+        if (str_eq(key, one)) /* one with escapes in it is another */
             return true;
     return false;
 }
@@ -114,7 +118,7 @@ static bool cache_key(struct plane *p, struct arena *a, const struct caller *c, 
         return true;
     }
     text.end = text.off + scope;
-    json_canonical(ask->body, &text, cache_silent, NULL);
+    json_canonical(ask->body, &text, cache_silent, (void *)client);
     ok = ok && digest_of(&text, key);
     if (ok) {
         memcpy(p->memo->entry[at].raw, raw, sizeof(raw));

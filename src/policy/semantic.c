@@ -35,7 +35,7 @@ static bool partition(struct plane *p, struct arena *a, const struct caller *c, 
     buf_init(&all, ask->body.n * 2 + 8 * SEMANTIC_TEXT_MAX);
     add_embedder(p, &all);
     cache_scope(p, a, c, client, ask, plan, &all);
-    json_canonical(without(a, ask->body, question), &all, cache_silent, NULL);
+    json_canonical(without(a, ask->body, question), &all, cache_silent, (void *)client);
     buf_addc(&all, '\0');
     lexical_guard(s->text, &all);
     if (buf_ok(&all))

@@ -85,6 +85,8 @@ def test_completions_by_id_mapping_and_inference():
     assert (got["temperature"], got["max_tokens"], got["tools"][0]["function"]["name"]) == (0.3, 7, "f"), got
     assert complete(gw, "team-chat", headers=token(sub="alice", role="completion")).status == 200
     assert complete(gw, None).status == 200  # the default provider's
+    r = gw.post("/api/v1/completion", {"model": "anthropic.claude-3-opus", "prompt": "Hi"}, headers=CHAT)
+    assert r.status == 200 and r.json()["choices"][0]["text"] == "Bonjour.", r
 
 
 def stream_of(gw, model, body=None, headers=CHAT):
