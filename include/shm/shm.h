@@ -19,6 +19,7 @@ struct shm *shm_create(size_t ring_bytes, char err[256]);
 void shm_free(struct shm *s); /* unmaps; the segment lives while any process maps it */
 uint64_t shm_instance(const struct shm *s); /* random, new with each segment: never 0 */
 int64_t shm_started_wall_ms(const struct shm *s); /* when the segment was made: when the gateway started */
+uint64_t shm_uptime_ms(const struct shm *s); /* since then, whatever was made of the wall clock */
 size_t shm_bytes(const struct shm *s);
 
 /* Whatever has limits, a breaker, health or counters of its own. The state below is found by its index. */

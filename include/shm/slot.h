@@ -13,7 +13,7 @@ struct slot_info {
     pid_t pid;
     unsigned number;        /* worker number 0.. */
     unsigned generation;
-    int64_t started_wall_ms;
+    uint64_t started_ms;    /* clock_ms() */
     uint64_t heartbeat_ms;  /* clock_ms() */
     uint32_t connections, exchanges;
     uint64_t requests;

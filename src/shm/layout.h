@@ -72,6 +72,7 @@ struct shm_intent {
 struct shm_head {
     uint64_t magic, version, layout, bytes, instance; /* written before the first fork, then only read */
     int64_t started_wall_ms;                          /* likewise */
+    uint64_t started_ms;                              /* clock_ms() */
     _Alignas(SHM_LINE) word cache_epoch;
     half slot_high, entities;
     half loose[ENTITY_KINDS]; /* entities made for names that are not configured */
@@ -104,7 +105,7 @@ struct shm_slot {
     _Alignas(SHM_LINE) half role;
     half life; /* counts claims and releases: a writer (slot, life) is alive while it has not moved */
     half pid, number, generation;
-    word started_wall_ms;
+    word started_ms;      /* clock_ms() */
     word requests_before; /* the counter of requests as this owner found it */
     /* the process's own */
     _Alignas(SHM_LINE) half state;

@@ -154,6 +154,7 @@ struct shm *shm_create(size_t ring_bytes, char err[256]) {
     *s->head =
         (struct shm_head){.magic = SHM_MAGIC, .version = SHM_VERSION, .layout = l.hash, .bytes = l.bytes};
     s->head->started_wall_ms = clock_wall_ms();
+    s->head->started_ms = clock_ms();
     while (s->head->instance == 0)
         random_bytes(&s->head->instance, sizeof s->head->instance);
     atomic_store(&s->head->cache_epoch, EPOCH_ALL); /* 0 marks an empty cell of the index ... */
@@ -174,6 +175,10 @@ void shm_free(struct shm *s) {
 
 uint64_t shm_instance(const struct shm *s) {
     return s->head->instance;
+}
+
+uint64_t shm_uptime_ms(const struct shm *s) {
+    return clock_ms() - s->head->started_ms;
 }
 
 int64_t shm_started_wall_ms(const struct shm *s) {

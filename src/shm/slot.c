@@ -48,7 +48,7 @@ uint32_t slot_claim(struct shm *s, enum slot_role role, unsigned number, unsigne
     atomic_store(&p->pid, 0);
     atomic_store(&p->number, number);
     atomic_store(&p->generation, generation);
-    atomic_store(&p->started_wall_ms, (uint64_t)clock_wall_ms());
+    atomic_store(&p->started_ms, clock_ms());
     atomic_store(&p->requests_before, atomic_load(&p->stats.counter[STAT_REQUESTS]));
     atomic_store(&p->state, SLOT_STARTING);
     atomic_store(&p->connections, 0);
@@ -124,7 +124,7 @@ static void slot_copy(struct shm_slot *p, struct slot_info *info) {
     info->pid = (pid_t)atomic_load(&p->pid);
     info->number = atomic_load(&p->number);
     info->generation = atomic_load(&p->generation);
-    info->started_wall_ms = (int64_t)atomic_load(&p->started_wall_ms);
+    info->started_ms = atomic_load(&p->started_ms);
     info->heartbeat_ms = atomic_load(&p->heartbeat_ms);
     info->connections = atomic_load(&p->connections);
     info->exchanges = atomic_load(&p->exchanges);

@@ -34,7 +34,7 @@ static void write_slot(struct jw *w, const struct slot_info *s) {
     jw_kint(w, "pid", s->pid);
     jw_kint(w, "generation", s->generation);
     jw_kz(w, "state", states[s->state]);
-    jw_kint(w, "uptime_seconds", (clock_wall_ms() - s->started_wall_ms) / 1000);
+    jw_ku64(w, "uptime_seconds", (clock_ms() - s->started_ms) / 1000);
     jw_ku64(w, "connections", s->connections);
     jw_ku64(w, "in_flight", s->exchanges);
     jw_ku64(w, "requests", s->requests);

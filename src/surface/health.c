@@ -61,7 +61,7 @@ void surface_health(struct surface_call *c) {
     jw_kz(&w, "status", status);
     if (c->caller.key) {
         jw_kz(&w, "version", PACKAGE_VERSION);
-        jw_kint(&w, "uptime_seconds", (clock_wall_ms() - shm_started_wall_ms(p->shm)) / 1000);
+        jw_ku64(&w, "uptime_seconds", shm_uptime_ms(p->shm) / 1000);
         jw_kint(&w, "generation", p->conf->generation);
         write_providers(p, &w);
         if (p->cluster)

@@ -307,8 +307,7 @@ static void processes(struct plane *p, struct buf *b) {
         {"penstock_cluster_processes",
          "Processes of this host that are to have a link to the cluster's server.", h.processes},
         {"penstock_cluster_links", "Of them those that have a good one.", h.linked},
-        {"penstock_uptime_seconds", "Since the start.",
-         (uint64_t)(clock_wall_ms() - shm_started_wall_ms(p->shm)) / 1000},
+        {"penstock_uptime_seconds", "Since the start.", shm_uptime_ms(p->shm) / 1000},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         head(b, rows[i].name, "gauge", rows[i].help);
