@@ -1,0 +1,21 @@
+"""S2, the routing gateway: a chat with hints where it may go, and the same streamed."""
+
+import json
+import os
+
+import httpx
+
+URL = os.environ.get("PENSTOCK_URL", "http://127.0.0.1:8080")
+client = httpx.Client(base_url=URL, headers={"Authorization": "Bearer " + os.environ.get("PENSTOCK_KEY", "none")}, timeout=600)
+chat = {"messages": [{"role": "user", "content": "Say hello."}], "routing": {"strategy": "cost"}}
+
+answer = client.post("/v1/completions", json=chat).raise_for_status().json()
+print(answer["choices"][0]["message"]["content"])
+
+with client.stream("POST", "/v1/completions/stream", json=chat) as stream:
+    stream.raise_for_status()
+    for line in stream.iter_lines():
+        if line.startswith("data: ") and line != "data: [DONE]":
+            for choice in json.loads(line[6:])["choices"]:
+                print(choice["delta"].get("content") or "", end="", flush=True)
+print()
