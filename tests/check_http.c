@@ -496,6 +496,33 @@ static void drip(void *arg) {
         timer_set(&j->timer, 20);
 }
 
+static void go_on_alone(struct exchange *x) {
+    struct job *j = x->owner;
+    if (++world.gone < 100)
+        exchange_keep(x);
+    timer_set(&j->timer, 200);
+}
+
+static void end_alone(void *arg) {
+    struct job *j = arg;
+    struct exchange *x = j->x;
+    switch (j->piece) {
+    case 0:
+        reply_text(x, 200, STR("nobody hears"));
+        return;
+    case 1:
+        exchange_begin(x, 200, NULL, 0, -1);
+        break;
+    case 2:
+        exchange_abort(x);
+        return;
+    default:
+        break; /* begun */
+    }
+    MUST(exchange_write(x, zeros, sizeof zeros) == FLOW_OK);
+    exchange_end(x);
+}
+
 static size_t number(struct exchange *x, const char *name, size_t otherwise) {
     uint64_t v;
     struct str s = http_query(x->arena, x->query, name);
@@ -570,7 +597,13 @@ static void request(struct exchange *x, void *arg) {
         stats(x);
     else if (str_is(p, "/hang"))
         job_new(x, reply_late);
-    else if (str_is(p, "/late"))
+    else if (str_is(p, "/alone")) {
+        struct job *j = job_new(x, end_alone);
+        j->piece = number(x, "how", 0);
+        x->on_gone = go_on_alone;
+        if (j->piece == 3)
+            exchange_begin(x, 200, NULL, 0, -1);
+    } else if (str_is(p, "/late"))
         timer_set(&job_new(x, reply_late)->timer, number(x, "ms", 100));
     else if (str_is(p, "/readlate"))
         timer_set(&job_new(x, read_late)->timer, number(x, "ms", 100));
@@ -1114,6 +1147,26 @@ START_TEST(client_leaves) {
 }
 END_TEST
 
+START_TEST(owner_goes_on_alone) { /* and the server counts it as long */
+    for (int how = 0; how < 4; how++) {
+        char ask[64];
+        int fd = dial();
+        snprintf(ask, sizeof ask, "GET /alone?how=%d HTTP/1.1\r\nHost: a\r\n\r\n", how);
+        say(fd, ask, strlen(ask));
+        await_stat("exchanges", 2);
+        close(fd);
+        await_stat("gone", (unsigned)how + 1);
+        await_stat("exchanges", 1);
+        await_stat("conns", 1);
+    }
+    int fd = dial();
+    SAY(fd, "GET /alone" H11 "\r\n");
+    await_stat("exchanges", 2);
+    close(fd);
+    await_stat("gone", 5); /* kept when the server ends: told once more */
+}
+END_TEST
+
 /* Reading is paused on a client that sends without end; its leaving is still seen, and the server does not
  * spin. (A FIN behind more bytes than the kernel takes cannot be seen by anybody.) */
 START_TEST(client_floods_and_leaves) {
@@ -1483,6 +1536,7 @@ static Suite *suite(void) {
     tcase_add_test(t, streams);
     tcase_add_test(t, back_pressure);
     tcase_add_test(t, client_leaves);
+    tcase_add_test(t, owner_goes_on_alone);
     tcase_add_test(t, client_floods_and_leaves);
     tcase_add_test(t, slow_clients);
     tcase_add_test(t, client_takes_nothing);

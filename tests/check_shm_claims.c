@@ -24,6 +24,21 @@ START_TEST(claim_basics) {
 }
 END_TEST
 
+START_TEST(claim_waits) {
+    struct shm *s = segment();
+    slot_enter(s, slot_claim(s, SLOT_WORKER, 0, 1));
+    ck_assert_uint_eq(claim_holder(s, KEY), 0);
+    claim_take(s, KEY);
+    ck_assert_uint_ne(claim_holder(s, KEY), 0);
+    ck_assert(!claim_waited(s, KEY));
+    claim_wait(s, KEY);
+    ck_assert(claim_waited(s, KEY) && !claim_waited(s, BESIDE) && !claim_waited(s, ANOTHER));
+    claim_release(s, KEY);
+    ck_assert_uint_eq(claim_holder(s, KEY), 0);
+    shm_free(s);
+}
+END_TEST
+
 enum { NOTE_HELD = 11, NOTE_STOP = 10 };
 
 /* Two at a time inside would be seen. */
@@ -82,6 +97,7 @@ TCase *case_claims(void) {
     TCase *t = tcase_create("claims");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, claim_basics);
+    tcase_add_test(t, claim_waits);
     tcase_add_test(t, claim_crowd);
     tcase_add_test(t, claim_of_the_dead);
     return t;

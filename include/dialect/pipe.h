@@ -48,6 +48,8 @@ bool pipe_push(struct pipe *p, const void *bytes, size_t n, struct buf *out);
 /* The provider's bytes are over: true when the answer was complete by its dialect; else seen->fault is set
  * (a stream without its end is a truncated stream, one without any event is an empty answer). */
 bool pipe_finish(struct pipe *p, struct buf *out);
+/* Somebody else's bytes have gone out before this pipe's. */
+void pipe_begun(struct pipe *p);
 /* The client dialect's last words of a stream that failed midway. Never a [DONE]. */
 void pipe_fault(struct pipe *p, const struct fault *f, struct str request_id, struct buf *out);
 const struct observed *pipe_seen(const struct pipe *p);

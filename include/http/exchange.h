@@ -66,6 +66,11 @@ void exchange_take_body(struct exchange *x, uint64_t max, int (*piece)(struct ex
  * headers only. Slices need to live during the call only. */
 void exchange_reply(struct exchange *x, int status, const struct http_header *headers, size_t n, struct str body);
 
+/* From inside on_gone, once: the owner goes on without its client, and what it answers is dropped. The exchange, which
+ * counts as a connection, is there until it has answered to the end, or until on_gone is called once more because the
+ * server ends. */
+void exchange_keep(struct exchange *x);
+
 /* An answer in pieces. length >= 0: content-length; -1: chunked (HTTP/1.0: until close). */
 void exchange_begin(struct exchange *x, int status, const struct http_header *headers, size_t n, int64_t length);
 /* Always takes all of it, at once to the socket as far as it goes. FLOW_FULL: taken, but stop until on_drain.

@@ -631,8 +631,7 @@ static const struct option rows[] = {
      .help = "Only requests with temperature 0 or a seed."},
     {BOOL("cache.stream", conf, cache.stream), .def = "true", .help = "Serve streams from the cache too."},
     {BOOL("cache.coalesce", conf, cache.coalesce), .def = "false",
-     .help = "Let a request wait for the answer to an equal one that is under way, on whatever worker. Not "
-             "streams."},
+     .help = "Equal requests under way at the same time, on whatever workers, share one call; streams too."},
     {BOOL("cache.semantic.enabled", conf, cache.semantic.enabled), .def = "false",
      .help =
          "Give an answer also to a request whose last message says the same in other words, all else being "

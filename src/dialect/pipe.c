@@ -444,6 +444,10 @@ bool pipe_finish(struct pipe *p, struct buf *out) {
     return !failed(p);
 }
 
+void pipe_begun(struct pipe *p) {
+    p->any = true;
+}
+
 void pipe_fault(struct pipe *p, const struct fault *f, struct str request_id, struct buf *out) {
     if (p->array) {
         buf_addz(out, p->any ? ",\r\n" : "[");

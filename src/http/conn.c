@@ -57,14 +57,26 @@ static void drop_exchange(struct conn *c) {
     drop_arena(c); /* x itself lies in it */
 }
 
-static void say_gone(struct conn *c) {
+/* false: the owner keeps the exchange, and the connection with it. */
+static bool say_gone(struct conn *c, bool may_keep) {
     struct xchg *x = c->x;
     if (!x)
-        return;
+        return true;
     x->over = true;
+    x->kept = false;
     if (x->x.on_gone)
         x->x.on_gone(&x->x);
+    if (x->kept && may_keep) {
+        x->over = false;
+        return false;
+    }
     drop_exchange(c);
+    return true;
+}
+
+void conn_let_go(struct conn *c) {
+    drop_exchange(c);
+    conn_free(c);
 }
 
 void conn_free(struct conn *c) {
@@ -87,7 +99,7 @@ void conn_free(struct conn *c) {
 
 void conn_end_now(struct conn *c) {
     conn_close(c);
-    say_gone(c);
+    say_gone(c, false);
     conn_free(c);
 }
 
@@ -518,8 +530,8 @@ static void on_task(void *arg) {
     struct conn *c = arg;
     MAGIC_CHECK(c, CONN_MAGIC);
     if (c->state == CONN_DEAD) {
-        say_gone(c);
-        conn_free(c);
+        if (say_gone(c, true))
+            conn_free(c);
         return;
     }
     if (!c->blocked)

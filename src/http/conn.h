@@ -67,6 +67,7 @@ struct xchg {
     bool until_close;      /* HTTP/1.0, length unknown */
     bool full;             /* FLOW_FULL was said: on_drain is owed */
     bool over;             /* on_gone is being called: nothing is taken any more */
+    bool kept;             /* the client is gone, the owner goes on: all that it writes is dropped */
     uint64_t out_left;     /* of a declared length, if neither chunked nor until_close */
     uint64_t in_left;      /* of a declared request body */
     uint64_t in_bytes;     /* of the body on the wire since body_from_ms, for its rate */
@@ -154,6 +155,7 @@ void conn_error(struct conn *c, int status, const char *why); /* an answer of th
 void conn_send(struct conn *c, const struct iovec *iov, int n);
 void conn_hold(struct conn *c,
                struct str text);    /* goes with the next conn_send, or at the end of this turn */
+void conn_let_go(struct conn *c);   /* of a kept exchange, which is over: frees both */
 void conn_answered(struct conn *c); /* the owner is done with the exchange: frees it */
 void conn_pump(struct conn *c, struct str fresh);
 void conn_settle(struct conn *c);  /* read interest and timer as the state wants them */

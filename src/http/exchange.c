@@ -359,11 +359,25 @@ static void begin(struct xchg *x, int status, const struct http_header *h, size_
 
 /* --- the answer --- */
 
+void exchange_keep(struct exchange *e) {
+    struct xchg *x = xchg_of(e);
+    MUST(x->over && !x->kept);
+    x->kept = true;
+}
+
+/* Its owner has answered nobody to the end. */
+static bool let_go(struct xchg *x) {
+    if (!x->kept)
+        return false;
+    conn_let_go(x->conn);
+    return true;
+}
+
 void exchange_reply(struct exchange *e, int status, const struct http_header *headers, size_t n,
                     struct str body) {
     struct xchg *x = xchg_of(e);
     struct conn *c = x->conn;
-    if (x->over)
+    if (x->over || let_go(x))
         return;
     if (c->state != CONN_DEAD) {
         begin(x, status, headers, n, (int64_t)body.n);
@@ -381,6 +395,10 @@ void exchange_begin(struct exchange *e, int status, const struct http_header *he
     struct xchg *x = xchg_of(e);
     if (x->over)
         return;
+    if (x->kept) {
+        x->answer = ANSWER_NO_BODY;
+        return;
+    }
     begin(x, status, headers, n, length);
     conn_hold(x->conn, buf_str(&x->conn->server->text));
 }
@@ -389,10 +407,10 @@ enum flow exchange_write(struct exchange *e, const void *p, size_t n) {
     struct xchg *x = xchg_of(e);
     struct conn *c = x->conn;
     MUST(x->over || x->answer != ANSWER_NONE);
+    if (x->kept || (x->answer == ANSWER_NO_BODY && !x->over && c->state != CONN_DEAD))
+        return FLOW_OK;
     if (x->over || c->state == CONN_DEAD)
         return FLOW_STOP;
-    if (x->answer == ANSWER_NO_BODY)
-        return FLOW_OK;
     struct iovec iov[3];
     char size[24];
     static char crlf[] = "\r\n";
@@ -427,7 +445,7 @@ void exchange_end(struct exchange *e) {
     struct conn *c = x->conn;
     static char last[] = "0\r\n\r\n";
     MUST(x->over || x->answer != ANSWER_NONE);
-    if (x->over)
+    if (x->over || let_go(x))
         return;
     bool body = x->answer == ANSWER_BEGUN;
     if (body && x->out_left) {
@@ -443,7 +461,7 @@ void exchange_end(struct exchange *e) {
 void exchange_abort(struct exchange *e) {
     struct xchg *x = xchg_of(e);
     struct conn *c = x->conn;
-    if (x->over)
+    if (x->over || let_go(x))
         return;
     if (x->answer == ANSWER_NONE)
         conn_close(c);

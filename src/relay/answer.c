@@ -118,7 +118,7 @@ static void capture(struct request *r) {
     buf_free(&r->capture);
 }
 
-static void commit(struct request *r) {
+void answer_commit(struct request *r) {
     struct http_header h[ANSWER_HEADERS];
     size_t n = answer_headers(r, h, false);
     hedge_won(r);
@@ -135,15 +135,17 @@ enum flow answer_write(struct request *r, const char *p, size_t n) {
     enum flow fl = exchange_write(r->x, p, n);
     if (fl == FLOW_FULL)
         r->full = true;
-    if (fl == FLOW_STOP)
-        r->client_lost = true;
-    return fl == FLOW_STOP ? FLOW_STOP : FLOW_OK;
+    if (fl != FLOW_STOP || share_wanted(r)) /* on_gone will find out what becomes of it */
+        return FLOW_OK;
+    r->client_lost = true;
+    return FLOW_STOP;
 }
 
 static enum flow write_held(struct request *r) {
     if (buf_len(&r->held_bytes) == 0)
         return FLOW_OK;
     capture(r);
+    share_tell(r);
     enum flow fl = answer_write(r, buf_at(&r->held_bytes), buf_len(&r->held_bytes));
     if (r->held_bytes.cap > KEEP_BUFFER)
         buf_free(&r->held_bytes);
@@ -170,7 +172,7 @@ static enum flow stream(struct request *r, const char *p, size_t n) {
     if (!r->committed) {
         if (!seen->output && buf_len(&r->held_bytes) < WINDOW_MAX)
             return FLOW_OK;
-        commit(r);
+        answer_commit(r);
     }
     return write_held(r);
 }
@@ -185,6 +187,8 @@ void answer_drained(struct request *r) {
     r->full = false;
     if (r->now.call)
         call_resume(r->now.call);
+    else if (r->step == STEP_JOIN)
+        request_resume(r, STEP_JOIN);
 }
 
 /* --- the end --- */
@@ -207,9 +211,13 @@ static void fault_of_call(struct request *r, const struct call_result *res, stru
     r->now.unsent = is_before_sending(res->error);
 }
 
+bool answer_is_for_others(const struct request *r) { /* a fallback's answer is not the asked model's */
+    return r->ticket.store && r->now.target && r->plan.next <= r->plan.own && buf_len(&r->dropped) == 0;
+}
+
 static void store(struct request *r, struct str body, struct str type, bool is_stream) {
-    if (!r->ticket.store || !r->now.target || r->plan.next > r->plan.own || buf_len(&r->dropped) > 0)
-        return; /* a fallback's answer is not the asked model's */
+    if (!answer_is_for_others(r))
+        return;
     struct reply_head h = {
         .provider = str_of(r->now.target->provider->conf->name),
         .model = r->now.target->model,
@@ -462,9 +470,13 @@ static void finish_stream(struct request *r, struct buf *tail) {
         size_t n = answer_headers(r, h, false);
         exchange_begin(r->x, 200, h, n, -1);
     }
-    if (fault_is(&r->fault))
+    if (fault_is(&r->fault)) {
+        if (!r->now.pipe)
+            share_pipe(r);
         pipe_fault(r->now.pipe, &r->fault, r->request_id, tail);
-    struct str last = buf_len(&r->told) ? buf_str(&r->told) : from_cache(r) ? r->reply : buf_str(tail);
+    }
+    bool stored = from_cache(r) && !fault_is(&r->fault);
+    struct str last = buf_len(&r->told) ? buf_str(&r->told) : stored ? r->reply : buf_str(tail);
     if (last.n > 0)
         exchange_write(r->x, last.p, last.n);
     if (r->now.pipe)
@@ -505,7 +517,7 @@ static void retire(struct request *r) {
 /* The exchange's end frees its arena, and the request in it: the buffers are moved out first. */
 enum verdict step_finish(struct request *r) {
     store_answer(r);
-    steps_unclaim(r);
+    share_end(r);
     hedge_free(r);
     retire(r);
     struct buf tail = r->held_bytes, fault_body;
@@ -514,6 +526,8 @@ enum verdict step_finish(struct request *r) {
     if (r->gone) {
         if (r->now.pipe)
             pipe_free(r->now.pipe);
+        if (r->left)
+            exchange_abort(r->x);
     } else if (r->pass && (r->committed || !fault_is(&r->fault))) {
         pass_finish(r, &tail);
     } else if (r->committed || (r->ask.stream && !fault_is(&r->fault))) {

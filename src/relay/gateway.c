@@ -12,11 +12,14 @@
 #include "store/logs.h"
 #include "store/record.h"
 
+/* What one worker does for all, at its start. */
+static bool is_first(const struct gateway_env *env) {
+    struct slot_info me;
+    return slot_at(env->shm, slot_mine(env->shm), &me) && me.number == 0;
+}
+
 /* A misspelt endpoint would limit nothing; told of once. */
 static void check_endpoints(const struct gateway_env *env) {
-    struct slot_info me;
-    if (!slot_at(env->shm, slot_mine(env->shm), &me) || me.number != 0)
-        return;
     for (size_t i = 0; i < env->conf->nendpoint_limits; i++) {
         const char *name = env->conf->endpoint_limits[i].endpoint;
         bool known = name[0] == '/';
@@ -52,7 +55,10 @@ struct gateway *gateway_new(const struct gateway_env *env, char err[256]) {
     g->queue = queue_new(p);
     g->outbox = outbox_new(env->loop, env->shm);
     log_tap(keep_event, g);
-    check_endpoints(env);
+    if (is_first(env)) {
+        check_endpoints(env);
+        share_sweep(p);
+    }
     return g;
 }
 

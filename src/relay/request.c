@@ -40,14 +40,9 @@ void request_resume(struct request *r, enum step s) {
     task_defer(r->g->env.loop, &r->go);
 }
 
-/* The client is not there any more: no answer, but an account of what was used. */
-static void gone(struct exchange *x) {
-    struct request *r = x->owner;
-    MAGIC_CHECK(r, REQUEST_MAGIC);
-    if (r->step >= STEP_SETTLE && r->fault.cls == FAULT_CANCELLED)
-        return;
+/* No answer, but an account of what was used. */
+void request_leave(struct request *r) {
     r->gone = true;
-    stat_add(r->p->shm, STAT_CLIENT_GONE, 1);
     task_cancel(&r->go);
     timer_clear(&r->timer);
     embed_drop(r);
@@ -55,6 +50,18 @@ static void gone(struct exchange *x) {
     fault_set(&r->fault, r->a, FAULT_CANCELLED, "The client left before its answer was complete.");
     r->step = STEP_SETTLE;
     request_go(r);
+}
+
+/* The client is not there any more. */
+static void gone(struct exchange *x) {
+    struct request *r = x->owner;
+    MAGIC_CHECK(r, REQUEST_MAGIC);
+    if (r->step >= STEP_SETTLE && r->fault.cls == FAULT_CANCELLED)
+        return;
+    if (!r->left)
+        stat_add(r->p->shm, STAT_CLIENT_GONE, 1);
+    if (r->left || !share_goes_on(r))
+        request_leave(r);
 }
 
 static void drained(struct exchange *x) {

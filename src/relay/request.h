@@ -14,6 +14,7 @@
 #include "policy/route.h"
 #include "queue.h"
 #include "relay/gateway.h"
+#include "share.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
 #include "trace.h"
@@ -107,9 +108,7 @@ struct request {
     struct limits_ask limits; /* of the cluster; serves one admission at a time */
     struct admit_tokens estimate;
     struct cache_ticket ticket;
-    bool claimed;     /* others may wait for its answer */
-    unsigned joined;  /* how many it has waited for */
-    uint64_t join_ms; /* the pause between two looks; 0: it does not wait */
+    struct share *share; /* share.h; NULL: it shares no call */
     bool asked_similar;
     struct embed_call *embed; /* embed.h: under way */
     double similarity;        /* of a semantic hit */
@@ -146,6 +145,7 @@ struct request {
     bool ended;       /* the stream is complete by its dialect */
     bool client_lost; /* a write found the client gone: on_gone will follow */
     bool gone;        /* the client left */
+    bool left;        /* it did, but the call goes on for others */
     bool estimated;   /* the answer is our own count of tokens */
     int status;       /* what the client got */
 
@@ -161,6 +161,7 @@ void request_go(struct request *r); /* runs steps until one waits */
 void request_resume(struct request *r,
                     enum step s); /* from a callback: sets the step and goes on, deferred */
 
+void request_leave(struct request *r);  /* there is nobody any more to go on for */
 void request_unlink(struct request *r); /* it is not open any more */
 void request_cut(struct request *r);    /* the worker ends: its last words, and its account */
 
@@ -176,9 +177,9 @@ enum verdict step_decode(struct request *r);
 void steps_limits_known(void *request); /* limits_ask.done */
 enum verdict step_admit(struct request *r);
 enum verdict step_lookup(struct request *r);
-enum verdict step_join(struct request *r);
 enum verdict step_similar(struct request *r);
-void steps_unclaim(struct request *r); /* nobody is to wait for it any more */
+enum verdict answer_from_cache(struct request *r, enum ledger_cache how, const struct reply_head *h,
+                               struct str body);
 enum verdict step_route(struct request *r);
 void steps_body_read(struct exchange *x, int status); /* done of exchange_read_body, then STEP_DECODE */
 /* send.c: attempts. Each that is opened is closed by exactly one of failed, done, drop. */
@@ -198,6 +199,9 @@ enum verdict step_finish(struct request *r);
 const char *answer_cache_word(const struct request *r); /* of x-penstock-cache */
 size_t answer_headers(struct request *r, struct http_header *h, bool whole);
 enum { ANSWER_HEADERS = 40 };
+void answer_commit(struct request *r); /* the head of a stream goes out */
+/* Is the answer the one that was asked for, so that equal requests may be given it? */
+bool answer_is_for_others(const struct request *r);
 /* The same for pass.c, which has a sink of its own: */
 void answer_begins(struct request *r, int status, const struct call_header *h, size_t n);
 bool answer_is_good(const struct request *r); /* its status */

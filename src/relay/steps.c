@@ -11,7 +11,6 @@
 #include "policy/semantic.h"
 #include "request.h"
 #include "shm/affinity.h"
-#include "shm/claim.h"
 #include "shm/extra.h"
 #include "shm/stat.h"
 
@@ -170,8 +169,8 @@ enum verdict step_admit(struct request *r) {
 
 /* --- the cache --- */
 
-static enum verdict answer_from_cache(struct request *r, enum ledger_cache how, const struct reply_head *h,
-                                      struct str body) {
+enum verdict answer_from_cache(struct request *r, enum ledger_cache how, const struct reply_head *h,
+                               struct str body) {
     stat_add(r->p->shm, how == LEDGER_CACHE_HIT ? STAT_CACHE_HITS : STAT_CACHE_SEMANTIC_HITS, 1);
     stat_add(r->p->shm, STAT_CACHE_TOKENS_SAVED, usage_total(&h->usage));
     if (h->cost_nano > 0)
@@ -199,63 +198,6 @@ enum verdict step_lookup(struct request *r) {
     if (cache_find(r->p, r->a, &r->ticket, &h, &body))
         return answer_from_cache(r, LEDGER_CACHE_HIT, &h, body);
     return NEXT;
-}
-
-/* --- waiting for an equal request ---
- *
- * Who comes first claims the key and asks; the others look now and then whether the claim still stands. When
- * it is gone the answer is in the cache. If it is not (it failed, it may not be stored, its worker was
- * killed, its client left), one of those who waited claims the key, and the others wait once more; who has
- * waited in vain so often asks for himself. */
-
-enum {
-    JOIN_FIRST_MS = 2, /* between two looks, and twice as long each time */
-    JOIN_MOST_MS = 32,
-    JOIN_TIMES = 2,
-    JOIN_WAIT_MS = 60000, /* in all, but not more than a quarter of what the provider may take */
-};
-
-static uint64_t claim_key(const struct request *r) {
-    uint64_t key;
-    memcpy(&key, r->ticket.key, sizeof key);
-    return key;
-}
-
-void steps_unclaim(struct request *r) {
-    if (r->claimed)
-        claim_release(r->p->shm, claim_key(r));
-    r->claimed = false;
-}
-
-static bool may_wait(const struct request *r) {
-    uint64_t waited = (clock_ns() - r->x->started_ns) / 1000000,
-             most = r->plan.list[0]->provider->conf->total / 4;
-    if (r->hints && r->hints->timeout_ms && r->hints->timeout_ms / 4 < most)
-        most = r->hints->timeout_ms / 4;
-    return r->joined < JOIN_TIMES && waited < (most < JOIN_WAIT_MS ? most : JOIN_WAIT_MS);
-}
-
-static enum verdict look_again(struct request *r) {
-    r->join_ms = r->join_ms == 0 ? JOIN_FIRST_MS : r->join_ms < JOIN_MOST_MS ? r->join_ms * 2 : JOIN_MOST_MS;
-    timer_set(&r->timer, r->join_ms);
-    return WAIT;
-}
-
-enum verdict step_join(struct request *r) {
-    struct reply_head h;
-    struct str body;
-    if (!r->p->conf->cache.coalesce || !r->ticket.read || r->ask.stream)
-        return NEXT;
-    if (r->join_ms && claim_stands(r->p->shm, claim_key(r)))
-        return may_wait(r) ? look_again(r) : NEXT;
-    r->joined += r->join_ms > 0;
-    enum claim got = claim_take(r->p->shm, claim_key(r));
-    r->claimed = got == CLAIM_MINE;
-    if (cache_find(r->p, r->a, &r->ticket, &h, &body)) { /* what came between the lookup and the claim, too */
-        stat_add(r->p->shm, STAT_CACHE_COALESCED, 1);
-        return answer_from_cache(r, LEDGER_CACHE_HIT, &h, body);
-    }
-    return got == CLAIM_OTHERS && may_wait(r) ? look_again(r) : NEXT;
 }
 
 /* --- the same in other words --- */

@@ -207,6 +207,9 @@ struct shm_set {
 _Static_assert(sizeof(struct shm_set) == 1024, "a set must not straddle pages");
 
 #define CLAIM_PLACES 4096
+struct shm_claim {
+    word claim, waits; /* see claim.c */
+};
 
 /* --- vectors: the parts that a scan goes through lie each on its own --- */
 
@@ -242,7 +245,7 @@ struct shm {
     struct shm_place *places;
     word *set_used; /* a bit for each set that was ever written: walks leave the others untouched */
     struct shm_set *sets;
-    word *claims;
+    struct shm_claim *claims;
     word *vector_part; /* the first word of an entry's partition; 0: none. Cleared first and set last */
     half *vector_norm; /* a float */
     half *vector_used; /* since the hand passed last */

@@ -64,7 +64,7 @@ static void layout_of(size_t ring_bytes, struct layout *l) {
         [PART_PLACES] = QUEUE_PLACES * sizeof(struct shm_place),
         [PART_USED] = INDEX_SETS / 8,
         [PART_SETS] = INDEX_SETS * sizeof(struct shm_set),
-        [PART_CLAIMS] = CLAIM_PLACES * sizeof(word),
+        [PART_CLAIMS] = CLAIM_PLACES * sizeof(struct shm_claim),
         [PART_VECTOR_PARTS] = VECTORS_MAX * sizeof(word),
         [PART_VECTOR_NORMS] = VECTORS_MAX * sizeof(half),
         [PART_VECTOR_USED] = VECTORS_MAX * sizeof(half),

@@ -1,5 +1,7 @@
 """cache.coalesce: equal requests in flight on any workers share one upstream call, and lose nothing by it."""
 
+import json
+import os
 import signal
 import threading
 
@@ -91,10 +93,10 @@ def test_again_and_again_never_more_than_one():
         assert len(held.up.requests) == i + 1, i
 
 
-def test_off_by_default_and_not_for_streams():
-    for cache, stream in (({"coalesce": False}, False), ({}, True)):
+def test_off_by_default():
+    for stream in (False, True):
         held = Held()
-        gw = held.gateway(cache=cache)
+        gw = held.gateway(cache={"coalesce": False})
         crowd = Crowd(6, lambda i: gw.chat(stream=stream))
         scene.wait_for(lambda: len(held.up.requests) == 6, "each to ask")
         held.go.set()
@@ -144,6 +146,7 @@ def test_what_is_not_kept_is_not_waited_for_for_ever():
 
 
 def test_the_leaders_client_leaves():
+    """The call goes on for those who wait, and what it cost is in the ledger."""
     held = Held()
     gw = held.gateway()
     leader = gw.client()
@@ -152,12 +155,31 @@ def test_the_leaders_client_leaves():
     crowd = Crowd(10, lambda i: gw.chat())
     in_flight(gw, 11)
     leader.close()
-    scene.wait_for(lambda: len(held.up.requests) == 2, "another to ask")
-    in_flight(gw, 10)
+    scene.wait_for(lambda: gw.metrics()["penstock_client_gone_total"] == 1, "the gateway to see it")
     held.go.set()
     got = crowd.wait()
-    assert all(r.status == 200 for r in got) and len({r.body for r in got}) == 1, got
-    assert len(held.up.requests) == 2
+    assert all(how(r) == (200, "hit") for r in got) and len({r.body for r in got}) == 1, got
+    assert len(held.up.requests) == 1
+    total = scene.wait_for(lambda: (t := gw.admin("/usage").json()["total"])["requests"] == 11 and t, "11 in the ledger")
+    assert (total["input_tokens"], total["output_tokens"]) == (7, 3), total
+
+
+def test_all_clients_leave():
+    """Then there is nobody to go on for."""
+    for stream in (False, True):
+        held = Held()
+        gw = held.gateway()
+        clients = [gw.client() for _ in range(5)]
+        for c in clients:
+            c.request("POST", "/v1/chat/completions",
+                      {"model": "up/m", "messages": [{"role": "user", "content": "Hi"}], "stream": stream})
+        in_flight(gw, 5)
+        scene.wait_for(lambda: len(held.up.requests) == 1, "the leader's call")
+        for c in clients:
+            c.close()
+        assert held.up.requests[0].closed.wait(20), "the call goes on for nobody"
+        in_flight(gw, 0)
+        gw.stop()
 
 
 def test_a_follower_leaves():
@@ -199,6 +221,177 @@ def test_the_leaders_worker_is_killed():
         held.go.clear()
         gw.wait_workers(4)
         in_flight(gw, 0)
+
+
+# --- streams ---
+
+class Stream:
+    """An upstream that streams: n pieces, then it waits for go[k], and so on; how each answer ends is the test's."""
+
+    def __init__(self, pieces, last="[DONE]"):
+        self.pieces, self.last = pieces, last
+        self.go = [threading.Event() for _ in pieces]
+        self.up = scene.Upstream(self.script)
+
+    def script(self, a):
+        n = len(self.up.requests)
+        a.sse()
+        for go, count in zip(self.go, self.pieces):
+            for i in range(count):
+                a.event(scene.chat_chunk(f"<{n}:{i}>" + "." * 50))
+            a.wait(go, 60)
+        if self.last == "reset":
+            a.reset()
+            return
+        a.event(scene.chat_chunk(finish="stop"))
+        a.event("[DONE]")
+        a.end()
+
+    def gateway(self, **more):
+        return Held.gateway(self, **more)
+
+
+def first_of(s):
+    """The first event's data; what comes behind is read by rest()."""
+    assert s.status == 200, s.headers
+    return s.event()[1]
+
+
+def rest(s):
+    out = []
+    while (e := s.event()) is not None:
+        out.append(e[1])
+    return out
+
+
+def test_streams_share_a_call_while_it_comes():
+    st = Stream([40, 40])
+    gw = st.gateway()
+    leader = gw.chat_stream()
+    begun = [first_of(leader)]
+    followers = [gw.chat_stream() for _ in range(16)]
+    assert leader.headers["x-penstock-cache"] == "miss"
+    st_first = [[first_of(f)] for f in followers]  # the upstream has not gone on yet
+    assert all(f.headers["x-penstock-cache"] == "hit" and f.headers["x-penstock-provider"] == "up" for f in followers)
+    late = gw.chat_stream()
+    late_first = first_of(late)
+    for go in st.go:
+        go.set()
+    whole = begun + rest(leader)
+    assert len(whole) == 82 and whole[-1] == "[DONE]", len(whole)
+    for f, b in zip(followers, st_first):
+        assert b + rest(f) == whole
+    assert [late_first] + rest(late) == whole
+    assert len(st.up.requests) == 1
+    m = gw.metrics()
+    assert m["penstock_cache_coalesced_total"] == 17, m
+    total = scene.wait_for(lambda: (t := gw.admin("/usage").json()["total"])["requests"] == 18 and t, "18 in the ledger")
+    one = gw.admin("/usage?group_by=provider").json()["rows"]
+    assert sum(r["output_tokens"] for r in one) == total["output_tokens"] > 0, one
+    again = gw.chat(stream=True)
+    assert again.headers["x-penstock-cache"] == "hit" and len(st.up.requests) == 1
+    scene.wait_for(lambda: not live_files(gw), "the file to be gone")
+
+
+def live_files(gw):
+    return [n for n in os.listdir(gw.path("state")) if n.startswith("live-")]
+
+
+def test_a_streams_leader_leaves():
+    st = Stream([3, 3])
+    gw = st.gateway()
+    leader = gw.chat_stream()
+    first_of(leader)
+    followers = [gw.chat_stream() for _ in range(6)]
+    begun = [[first_of(f)] for f in followers]
+    leader.close()
+    scene.wait_for(lambda: gw.metrics()["penstock_client_gone_total"] == 1, "the gateway to see it")
+    followers.pop().close()
+    begun.pop()
+    for go in st.go:
+        go.set()
+    got = [b + rest(f) for b, f in zip(begun, followers)]
+    assert all(len(g) == 8 and g == got[0] and g[-1] == "[DONE]" for g in got), got
+    assert len(st.up.requests) == 1
+    in_flight(gw, 0)
+
+
+def test_the_leader_leaves_in_a_reload():
+    st = Stream([3, 3])
+    gw = st.gateway()
+    leader = gw.chat_stream()
+    first_of(leader)
+    gw.signal(signal.SIGHUP)
+    gw.wait_workers(4, generation=2, draining=False)
+    follower = gw.chat_stream()  # on a new worker, of one of the old
+    begun = [first_of(follower)]
+    leader.close()
+    scene.wait_for(lambda: gw.metrics()["penstock_client_gone_total"] == 1, "the gateway to see it")
+    for go in st.go:
+        go.set()
+    assert (begun + rest(follower))[-1] == "[DONE]" and len(st.up.requests) == 1
+    scene.wait_for(lambda: not gw.workers(draining=True), "the old workers to end")
+
+
+def test_a_shared_stream_breaks_off():
+    st = Stream([3, 3], last="reset")
+    gw = st.gateway()
+    leader = gw.chat_stream()
+    first_of(leader)
+    followers = [gw.chat_stream() for _ in range(6)]
+    for f in followers:
+        first_of(f)
+    for go in st.go:
+        go.set()
+    for n, s in enumerate([leader] + followers):
+        got = rest(s)
+        assert "error" in json.loads(got[-1]) and sum('"error"' in g for g in got) == 1 and "[DONE]" not in got, (n, got)
+    assert len(st.up.requests) == 1
+    in_flight(gw, 0)
+
+
+def test_the_leaders_worker_is_killed_in_its_stream():
+    st = Stream([3, 3])
+    gw = st.gateway()
+    leader = gw.chat_stream()
+    first_of(leader)
+    followers = [gw.chat_stream() for _ in range(12)]
+    for f in followers:
+        first_of(f)
+    for pid in gw.worker_pids():  # until it was the one
+        gw.signal(signal.SIGKILL, pid)
+        if st.up.requests[0].closed.wait(1):
+            break
+    told = 0
+    for f in followers:
+        try:
+            got = rest(f)
+        except (scene.Closed, OSError, ValueError):
+            continue  # was on a worker that is gone
+        if not got:
+            continue
+        assert "error" in json.loads(got[-1]) and "[DONE]" not in got, got
+        told += 1
+    gw.wait_workers(4)
+    for go in st.go:
+        go.set()
+    assert gw.chat(stream=True).status == 200 and len(st.up.requests) == 2
+    gw.signal(signal.SIGHUP)  # the first of new workers takes the file of the dead away
+    scene.wait_for(lambda: not live_files(gw), "the file of the dead to be gone")
+
+
+def test_a_slow_follower_holds_nobody_up():
+    st = Stream([2000, 4000])
+    gw = st.gateway(cache={"max_entry": "16MiB"})
+    leader = gw.chat_stream()
+    begun = [first_of(leader)]
+    slow, quick = gw.chat_stream(), gw.chat_stream()
+    slow_first, quick_first = first_of(slow), first_of(quick)
+    for go in st.go:
+        go.set()
+    whole = begun + rest(leader)
+    assert [quick_first] + rest(quick) == whole
+    assert [slow_first] + rest(slow) == whole and len(whole) == 6002
 
 
 if __name__ == "__main__":
