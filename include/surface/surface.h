@@ -6,6 +6,19 @@
 #include "policy/auth.h"
 #include "policy/plane.h"
 
+/* A chat that a page asks for itself: it goes the way of a client's, with limits, account and log, to one provider and
+ * nobody else, and not to the cache. */
+struct surface_chat {
+    const struct surface_route *route; /* the page's */
+    const char *name;                  /* of the surface in records: "s1_test" */
+    struct caller caller;              /* for whom; must live until done */
+    struct str peer, request_id;       /* copied, as is the next */
+    struct str body;                   /* in the route's dialect, with a provider */
+    /* Once, perhaps before chat returns. fault: what the client would have been told; FAULT_NONE: there is an answer. */
+    void (*done)(void *arg, const struct fault *fault, struct str model, uint64_t ms);
+    void *arg;
+};
+
 /* What a handler gets. It answers with surface_json() or surface_fault(), at once or later; for later it must
  * set x->on_gone. All memory in x->arena. */
 struct surface_call {
@@ -19,6 +32,11 @@ struct surface_call {
     void (*reload)(void *arg, void (*done)(void *done_arg, bool ok, unsigned generation, struct str text),
                    void *done_arg);
     void *reload_arg;
+    /* Gives what chat_cancel takes, as long as done was not called. Cancelled: done is called from there. */
+    void *(*chat)(void *arg, const struct surface_chat *q);
+    void (*chat_cancel)(void *chat);
+    void *chat_arg;
+    void *state; /* the handler's own */
 };
 struct surface_route {
     enum http_method method;
@@ -107,6 +125,7 @@ void surface_s0_models(struct surface_call *c);
 void surface_s1_status(struct surface_call *c);
 void surface_s1_health(struct surface_call *c);
 void surface_s1_metrics(struct surface_call *c);
+void surface_s1_test(struct surface_call *c);
 void surface_s1_cache_clear(struct surface_call *c);
 void surface_s1_logs(struct surface_call *c);
 void surface_s2_providers(struct surface_call *c);

@@ -289,10 +289,15 @@ static bool check_hints(struct plane *p, struct arena *a, const struct hints *h,
     return !h->task.n || is_usual(h->task) || task_of(p, h->task) || no_task(p, a, h->task, f);
 }
 
+static bool left_out(const struct hints *h, const struct plane_provider *pr) {
+    const struct hint_list only = {.at = {h->provider}, .n = 1};
+    return named_in(&h->excluded, pr) || (h->alone && !named_in(&only, pr));
+}
+
 void plan_leave_out(struct plan *plan) {
     size_t n = 0, own = 0;
     for (size_t i = 0; i < plan->n; i++)
-        if (!named_in(&plan->hints->excluded, plan->list[i]->provider)) {
+        if (!left_out(plan->hints, plan->list[i]->provider)) {
             own += i < plan->own;
             plan->list[n++] = plan->list[i];
         }

@@ -514,6 +514,11 @@ static void retire(struct request *r) {
     r->magic = 0;
 }
 
+static void tell_own(struct request *r) {
+    const struct surface_chat *q = r->own;
+    q->done(q->arg, &r->fault, r->row.model, (clock_ns() - r->x->started_ns) / 1000000);
+}
+
 /* The exchange's end frees its arena, and the request in it: the buffers are moved out first. */
 enum verdict step_finish(struct request *r) {
     store_answer(r);
@@ -522,8 +527,11 @@ enum verdict step_finish(struct request *r) {
     retire(r);
     struct buf tail = r->held_bytes, fault_body;
     struct buf others[] = {r->out, r->dropped, r->capture, r->scratch, r->told, r->now.body};
+    struct arena *own = r->own ? r->a : NULL;
     buf_init(&fault_body, 0);
-    if (r->gone) {
+    if (r->own) {
+        tell_own(r);
+    } else if (r->gone) {
         if (r->now.pipe)
             pipe_free(r->now.pipe);
         if (r->left)
@@ -541,5 +549,7 @@ enum verdict step_finish(struct request *r) {
         buf_free(&others[i]);
     buf_free(&tail);
     buf_free(&fault_body);
+    if (own)
+        arena_free(own);
     return OVER;
 }

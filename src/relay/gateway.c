@@ -129,6 +129,9 @@ void gateway_request(struct exchange *x, void *arg) {
         .request_id = request_id(x),
         .reload = g->env.reload,
         .reload_arg = g->env.reload_arg,
+        .chat = request_chat,
+        .chat_cancel = request_chat_cancel,
+        .chat_arg = g,
     };
     char allow[64];
     struct fault f = {.cls = FAULT_NONE};

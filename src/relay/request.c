@@ -2,6 +2,7 @@
  * account.c. */
 #include "request.h"
 
+#include "base/clock.h"
 #include "base/die.h"
 #include "base/hash.h"
 #include "embed.h"
@@ -108,8 +109,8 @@ void request_cut(struct request *r) {
     request_go(r);
 }
 
-void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route, struct str rest,
-                   struct str request_id) {
+static struct request *request_new(struct gateway *g, struct exchange *x, const struct surface_route *route,
+                                   struct str rest, struct str request_id) {
     struct request *r = arena_alloc(x->arena, sizeof(*r));
     *r = (struct request){
         .magic = REQUEST_MAGIC,
@@ -141,5 +142,40 @@ void request_start(struct gateway *g, struct exchange *x, const struct surface_r
     x->on_gone = gone;
     x->on_drain = drained;
     link_open(r);
+    return r;
+}
+
+void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route, struct str rest,
+                   struct str request_id) {
+    request_go(request_new(g, x, route, rest, request_id));
+}
+
+/* --- the gateway's own --- */
+
+void *request_chat(void *gateway, const struct surface_chat *q) {
+    struct arena *a = arena_new(0);
+    struct exchange *x = arena_alloc(a, sizeof *x);
+    *x = (struct exchange){
+        .arena = a,
+        .method = HTTP_POST,
+        .path = str_of(q->route->path),
+        .body = arena_dup(a, q->body),
+        .peer = arena_dup(a, q->peer),
+        .started_ns = clock_ns(),
+    };
+    struct surface_route *row = arena_alloc(a, sizeof *row);
+    *row = *q->route;
+    row->name = q->name;
+    row->handler = NULL;
+    struct request *r = request_new(gateway, x, row, STR_NONE, arena_dup(a, q->request_id));
+    r->own = arena_alloc(a, sizeof *q);
+    *r->own = *q;
+    r->caller = q->caller;
+    r->step = STEP_DECODE;
     request_go(r);
+    return x;
+}
+
+void request_chat_cancel(void *chat) {
+    gone(chat);
 }

@@ -97,6 +97,7 @@ struct request {
     struct str request_id;
     enum step step;
 
+    struct surface_chat *own; /* of the gateway's own, told and not answered; NULL: a client's */
     struct caller caller;
     struct ask ask;
     struct hints *hints; /* NULL: none */
@@ -157,6 +158,8 @@ struct request {
 
 void request_start(struct gateway *g, struct exchange *x, const struct surface_route *route, struct str rest,
                    struct str request_id);
+void *request_chat(void *gateway, const struct surface_chat *q); /* surface_call.chat */
+void request_chat_cancel(void *chat);
 void request_go(struct request *r); /* runs steps until one waits */
 void request_resume(struct request *r,
                     enum step s); /* from a callback: sets the step and goes on, deferred */

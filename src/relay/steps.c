@@ -73,7 +73,13 @@ static bool take_hints(struct request *r) {
         !r->ask.known_model)
         return true;
     r->hints = arena_alloc(r->a, sizeof(*r->hints));
-    return hints_of(r->a, &r->ask, r->hints, &r->fault);
+    if (!hints_of(r->a, &r->ask, r->hints, &r->fault))
+        return false;
+    if (r->own) {
+        r->hints->alone = true;
+        r->hints->cache.mode = CACHE_MODE_OFF;
+    }
+    return true;
 }
 
 static bool peek(struct request *r) {

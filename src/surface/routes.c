@@ -136,6 +136,8 @@ const struct surface_route surface_routes[] = {
     {HTTP_GET, "/api/v1/llm/health", S1, ANY, LLM, NULL, surface_s1_health, "Can it serve, and who"},
     {HTTP_GET, "/api/v1/llm/metrics", S1, ANY, LLM, NULL, surface_s1_metrics,
      "Requests, times and cost of a past hour, day, week or month"},
+    {HTTP_POST, "/api/v1/llm/test", S1, ADMIN, LLM, NULL, surface_s1_test,
+     "A small real message to each provider, or to one"},
     {HTTP_POST, "/api/v1/llm/cache/clear", S1, ADMIN, LLM, NULL, surface_s1_cache_clear, "Clear the cache"},
     {HTTP_GET, "/api/v1/llm/logs", S1, ADMIN, LLM, NULL, surface_s1_logs,
      "Requests, responses and errors, newest first"},

@@ -57,6 +57,15 @@ def stream(r):
     return [e["content"] for e in events[:-1]], done
 
 
+def records(gw, n):
+    """The n lines of the log about requests."""
+    def rows():
+        return [r for r in gw.log() if r.get("event") in ("response", "error")]
+    scene.wait_for(lambda: len(rows()) >= n, "the records")
+    assert len(rows()) == n, rows()
+    return rows()
+
+
 # --- chat ---
 
 
@@ -298,7 +307,7 @@ def test_who_may():
     _, gw = start(auth={**KEYS, "mode": "keys+jwt", "jwt": {"secret": {"value": tokens.SECRET}}})
     user, admin = tokens.bearer(tokens.token(role="user")), tokens.bearer(tokens.token(role="admin"))
     for method, path, needs_admin in (("GET", "/health", False), ("GET", "/status", False), ("GET", "/metrics", False),
-                                      ("POST", "/cache/clear", True), ("GET", "/logs", True)):
+                                      ("POST", "/cache/clear", True), ("POST", "/test", True), ("GET", "/logs", True)):
         body = {} if method == "POST" else None
         error(gw.request(method, BASE + path, body), 401, "authentication_error")
         for who in (user, TEAM):
@@ -396,6 +405,57 @@ def test_clearing_the_cache():
     assert not data(gw.post(CHAT, {"messages": [{"role": "user", "content": "0"}]}))["cached"]
     error(gw.post(BASE + "/cache/clear", {"model": "x"}), 400, "invalid_request_error")
     error(gw.post(BASE + "/cache/clear", "[1]"), 400, "invalid_request_error")
+
+
+def test_the_test():
+    ups, gw = start(4, cache={"enabled": True}, auth=KEYS,
+                    models=[{"name": "gpt-4o", "targets": [{"provider": f"p{i}", "model": f"m{i}"} for i in range(4)]}])
+    gw.reconfigure({"providers": [*gw.conf["providers"], ups[0].provider("off", enabled=False)]})
+    gw.run("-s", "reload")
+    scene.wait_for(lambda: gw.workers(generation=2) and not gw.workers(generation=1))
+    ups[1].default = scene.status_script(401)
+    ups[2].default = lambda a: (a.raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), a.close())
+    first = data(gw.post(BASE + "/test", headers={**BOSS, "x-request-id": "t-1"}))["results"]
+    assert [(r["provider"], r["ok"]) for r in first] == [("p0", True), ("p1", False), ("p2", False), ("p3", True)], first
+    assert first[0]["model"] == "m0" and "error" not in first[0] and all(r["latency"] >= 0 for r in first)
+    assert first[1]["error"] and first[2]["error"] and "model" not in first[1]
+    # each got one real message of its own, and nothing of the others'
+    assert [len(u.requests) for u in ups] == [1, 1, 1, 1], [len(u.requests) for u in ups]
+    assert ups[3].requests[0].json()["model"] == "m3" and ups[3].requests[0].json()["messages"][0]["role"] == "user"
+    # on the account of who asked, never from the cache
+    data(gw.post(BASE + "/test", {"provider": "P3"}, headers=BOSS))
+    assert len(ups[3].requests) == 2
+    rows = records(gw, 5)
+    assert {(r["surface"], r["key"]) for r in rows} == {("s1_test", "boss")}, rows
+    assert sorted(r["status"] for r in rows) == [200, 200, 200, 502, 502], rows
+    r = scene.wait_for(lambda: (u := gw.admin("/usage?group_by=provider", headers=BOSS).json()["total"])["requests"] == 5 and u)
+    assert r["input_tokens"] == 21 and r["errors"] == 2, r
+    assert data(gw.post(BASE + "/test", {"provider": "off"}, headers=BOSS))["results"] == [
+        {"provider": "off", "ok": False, "latency": 0, "error": "The provider is disabled."}]
+    for body in ({"provider": "nobody"}, {"provider": 7}, {"who": "p0"}, [], "x"):
+        error(gw.post(BASE + "/test", body, headers=BOSS), 400, "invalid_request_error")
+
+
+def test_who_leaves_a_test_cancels_it():
+    ups, gw = start(3)
+    for u in ups:
+        u.default = lambda a: a.until_closed()
+    ups[0].default = scene.chat_script()
+    c = gw.client()
+    c.request("POST", BASE + "/test", {})
+    for u in ups:
+        u.wait_requests(1)
+    c.close()
+    for u in ups[1:]:
+        assert u.requests[0].closed.wait(10)
+    rows = records(gw, 3)
+    assert sorted(r["status"] for r in rows) == [200, 499, 499], rows
+    # the worker lives on, and so does one that is told to end meanwhile
+    c = gw.client()
+    c.request("POST", BASE + "/test", {"provider": "p1"})
+    ups[1].wait_requests(2)
+    gw.conf["providers"][1]["timeouts"] = {"total": "5m"}
+    gw.stop()
 
 
 def test_logs():
