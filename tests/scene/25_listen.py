@@ -637,7 +637,13 @@ def test_keys_from_everywhere():
 
 
 def test_permissions_and_models():
-    up = scene.Upstream()
+    def script(a):
+        if a.request.path.endswith("/embeddings"):
+            a.whole(200, {"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
+                          "usage": {"prompt_tokens": 1, "total_tokens": 1}})
+        else:
+            scene.chat_script()(a)
+    up = scene.Upstream(script)
     gw = scene.Gateway({
         "providers": [up.provider()],
         "models": [{"name": n, "targets": [{"provider": "up", "model": "m"}]} for n in ("alpha", "alpha-2", "beta", "b.c*d")],
@@ -656,6 +662,13 @@ def test_permissions_and_models():
         r = gw.chat("alpha", headers=headers)
         assert r.status == completion, (key, r)
         assert gw.chat("alpha", stream=True, headers=headers).status == completion
+        may_embed = key in ("usual", "embed", "one")
+        for path, body in (("/v1/embeddings", {"model": "alpha", "input": "x"}),
+                           ("/v1beta/models/alpha:embedContent", {"content": {"parts": [{"text": "x"}]}}),
+                           ("/v1/models/alpha:batchEmbedContents", {"requests": [
+                               {"model": "models/alpha", "content": {"parts": [{"text": "x"}]}}]})):
+            r = gw.post(path, body, headers=headers)
+            assert r.status == (200 if may_embed else 403 if key else 401), (key, path, r)
         for path in ("/admin/v1/workers", "/admin/v1/config", "/admin/v1/usage", "/admin/v1/providers", "/admin/v1/cache/stats"):
             r = gw.get(path, headers=headers)
             assert r.status == admin, (key, path, r)
