@@ -457,6 +457,37 @@ START_TEST(many_calls_are_linear) {
 }
 END_TEST
 
+/* What costs nothing, what has no known price, and what nobody was asked. */
+START_TEST(a_question_and_its_receipt) {
+    struct buf out;
+    struct ask ask = {.task = STR("summarization")};
+    struct receipt o = {.request_id = STR("r-1"),
+                        .provider = STR("openai"),
+                        .model = STR("gpt"),
+                        .usage = {.known = true, .input = 3, .output = 4, .cost_nano = -1},
+                        .cost_nano = 1500000,
+                        .input_nano = 500000,
+                        .output_nano = 1000000,
+                        .expected_nano = -1,
+                        .tenant = STR("t"),
+                        .cache = "miss",
+                        .ms = 5,
+                        .attempts = 2,
+                        .fallback = true};
+    buf_init(&out, 0);
+    dialect_query.client->write_receipt(&out, STR("{\"response\":\"a\"}"), &ask, &o);
+    ck_assert(str_is(
+        buf_str(&out),
+        "{\"response\":\"a\",\"model\":\"gpt\",\"provider\":\"openai\",\"task_type\":"
+        "\"summarization\",\"request_id\":\"r-1\",\"tenant\":\"t\",\"response_time_ms\":5,\"cached\":"
+        "false,\"dry_run\":false,\"input_tokens\":3,\"output_tokens\":4,\"total_tokens\":7,\"num_tokens\":"
+        "7,\"tokens_estimated\":false,\"cost_usd\":0.0015,\"cost\":{\"estimated_usd\":null,\"actual_usd\":"
+        "0.0015,\"input_usd\":0.0005,\"output_usd\":0.001},\"metrics\":{\"latency_ms\":5,\"attempts\":2,"
+        "\"fallback_used\":true,\"cache\":\"miss\"}}"));
+    buf_free(&out);
+}
+END_TEST
+
 static int by_name(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -485,6 +516,7 @@ int main(void) {
     tcase_add_test(more, an_open_stream_grows_no_arena);
     tcase_add_test(more, deep_and_long_bodies_end);
     tcase_add_test(more, many_calls_are_linear);
+    tcase_add_test(more, a_question_and_its_receipt);
     suite_add_tcase(s, wire);
     suite_add_tcase(s, more);
     SRunner *r = srunner_create(s);
