@@ -7,6 +7,7 @@
 #include "policy/price.h"
 #include "proc/master.h"
 #include "proc/pidfile.h"
+#include "proc/ready.h"
 #include "proc/title.h"
 #include "upstream/provider.h"
 #include <errno.h>
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 struct options {
-    const char *file, *env_file, *signal;
+    const char *file, *env_file, *signal, *ask;
     bool test, dump, foreground;
 };
 
@@ -27,6 +28,7 @@ static void usage(FILE *out) {
     fputs("usage: penstock [-c FILE] [-e FILE] [-f]     start\n"
           "       penstock [-c FILE] [-e FILE] -t | -T  check, or print, the configuration\n"
           "       penstock [-c FILE] -s reload|reopen|quit|stop\n"
+          "       penstock -H ADDRESS                   is one there that accepts requests?\n"
           "       penstock -V | -h\n"
           "\n"
           "  -c FILE             configuration (default " PENSTOCK_SYSCONFDIR "/penstock/penstock.yaml,\n"
@@ -37,6 +39,8 @@ static void usage(FILE *out) {
           "  -T                  print the whole configuration as YAML, without secrets\n"
           "  -s SIGNAL           to the running master: reload, reopen (logs), quit (when all\n"
           "                      requests are done), stop\n"
+          "  -H ADDRESS          ask the gateway at this address (127.0.0.1:8080, unix:/path) whether it\n"
+          "                      accepts requests; status 1 when it does not\n"
           "  -V                  version and how it was built\n",
           out);
 }
@@ -59,7 +63,7 @@ static int parse(int argc, char **argv, struct options *o) {
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    for (int c; (c = getopt_long(argc, argv, "c:e:s:tTfVh", longs, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "c:e:s:H:tTfVh", longs, NULL)) != -1;) {
         switch (c) {
         case 'c':
             o->file = optarg;
@@ -69,6 +73,9 @@ static int parse(int argc, char **argv, struct options *o) {
             break;
         case 's':
             o->signal = optarg;
+            break;
+        case 'H':
+            o->ask = optarg;
             break;
         case 't':
             o->test = true;
@@ -227,6 +234,16 @@ static int send_signal(const struct conf_source *src, const char *name) {
     return 0;
 }
 
+/* --- -H --- */
+
+static int ask(const char *address) {
+    char err[256];
+    if (ready_ask(address, err))
+        return 0;
+    fprintf(stderr, "penstock: %s\n", err);
+    return 1;
+}
+
 /* --- the start --- */
 
 /* The child goes on as the daemon; the parent waits until the first workers are ready, and says how it went.
@@ -274,6 +291,8 @@ int main(int argc, char **argv) {
     int status = parse(argc, argv, &o);
     if (status >= 0)
         return status;
+    if (o.ask)
+        return ask(o.ask);
     static struct conf_source src; /* for as long as the process lives */
     src = (struct conf_source){
         .kinds = &provider_table,

@@ -439,6 +439,9 @@ void conf_errors_free(struct conf_errors *e);
 void conf_dump_yaml(const struct conf *c, struct buf *out);
 /* The same as a JSON object: GET /admin/v1/config. */
 void conf_dump_json(const struct conf *c, struct buf *out);
+
+/* An address as in listen[].address: what it says of `out`; texts in the arena. false and *why. No name is looked up. */
+bool address_parse(struct arena *a, struct str text, struct conf_listen *out, const char **why);
 /* The section OPTIONS of penstock.yaml(5) in mdoc, and the commented example: docs follow from the table. */
 void conf_doc_mdoc(struct buf *out);
 void conf_doc_example(struct buf *out);

@@ -108,9 +108,6 @@ void print_size(struct buf *out, uint64_t bytes);
 void print_real(struct buf *out, double v);
 void print_nano(struct buf *out, int64_t v);
 
-/* address.c */
-bool address_parse(struct arena *a, struct str text, struct conf_listen *out, const char **why);
-
 /* secret.c */
 /* Of a map with env, file or value. */
 bool secret_read(struct load *l, const struct at *at, const struct node *map, struct conf_secret *out);

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import threading
 import time
@@ -341,6 +342,32 @@ def test_command_line():
     assert r.returncode == 0, r
     assert gw.wait_exit() == 0
     gw.write_conf(good)
+
+
+def test_is_one_there():
+    """-H asks an address, and nothing of the configuration."""
+    def ask(address):
+        return gw.run("-H", address)
+    gw = scene.Gateway()
+    sock = gw.path("sock")
+    gw.reconfigure({"admin_listen": f"unix:{sock}"})
+    assert gw.admin("/reload", "POST").status == 200
+    for address in (f"127.0.0.1:{gw.port}", f"*:{gw.port}", f"unix:{sock}"):
+        scene.wait_for(lambda a=address: ask(a).returncode == 0, f"{address} to answer")
+    gw.write_conf("this is: [broken")
+    assert ask(f"127.0.0.1:{gw.port}").returncode == 0
+    silent = socket.create_server(("127.0.0.1", 0))  # takes the connection, says nothing
+    begun = time.monotonic()
+    r = ask(f"127.0.0.1:{silent.getsockname()[1]}")
+    assert r.returncode == 1 and "timed out" in r.stderr and 4 < time.monotonic() - begun < 20, r
+    silent.close()
+    up = scene.Upstream(lambda a: a.whole(503, {}))
+    r = ask(f"127.0.0.1:{up.port}")
+    assert r.returncode == 1 and "503" in r.stderr, r
+    gw.stop()
+    for address, says in ((f"127.0.0.1:{gw.port}", "refused"), (f"unix:{sock}", "unix:"), ("nowhere", "expected")):
+        r = ask(address)
+        assert r.returncode == 1 and says in r.stderr, r
 
 
 def test_daemon():
