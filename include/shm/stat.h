@@ -29,6 +29,7 @@
     X(CLIENT_GONE, "penstock_client_gone_total", "Clients that left before their answer was complete.")              \
     X(STREAMS, "penstock_streams_total", "Streamed answers begun.")                                                  \
     X(RING_DROPPED, "penstock_records_dropped_total", "Usage records lost because the ring stayed full.")            \
+    X(LEDGER_FAILURES, "penstock_ledger_failures_total", "Times the ledger could not be written: its records wait, and it is tried again.") \
     X(LOG_DROPPED, "penstock_log_dropped_total", "Log lines dropped because their target would block.")              \
     X(LOGS_DROPPED, "penstock_log_records_dropped_total", "Records that the log store had no room for.")              \
     X(BREAKER_OPENED, "penstock_breaker_opened_total", "Breakers opened.")                                           \

@@ -161,8 +161,6 @@ struct ledger_job {
     int64_t asked_ms;
     uint64_t number;              /* random; with asked_ms its name */
     uint32_t from_hour, until_hour, next_hour;
-    uint64_t instance;            /* of the segment it was asked in: ... */
-    uint32_t generation;          /* ... of the configuration whose prices are meant, at least */
     struct str by;                /* the gateway key */
     bool done;
     struct str error;             /* done, in vain: why */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "shm/ring.h"
 #include "shm/slot.h"
+#include "shm/stat.h"
 #include "store/keys.h"
 #include "store/ledger.h"
 #include "store/logs.h"
@@ -291,6 +292,7 @@ static void settle_key(struct drain *d, const struct entry *r) {
 /* --- the ledger --- */
 
 static void pause_ledger(struct drain *d, const char *why) {
+    stat_add(d->shm, STAT_LEDGER_FAILURES, 1);
     if (d->ledger_pause_ms == 0)
         log_event(LVL_ERROR, "store", "the ledger cannot be written, records wait in the rings: %s", why);
     d->ledger_pause_ms = d->ledger_pause_ms ? d->ledger_pause_ms * 2 : PAUSE_FIRST_MS;

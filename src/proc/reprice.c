@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "drain.h"
 #include "policy/price.h"
-#include "shm/shm.h"
+#include "shm/slot.h"
 
 enum { STEP_RECORDS = 4000, PAUSE_MS = 1000 };
 
@@ -47,10 +47,23 @@ void reprice_stop(struct reprice *r) {
 }
 
 static void wait_a_little(struct reprice *r, uint64_t now_ms, const char *why) {
-    log_event(LVL_ERROR, "store", "the costs cannot be made anew for the moment: %s", why);
+    if (!r->told)
+        log_event(LVL_ERROR, "store", "the costs cannot be made anew for the moment: %s", why);
+    r->told = true;
     reprice_stop(r);
     r->look = true;
     r->retry_ms = now_ms + PAUSE_MS;
+}
+
+/* A worker of a newer configuration serves: its prices are meant, and its scribe comes in a moment. */
+static bool is_succeeded(const struct drain *d) {
+    struct slot_info info;
+    uint32_t high = slot_high(d->shm);
+    for (uint32_t i = 0; i < high; i++)
+        if (slot_at(d->shm, i, &info) && info.role == SLOT_WORKER && info.state == SLOT_READY &&
+            info.generation > d->conf->generation)
+            return true;
+    return false;
 }
 
 static bool find_job(struct drain *d) {
@@ -63,8 +76,7 @@ static bool find_job(struct drain *d) {
         r->job.error = STR_NONE;
     }
     db_end(t);
-    /* Of a newer configuration: for its scribe, who comes in a moment. */
-    return r->look && (r->job.instance != d->instance || r->job.generation <= d->conf->generation);
+    return r->look && !is_succeeded(d);
 }
 
 static void start(struct drain *d, uint64_t now_ms) {
@@ -95,6 +107,7 @@ static void end(struct drain *d) {
     struct reprice *r = &d->reprice;
     tell(&r->job);
     reprice_stop(r);
+    r->told = false;
     spend_count(&d->spend, d->ledger, true);
     spend_alert(&d->spend);
 }

@@ -9,6 +9,7 @@ struct drain;
 struct price_table;
 struct reprice {
     bool look; /* there may be a job */
+    bool told; /* that it cannot be done for the moment */
     uint64_t retry_ms;
     struct price_table *prices; /* not NULL: one is at work */
     struct ledger_reprice *walk;

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/die.h"
+#include "base/log.h"
 #include "shm/ring.h"
 #include "shm/stat.h"
 
@@ -15,6 +16,7 @@ struct outbox {
     struct shm *shm;
     struct timer retry;
     struct buf waiting; /* heads and records */
+    bool full;          /* some were lost: that was told */
 };
 
 static void flush(void *arg) {
@@ -31,6 +33,7 @@ static void flush(void *arg) {
         timer_set(&o->retry, RETRY_MS);
     else
         buf_free(&o->waiting);
+    o->full &= buf_len(&o->waiting) > 0;
 }
 
 struct outbox *outbox_new(struct loop *l, struct shm *s) {
@@ -41,13 +44,21 @@ struct outbox *outbox_new(struct loop *l, struct shm *s) {
     return o;
 }
 
+static void lose(struct outbox *o) {
+    stat_add(o->shm, STAT_RING_DROPPED, 1);
+    if (!o->full)
+        log_event(LVL_ERROR, "store",
+                  "records of usage are lost: the scribe has not taken any for long, and no more may wait");
+    o->full = true;
+}
+
 bool outbox_put(struct outbox *o, uint32_t type, struct str record) {
     uint64_t pos;
     if (buf_len(&o->waiting) == 0 && ring_put(o->shm, type, record, STR_NONE, &pos))
         return true;
     struct head h = {type, (uint32_t)record.n};
     if (buf_len(&o->waiting) + sizeof(h) + record.n > OUTBOX_MAX) {
-        stat_add(o->shm, STAT_RING_DROPPED, 1);
+        lose(o);
         return false;
     }
     buf_add(&o->waiting, &h, sizeof(h));

@@ -72,7 +72,7 @@ bool ledger_job_read_name(struct str name, int64_t *asked_ms, uint64_t *number) 
 }
 
 void ledger_job_pack(struct buf *out, const struct ledger_job *j) {
-    size_t n = 1 + 1 + 4 * 4 + 9 * 8 + pack_str_size(j->by) + pack_str_size(j->error);
+    size_t n = 1 + 1 + 3 * 4 + 8 * 8 + pack_str_size(j->by) + pack_str_size(j->error);
     char *to = buf_room(out, n);
     if (!to)
         return;
@@ -81,10 +81,9 @@ void ledger_job_pack(struct buf *out, const struct ledger_job *j) {
     to = pack_u32(to, j->from_hour);
     to = pack_u32(to, j->until_hour);
     to = pack_u32(to, j->next_hour);
-    to = pack_u32(to, j->generation);
-    const uint64_t v[] = {(uint64_t)j->asked_ms, j->number,  j->instance,    j->hours,
-                          j->left_out,           j->records, j->corrections, (uint64_t)j->was_nano,
-                          (uint64_t)j->is_nano};
+    const uint64_t v[] = {(uint64_t)j->asked_ms, j->number,           j->hours,
+                          j->left_out,           j->records,          j->corrections,
+                          (uint64_t)j->was_nano, (uint64_t)j->is_nano};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         to = pack_u64(to, v[i]);
     to = pack_str(to, j->by);
@@ -99,10 +98,8 @@ bool ledger_job_unpack(struct str packed, struct ledger_job *j) {
     j->from_hour = unpack_u32(&u);
     j->until_hour = unpack_u32(&u);
     j->next_hour = unpack_u32(&u);
-    j->generation = unpack_u32(&u);
     j->asked_ms = (int64_t)unpack_u64(&u);
     j->number = unpack_u64(&u);
-    j->instance = unpack_u64(&u);
     j->hours = unpack_u64(&u);
     j->left_out = unpack_u64(&u);
     j->records = unpack_u64(&u);

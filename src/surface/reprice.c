@@ -154,8 +154,6 @@ void surface_reprice(struct surface_call *c) {
     }
     j->asked_ms = clock_wall_ms();
     j->by = str_of(c->caller.key->id);
-    j->instance = shm_instance(c->plane->shm);
-    j->generation = c->plane->conf->generation;
     random_bytes(&j->number, sizeof j->number);
     if (!send(c, j)) {
         refuse(c, 503, "Nothing was done: too much waits for the scribe.");

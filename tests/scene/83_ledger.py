@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import threading
 from decimal import Decimal
 
@@ -311,6 +312,63 @@ def test_who_may_and_what_is_wrong():
     assert verify(gw)["ok"] and records(gw)[0] == []
     empty = exact(gw.admin("/usage/reprice?from=2020-01-01", "POST", headers=ADMIN))
     assert empty["done"] and empty["hours"] == 0 and empty["corrections"] == 0
+
+
+def test_a_full_disk_loses_nothing():
+    if os.geteuid() != 0:
+        scene.skip("only root can mount a small disk")
+    gw = start(scene.Upstream())
+    gw.stop()
+    disk = gw.path("state/ledger")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "none", disk], capture_output=True).returncode:
+        scene.skip("no disk can be mounted here")
+
+    def metric(name):
+        text = gw.get("/metrics", headers=ADMIN).text
+        return float([x for x in text.splitlines() if x.startswith(name + " ")][0].split()[1])
+    try:
+        gw.start()
+        c = gw.client()
+        for i in range(1200):
+            c.request("POST", "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}, bearer("a"))
+            assert c.response().status == 200, i
+        gw.wait_log("the ledger cannot be written", "store")
+        kill_scribe(gw)
+        scene.wait_for(lambda: metric("penstock_ledger_failures_total") > 1, "it to be tried again")
+        assert verify(gw)["ok"]
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        scene.wait_for(lambda: verify(gw)["records"] == 1200, "all of them", 60, step=0.2)
+        must_add_up(gw)
+        assert metric("penstock_records_dropped_total") == 0
+    finally:
+        gw.stop()
+        subprocess.run(["umount", "-l", disk])
+
+
+test_a_full_disk_loses_nothing.seconds = 120
+
+
+def test_a_price_on_a_connection_of_before_the_reload():
+    """The job comes by a worker of the old generation: it is done by the new one's prices all the same."""
+    up = scene.Upstream(lambda a: a.whole(200, scene.chat_reply(prompt=1000, completion=0)))
+    gw = start(up)
+    for i in range(8):
+        assert gw.chat("m", headers=bearer("a")).status == 200
+    wait_records(gw, 8)
+    for n in range(6):
+        c = gw.client()
+        c.request("GET", "/admin/v1/usage", None, ADMIN)
+        assert c.response().status == 200
+        gw.reconfigure({"models": [{**gw.conf["models"][0], "prices": {"input": 10 + n, "output": 0}}, gw.conf["models"][1]]})
+        assert gw.admin("/reload", "POST", headers=ADMIN).status == 200
+        try:
+            c.request("POST", "/admin/v1/usage/reprice?from=2020-01-01", None, ADMIN)
+            r = exact(c.response())
+        except (OSError, scene.Closed):  # it was idle, and its worker has gone
+            r = exact(gw.admin("/usage/reprice?from=2020-01-01", "POST", headers=ADMIN))
+        assert r["done"] and r["new_usd"] == 8 * Decimal(10 + n) / 1000, (n, r)
+        c.close()
+    must_add_up(gw)
 
 
 def test_verifying_holds_nobody_up():
