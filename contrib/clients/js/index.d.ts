@@ -26,6 +26,7 @@ export interface LLMGatewayOptions {
   /** Of the gateway; else PENSTOCK_URL, else http://127.0.0.1:8080. */
   url?: string;
   baseUrl?: string;
+  baseURL?: string;
   /** A gateway key or a JSON Web Token; else PENSTOCK_KEY. */
   apiKey?: string;
   token?: string;

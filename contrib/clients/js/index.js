@@ -35,8 +35,8 @@ export class LLMGateway {
   #defaults;
 
   /** Other members, such as the providers' keys that the library took, are the gateway's business now. */
-  constructor({url, baseUrl, apiKey, token, headers, timeoutMs, retries, fetch, model, provider, maxTokens, temperature} = {}) {
-    this.#url = String(url ?? baseUrl ?? environment.PENSTOCK_URL ?? 'http://127.0.0.1:8080').replace(/\/+$/, '');
+  constructor({url, baseUrl, baseURL, apiKey, token, headers, timeoutMs, retries, fetch, model, provider, maxTokens, temperature} = {}) {
+    this.#url = String(url ?? baseUrl ?? baseURL ?? environment.PENSTOCK_URL ?? 'http://127.0.0.1:8080').replace(/\/+$/, '');
     if (this.#url.endsWith(BASE)) this.#url = this.#url.slice(0, -BASE.length);
     this.#key = apiKey ?? token ?? environment.PENSTOCK_KEY ?? ''; // a gateway key or a JSON Web Token
     this.#headers = headers ?? {};
