@@ -256,15 +256,23 @@ def test_its_environment_alone():
 
 
 def test_the_example():
-    gw = scene.Gateway(start=False)
-    gw.args, gw.conf_path = [], os.path.join(EXAMPLES, "s0.yaml")
-    gw.env.update({"OPENROUTER_API_KEY": "k", "PORT": "18080"})
-    done = gw.run("-t")
-    assert done.returncode == 0 and not done.stderr.strip(), done
-    done = gw.run("-T")
-    for text in ('default_provider: "openrouter"', 'default_model: "openai/gpt-4o-mini"', 'origins: ["*"]', "18080",
-                 'initial_backoff: 1s'):
-        assert text in done.stdout, (text, done.stdout)
+    for model in (None, "google/gemini-flash-1.5:free"):
+        up = scene.Upstream()
+        gw = scene.by_environment({"OPENROUTER_API_KEY": "k", "OPENROUTER_BASE_URL": up.url + "/api/v1",
+                                   **({"LLM_MODEL": model} if model else {})}, os.path.join(EXAMPLES, "s0.yaml"))
+        done = gw.run("-t")
+        assert done.returncode == 0 and not done.stderr.strip(), done
+        done = gw.run("-T")
+        for text in ('default_provider: "openrouter"', 'origins: ["*"]', "initial_backoff: 1s"):
+            assert text in done.stdout, (text, done.stdout)
+        gw.start()
+        r = gw.post("/chat/completions", HELLO, headers={"Origin": PAGE, "X-Title": "Mine"})
+        assert r.status == 200 and allowed(r) == "*", r
+        assert up.requests[0].json()["model"] == (model or "openai/gpt-4o-mini")
+        assert up.requests[0].headers["x-title"] == "Mine" and up.requests[0].headers["http-referer"] == "http://localhost"
+        for whole in ("anthropic/claude-3.5-sonnet:beta", "openai/gpt-4o", "openrouter/auto", "gpt-4o"):
+            assert gw.post("/chat/completions", {**HELLO, "model": whole}).status == 200
+            assert up.requests[-1].json()["model"] == whole, whole
 
 
 if __name__ == "__main__":

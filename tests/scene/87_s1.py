@@ -497,5 +497,41 @@ def test_logs():
         error(gw.get(BASE + "/logs?" + query, headers=BOSS), 400, "invalid_request_error")
 
 
+# --- its own configuration ---
+
+
+def test_the_example_and_the_environment_alone():
+    anthropic = {"id": "m", "type": "message", "role": "assistant", "model": "c", "content": [{"type": "text", "text": "Bonjour"}],
+                 "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 4, "output_tokens": 2}}
+    for example in (os.path.join(EXAMPLES, "s1.yaml"), None):
+        openai, claude = scene.Upstream(), scene.Upstream(lambda a: a.whole(200, anthropic))
+        env = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": openai.url + "/v1", "ANTHROPIC_API_KEY": "k",
+               "ANTHROPIC_BASE_URL": claude.url, "JWT_SECRET": tokens.SECRET, "PRIMARY_LLM_PROVIDER": "claude",
+               "ENABLE_LLM_FAILOVER": "true", "ENABLE_LLM_CACHING": "true", "CACHE_TTL": "600"}
+        if not example:
+            env.update({"RATE_LIMIT_REQUESTS_PER_MINUTE": "120", "MAX_RETRIES": "0"})
+        gw = scene.by_environment(env, example)
+        done = gw.run("-t")
+        assert done.returncode == 0 and "not used" not in done.stderr, done
+        said = gw.run("-T").stdout.replace('"', "")
+        for text in ("ttl: 10m", "default_provider: anthropic", "fallback: true") + ((
+                     "requests_per_minute: 120", "tokens_per_minute: 200000", "requests_per_minute: 60", "tokens_per_minute: 100000",
+                     "every: 30s", "error_rate: 0.1", "latency: 5s", "cost_per_hour: 100", "retention: 30d") if example else ()):
+            assert text in said, (text, said)
+        gw.start()
+        user, admin = tokens.bearer(tokens.token(sub="u")), tokens.bearer(tokens.token(sub="a", role="admin"))
+        error(gw.post(CHAT, HELLO), 401, "authentication_error")
+        r = gw.post(CHAT, HELLO, headers=user)
+        assert data(r)["provider"] == "anthropic" and data(r)["content"] == "Bonjour", r
+        assert r.headers["x-ratelimit-provider"] == "anthropic" and r.headers.get("x-ratelimit-limit") == ("60" if example else None)
+        # failover
+        claude.next(scene.status_script(401))
+        d = data(gw.post(CHAT, {"messages": [{"role": "user", "content": "Again"}], "maxTokens": 50}, headers=user))
+        assert d["provider"] == "openai" and d["model"].startswith("gpt-"), d
+        error(gw.get(BASE + "/logs", headers=user), 403, "permission_error")
+        assert data(gw.get(BASE + "/status", headers=user))["features"]["failover"] is True
+        assert {r["provider"] for r in data(gw.post(BASE + "/test", headers=admin))["results"]} == {"openai", "anthropic"}
+
+
 if __name__ == "__main__":
     scene.main()

@@ -180,15 +180,24 @@ def test_keys_and_open():
     assert gw.post("/v1/completions", HELLO).status == 401
 
 
-def test_the_example():
-    gw = scene.Gateway(start=False)
-    gw.args, gw.conf_path = [], os.path.join(EXAMPLES, "s2.yaml")
-    gw.env.update({"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"})
-    done = gw.run("-t")
-    assert done.returncode == 0 and not done.stderr.strip(), done
-    done = gw.run("-T").stdout
-    for text in ("default_strategy: fallback", "requests_per_minute: 60", "threshold: 0.95", "enabled: true"):
-        assert text in done.replace('"', ""), (text, done)
+def test_the_example_and_the_environment_alone():
+    for example in (os.path.join(EXAMPLES, "s2.yaml"), None):
+        up = scene.Upstream()
+        gw = scene.by_environment({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": up.url + "/v1", "ANTHROPIC_API_KEY": "k",
+                                   "DEFAULT_ROUTING_STRATEGY": "fallback", "CACHE_SIMILARITY_THRESHOLD": "0.95",
+                                   "CACHE_TTL": "3600", "CACHE_ENABLED": "true", "RATE_LIMIT_REQUESTS_PER_MINUTE": "60"}, example)
+        done = gw.run("-t")
+        assert done.returncode == 0 and "not used" not in done.stderr, done
+        done = gw.run("-T").stdout.replace('"', "")
+        for text in ("default_strategy: fallback", "requests_per_minute: 60", "threshold: 0.95", "ttl: 1h"):
+            assert text in done, (text, done)
+        gw.start()
+        assert [p["id"] for p in gw.get("/v1/providers").json()["providers"]] == ["openai", "anthropic"]
+        ask = {"messages": [{"role": "user", "content": "What is the capital of France, please?"}]}
+        assert gw.post("/v1/completions", ask).headers["x-ratelimit-limit"] == "60"
+        scene.wait_for(lambda: gw.post("/v1/completions", ask).headers["x-penstock-cache"] == "hit")
+        assert gw.get("/v1/cache/stats").json()["hits"] >= 1
+        assert gw.get("/v1/providers/openai/health").json()["status"] == "healthy"
 
 
 if __name__ == "__main__":
