@@ -18,22 +18,24 @@ static const struct conf_provider *provider_of(const struct conf *c, struct str 
     return NULL;
 }
 
-static const struct conf_prices *own_prices(const struct conf *c, struct str model) {
-    for (size_t i = 0; model.n && i < c->nmodels; i++)
-        if (str_is(model, c->models[i].name))
-            return &c->models[i].prices;
+static const struct conf_model *model_of(const struct conf *c, struct str name) {
+    for (size_t i = 0; i < c->nmodels; i++)
+        if (str_is(name, c->models[i].name))
+            return &c->models[i];
     return NULL;
 }
 
-/* What was free is, what the provider itself has said stays, and so does what nobody knows a price of now. */
+/* What was free is, what the provider itself has said stays, and so does what nobody knows a price of now, as
+ * of a model or a provider that is configured no more. */
 static int64_t price_row(void *arg, const struct ledger_row *row) {
     const struct drain *d = arg;
     const struct usage *u = &row->usage;
     const struct conf_provider *pr = provider_of(d->conf, row->provider);
-    if (!pr || u->cost_nano >= 0 || (u->input == 0 && u->output == 0))
+    const struct conf_model *m = row->configured.n ? model_of(d->conf, row->configured) : NULL;
+    if (!pr || (row->configured.n && !m) || u->cost_nano >= 0 || (u->input == 0 && u->output == 0))
         return row->cost_nano;
-    int64_t nano = price_bill(d->reprice.prices, str_of(pr->kind->price_vendor), row->model,
-                              own_prices(d->conf, row->configured), u);
+    int64_t nano =
+        price_bill(d->reprice.prices, str_of(pr->kind->price_vendor), row->model, m ? &m->prices : NULL, u);
     return nano >= 0 ? nano : row->cost_nano;
 }
 

@@ -51,6 +51,8 @@ def test_each_command():
     ctl(gw, "providers", "weight", "up/keys/up/0", "7")
     rows = scene.wait_for(lambda: [r for r in ctl(gw, "usage", "group_by=key,model")["rows"] if r["key"] == "s"], "usage")
     assert rows[0]["requests"] == 1, rows
+    assert ctl(gw, "usage", "reprice", "from=2026-01-01")["done"] and ctl(gw, "ledger", "verify")["ok"]
+    assert [r["number"] for r in ctl(gw, "ledger", "from=0&limit=1")["data"]] == [0]
     assert "hits" in ctl(gw, "cache", "stats") and ctl(gw, "cache", "clear", "model=m") is not None
     assert len(ctl(gw, "logs", "limit=1")["data"]) == 1
     assert ctl(gw, "reload")["generation"] == 2

@@ -238,15 +238,17 @@ def test_a_file_of_prices_put_right_while_all_are_killed():
     gw = scene.Gateway({"auth": admin_and_keys("a"), "providers": [up.provider("up")]}, workers=4, start=False)
     file = gw.path("prices.json")
 
-    def price(usd):
+    def price(usd, names="mu"):
         with open(file, "w") as f:
-            json.dump({"m": {"litellm_provider": "openai", "input_cost_per_token": usd, "output_cost_per_token": usd, "mode": "chat"}}, f)
-    price(0.001)
+            json.dump({n: {"litellm_provider": "openai", "input_cost_per_token": usd, "output_cost_per_token": usd, "mode": "chat"}
+                       for n in names}, f)
+    price(0.001, "m")
     gw.reconfigure({"prices": {"file": file}})
     gw.start()
-    at_once(40, lambda i: gw.chat("up/m", headers=bearer("a")))
-    wait_records(gw, 40)
-    assert usage(gw)["total"]["cost_usd"] == 40
+    at_once(42, lambda i: gw.chat("up/m" if i < 40 else "up/u", headers=bearer("a")))
+    wait_records(gw, 42)
+    total = usage(gw)["total"]
+    assert total["cost_usd"] == 40 and total["unpriced_requests"] == 2, total
     for round in range(3):
         price(0.002 + round / 1000)
         assert gw.admin("/reload", "POST", headers=ADMIN).status == 200
@@ -256,7 +258,8 @@ def test_a_file_of_prices_put_right_while_all_are_killed():
         r = reprice(gw)
         killer.join()
         scene.wait_for(lambda: exact(gw.admin("/usage/reprice/" + r["id"], headers=ADMIN))["done"], "the job", 30)
-        assert usage(gw)["total"]["cost_usd"] == 40 * (2 + round)
+        total = usage(gw)["total"]
+        assert total["cost_usd"] == 42 * (2 + round) and "unpriced_requests" not in total, "what had no price has one now"
         must_add_up(gw)
     price(0)
     with open(file, "w") as f:
