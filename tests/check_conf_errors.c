@@ -257,7 +257,15 @@ static const struct refusal refusals[] = {
      "https://app.example.com:8443"},
     {"auth: {open_surfaces: [s0, s1]}\n", "1:23: auth.open_surfaces: admin, s1 and s3 are never open"},
     {"auth: {jwt: {jwks_url: x}}\n", "1:24: auth.jwt.jwks_url: expected a URL"},
-    {"log: {content: full}\n", "1:7: log.content: not supported by this version"},
+    {"log: {content: some}\n", "1:16: log.content: "},
+    {"log: {truncate: 1GiB}\n", "1:17: log.truncate: "},
+    {"log: {mask: {email: maybe}}\n", "1:21: log.mask.email: "},
+    {"log: {mask: {patterns: ['a', '(']}}\n", "1:30: log.mask.patterns[1]: (: "},
+    {"log: {mask: {patterns: ['(a)\\1']}}\n",
+     "1:25: log.mask.patterns[0]: (a)\\1: back references are not allowed"},
+    {"log: {mask: {patterns: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z,\n"
+     "  A, B, C, D, E, F, G]}}\n",
+     "1:24: log.mask.patterns: at most 32 patterns; here are 33"},
 };
 
 START_TEST(not_yaml) {

@@ -8,6 +8,7 @@
  *   status, body, headers -> fault, error (the client's body)
  *   read                  -> events: the provider's reader alone
  *   turn                  -> reprinted: read as a request, and written anew by the provider's face */
+#include "dialect/excerpt.h"
 #include "dialect_feed.h"
 
 #include <check.h>
@@ -411,6 +412,53 @@ START_TEST(an_open_stream_grows_no_arena) {
 }
 END_TEST
 
+/* The words of requests and answers, and nothing else of them. */
+START_TEST(excerpts) {
+    static const struct {
+        const char *json, *asked, *answered;
+    } rows[] = {
+        {"{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"a\"},{\"content\":[{\"type\":"
+         "\"text\","
+         "\"text\":\"b\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:text\"}},{\"type\":\"text\","
+         "\"text\":\"c\"}],"
+         "\"role\":\"user\"}],\"tools\":[{\"function\":{\"text\":\"no\"}}],\"user\":\"u\"}",
+         "system: a\nuser: b\nc", "a\nb\nc"},
+        {"{\"system\":[{\"type\":\"text\",\"text\":\"s\"}],\"messages\":[{\"role\":\"assistant\",\"content\":"
+         "[{\"type\":"
+         "\"tool_use\",\"id\":\"i\",\"name\":\"n\",\"input\":{\"x\":[1,\"y\"]}}]},{\"role\":\"user\","
+         "\"content\":[{\"type\":"
+         "\"tool_result\",\"content\":\"r\"},{\"type\":\"image\",\"source\":{\"data\":\"QUJD\",\"text\":"
+         "\"no\"}}]}]}",
+         "s\nassistant: {\"x\":[1,\"y\"]}\nuser: r", "s\n{\"x\":[1,\"y\"]}\nr"},
+        {"{\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"p\"},{\"inlineData\":{\"data\":\"no\"}},{"
+         "\"functionResponse\":"
+         "{\"name\":\"f\",\"response\":{\"a\":1}}}]}]}",
+         "user: p\n{\"a\":1}", "p\n{\"a\":1}"},
+        {"{\"instructions\":\"i\",\"input\":\"q\",\"metadata\":{\"text\":\"no\"}}", "i\nq", "q"},
+        {"{\"input\":[\"one\",\"\\u00fc\\ud83d\\ude42\",[1,2]]}", "one\n\303\274\360\237\231\202",
+         "one\n\303\274\360\237\231\202"},
+        {"{\"prompt\":[\"a\",\"b\"],\"suffix\":\"c\"}", "a\nb\nc", "c"},
+        {"{\"content\":\"\",\"text\":null,\"message\":7}", "", ""},
+        {"{}", "", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int asked = 0; asked < 2; asked++) {
+            struct str json = str_of(rows[i].json), want = str_of(asked ? rows[i].asked : rows[i].answered);
+            ck_assert_int_eq(json_scan(json, NULL, NULL, NULL, NULL), 0);
+            for (size_t most = 0; most <= want.n + 1; most++) { /* however little there is room for */
+                struct arena *a = arena_new(0);
+                struct excerpt e;
+                excerpt_init(&e, a, most ? most : 1);
+                excerpt_json(&e, json, asked);
+                struct str got = buf_str(&e.text), some = str_make(want.p, want.n < e.most ? want.n : e.most);
+                ck_assert_msg(str_eq(got, some) && e.cut == (want.n > e.most), "%zu, %zu bytes: " STR_FMT, i,
+                              most, STR_ARG(got));
+                arena_free(a);
+            }
+        }
+}
+END_TEST
+
 START_TEST(deep_and_long_bodies_end) {
     struct arena *a = arena_new(0);
     struct buf b;
@@ -514,6 +562,7 @@ int main(void) {
     tcase_set_timeout(more, 60);
     tcase_add_loop_test(wire, wire_file, 0, (int)nfiles);
     tcase_add_test(more, an_open_stream_grows_no_arena);
+    tcase_add_test(more, excerpts);
     tcase_add_test(more, deep_and_long_bodies_end);
     tcase_add_test(more, many_calls_are_linear);
     tcase_add_test(more, a_question_and_its_receipt);

@@ -34,8 +34,7 @@ static void put_talk(struct db_txn *t, unsigned i, int64_t wall_ms) {
     struct buf row;
     buf_init(&row, 0);
     ledger_pack(&row, &r);
-    logs_put_talk(t,
-                  &(struct logs_talk){.row = buf_str(&row), .prompt = STR("what?"), .answer = STR("that.")});
+    logs_put_talk(t, &(struct logs_talk){.row = buf_str(&row), .text = {STR("what?"), STR("that.")}});
     buf_free(&row);
 }
 
@@ -221,10 +220,13 @@ START_TEST(test_damaged) {
     struct logs_event e;
     struct logs_talk talk;
     buf_init(&b, 0);
-    logs_pack_talk(
-        &b, &(struct logs_talk){.row = STR("row"), .prompt = STR("p"), .answer = STR("a"), .left_out = true});
-    ck_assert(logs_unpack_talk(buf_str(&b), &talk) && str_is(talk.row, "row") && str_is(talk.answer, "a") &&
-              talk.left_out);
+    logs_pack_talk(&b, &(struct logs_talk){.row = STR("row"),
+                                           .text = {STR("p"), STR("a"), STR("m")},
+                                           .cut = {false, true},
+                                           .left_out = true});
+    ck_assert(logs_unpack_talk(buf_str(&b), &talk) && str_is(talk.row, "row") &&
+              str_is(talk.text[LOGS_TEXT_answer], "a") && str_is(talk.text[LOGS_TEXT_error], "m") &&
+              talk.cut[LOGS_TEXT_answer] && !talk.cut[LOGS_TEXT_prompt] && talk.left_out);
     for (size_t n = 0; n < buf_len(&b); n++) {
         char *cut = malloc(n + 1); /* so that a sanitizer sees what is read behind it */
         memcpy(cut, buf_at(&b), n);

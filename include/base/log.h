@@ -43,6 +43,8 @@ bool log_line(struct str line);
 /* Several of them, each with its newline, in one write where the target is a regular file. `count` is how many: so many
  * are counted as dropped when they could not be written. */
 bool log_lines(struct str lines, unsigned count);
+/* The longest line (without its newline) that no other process's words can come into the middle of. */
+size_t log_line_most(void);
 uint64_t log_dropped(void);
 int log_fd(void); /* -1 for syslog */
 #endif

@@ -121,7 +121,8 @@ struct conf_pair {
 };
 enum {
     CONF_MAX_WORKERS = 128, /* two generations of them have slots in shared memory */
-    CONF_MAX_KEYS = 64      /* of a provider: those that were tried are a mask */
+    CONF_MAX_KEYS = 64,     /* of a provider: those that were tried are a mask */
+    CONF_MAX_PATTERNS = 32  /* of log.mask */
 };
 
 struct conf_provider {
@@ -169,6 +170,7 @@ bool value_nano(struct str s, int64_t *out); /* dollars */
 
 const char *conf_strategy_name(enum conf_strategy s);
 bool conf_strategy_of(struct str name, enum conf_strategy *out); /* case and -/_ alike */
+enum log_content { LOG_CONTENT_OFF, LOG_CONTENT_MASKED, LOG_CONTENT_FULL };
 enum conf_unsupported { UNSUPPORTED_REJECT, UNSUPPORTED_DROP, UNSUPPORTED_PASS };
 struct conf_prices { /* nano-dollars per million tokens; -1: not said */
     int64_t input, cached_input, cache_write, output, reasoning, audio_in, audio_out;
@@ -398,6 +400,13 @@ struct conf {
         enum log_format format;
         bool access;
         uint64_t retention, max_size; /* of the log store */
+        enum log_content content;
+        uint64_t truncate; /* bytes of a prompt, of an answer */
+        struct {
+            bool email, phone, address, card, ip, secret;
+            const char **patterns; /* that compile (base/pattern.h) */
+            size_t npatterns;
+        } mask;
     } log;
 
     const char **warnings; /* what is odd but no error; conf_load has logged them */

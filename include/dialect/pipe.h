@@ -52,6 +52,7 @@ bool pipe_finish(struct pipe *p, struct buf *out);
 void pipe_begun(struct pipe *p);
 /* The client dialect's last words of a stream that failed midway. Never a [DONE]. */
 void pipe_fault(struct pipe *p, const struct fault *f, struct str request_id, struct buf *out);
+void pipe_unwatch(struct pipe *p); /* nobody is to see events any more; not from inside of watch */
 const struct observed *pipe_seen(const struct pipe *p);
 void pipe_free(struct pipe *p); /* also by the arena's end */
 #endif

@@ -32,6 +32,7 @@
     X(LEDGER_FAILURES, "penstock_ledger_failures_total", "Times the ledger could not be written: its records wait, and it is tried again.") \
     X(LOG_DROPPED, "penstock_log_dropped_total", "Log lines dropped because their target would block.")              \
     X(LOGS_DROPPED, "penstock_log_records_dropped_total", "Records that the log store had no room for.")              \
+    X(CONTENT_LEFT_OUT, "penstock_log_content_left_out_total", "Records without what was said, for want of time.")     \
     X(BREAKER_OPENED, "penstock_breaker_opened_total", "Breakers opened.")                                           \
     X(UNKNOWN_STOPS, "penstock_unknown_stop_reasons_total", "Answers that ended with a reason no table knows.")         \
     X(UNKNOWN_ERRORS, "penstock_unknown_errors_total", "Errors of providers with a type or code no table knows.")     \

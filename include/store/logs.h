@@ -7,7 +7,7 @@
  *
  * A request is stored once and told as two: `response` (or `error`), and `request` with what was asked. The text of
  * prompt and answer travels as it was inside the ring, in shared memory, and nowhere else: the scribe masks it before
- * it is put here, so that it costs the workers a copy. */
+ * it is put here, so that it costs the workers little. */
 #ifndef PENSTOCK_STORE_LOGS_H
 #define PENSTOCK_STORE_LOGS_H
 #include "base/log.h"
@@ -20,12 +20,21 @@ bool logs_type_by_name(struct str name, enum logs_type *out);
 
 /* --- any process: records for the ring --- */
 
-enum { LOGS_TEXT_MAX = 256 << 10 }; /* bytes of prompt or answer */
+/* What was said, each in its own place: X(name). error: the message of the fault. */
+#define LOGS_TEXTS(X) X(prompt) X(answer) X(error)
+enum {
+#define X(name) LOGS_TEXT_##name,
+    LOGS_TEXTS(X)
+#undef X
+    LOGS_TEXTS_N,
+    LOGS_TEXT_MAX = 272 << 10 /* bytes of one */
+};
 struct logs_talk { /* an exchange */
-    struct str row;            /* ledger_pack */
-    bool spent;                /* in the ring: record_spent before the row */
-    struct str prompt, answer; /* empty: not kept */
-    bool left_out;             /* there was text, but no time to mask it */
+    struct str row;                /* ledger_pack */
+    bool spent;                    /* in the ring: record_spent before the row */
+    bool left_out;                 /* there was text, but no time for it */
+    bool cut[LOGS_TEXTS_N];        /* the beginning of a longer one */
+    struct str text[LOGS_TEXTS_N]; /* empty: not kept */
 };
 void logs_pack_talk(struct buf *out, const struct logs_talk *t);
 bool logs_unpack_talk(struct str packed, struct logs_talk *t); /* slices into packed */
@@ -40,6 +49,11 @@ struct logs_event {
 #define LOGS_MESSAGE_MAX 4096
 void logs_pack_event(struct buf *out, const struct logs_event *e);
 bool logs_unpack_event(struct str packed, struct logs_event *e);
+
+/* The log's line of an exchange, without its newline: JSON, or for people. Of the texts as much as makes a line of
+ * `most` bytes, as far as the row leaves room. */
+void logs_line(struct buf *out, const struct ledger_row *r, const struct logs_talk *t, size_t most);
+void logs_line_text(struct buf *out, const struct ledger_row *r, const struct logs_talk *t, const char *writer, size_t most);
 
 /* --- scribe --- */
 

@@ -220,6 +220,12 @@ bool log_line(struct str line) {
     return ok;
 }
 
+size_t log_line_most(void) {
+    if (lg.sink == SINK_UNKNOWN)
+        lg.sink = sink_of(lg.fd);
+    return lg.sink == SINK_FILE ? SIZE_MAX : PIPE_BUF - 2;
+}
+
 bool log_lines(struct str lines, unsigned count) {
     if (lg.sink == SINK_UNKNOWN)
         lg.sink = sink_of(lg.fd);

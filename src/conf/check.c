@@ -1,5 +1,6 @@
 /* Checks across options: names that must exist, names that must differ, circles, and an open door. */
 #include "base/die.h"
+#include "base/pattern.h"
 #include "schema.h"
 
 /* ---- names ---- */
@@ -518,6 +519,22 @@ static void check_semantic(struct load *l, const struct at *root, const struct a
         load_warn(l, &enabled, "without cache.enabled this does nothing");
 }
 
+static void check_masks(struct load *l, const struct at *root) {
+    const struct conf *c = l->c;
+    struct at at = at_child(root, "log.mask.patterns");
+    if (c->log.mask.npatterns > CONF_MAX_PATTERNS)
+        load_error(l, &at, "at most %d patterns; here are %zu", CONF_MAX_PATTERNS, c->log.mask.npatterns);
+    for (size_t i = 0; i < c->log.mask.npatterns; i++) {
+        struct at one = at_item(&at, i);
+        char err[256];
+        regex_t re;
+        if (pattern_compile(&re, c->log.mask.patterns[i], err))
+            regfree(&re);
+        else
+            load_error(l, one.node ? &one : &at, "%s", err);
+    }
+}
+
 void check_conf(struct load *l) {
     struct at root = {NULL, NULL, 0, l->root};
     struct conf *c = l->c;
@@ -546,5 +563,6 @@ void check_conf(struct load *l) {
     struct at open = at_child(&root, "auth.open_surfaces"), origins = at_child(&root, "cors.origins");
     check_open_surfaces(l, &open);
     check_cors(l, &origins);
+    check_masks(l, &root);
     check_listeners(l, &root);
 }

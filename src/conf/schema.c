@@ -724,13 +724,28 @@ static const struct option rows[] = {
      .help = "How long the log store in state_dir keeps what GET /admin/v1/logs tells."},
     {SIZE("log.max_size", conf, log.max_size), .min = MIB, .max = 1024 * GIB, .def = "1GiB",
      .help = "Size of that store; when it is full, the oldest go before their time."},
+    {CHOICE("log.content", conf, log.content), .def = "masked", .words = "off|none|false masked|true full",
+     .help = "What is kept of prompts and answers, in the log store and in the log: off (nothing), masked "
+             "(their beginning, without what log.mask names), full (their beginning as it is)."},
+    {SIZE("log.truncate", conf, log.truncate), .min = 1, .max = 256 * KIB, .def = "2KiB",
+     .help = "So much of a prompt and of an answer."},
+    {BOOL("log.mask.email", conf, log.mask.email), .def = "true",
+     .help = "E-mail addresses become [EMAIL] before anything is stored."},
+    {BOOL("log.mask.phone", conf, log.mask.phone), .def = "true", .help = "Phone numbers: [PHONE]."},
+    {BOOL("log.mask.address", conf, log.mask.address), .def = "true", .help = "Postal addresses: [ADDRESS]."},
+    {BOOL("log.mask.card", conf, log.mask.card), .def = "true",
+     .help = "Numbers of payment cards, by their check digit: [CARD]."},
+    {BOOL("log.mask.ip", conf, log.mask.ip), .def = "false", .help = "IP addresses: [IP]."},
+    {BOOL("log.mask.secret", conf, log.mask.secret), .def = "true",
+     .help = "Keys of known shapes, tokens, private keys and passwords: [SECRET]."},
+    {TEXTS("log.mask.patterns", conf, log.mask.patterns, log.mask.npatterns),
+     .example = "[\"ACME-[0-9]{6}\"]",
+     .help = "POSIX extended regular expressions, at most 32, tried on each line; what they match becomes "
+             "[CUSTOM]."},
 };
 const struct table conf_table = {TABLE(rows), .size = sizeof(struct conf), .title = ""};
 
 const char *const conf_later[] = {
-    "log.content",
-    "log.truncate",
-    "log.mask",
     NULL,
 };
 const char *const conf_later_kinds = "";

@@ -458,6 +458,12 @@ void pipe_fault(struct pipe *p, const struct fault *f, struct str request_id, st
     p->client->write_stream_fault(p->writer, out, f, request_id);
 }
 
+void pipe_unwatch(struct pipe *p) {
+    p->watch = NULL;
+    if (p->same)
+        p->reader = NULL;
+}
+
 const struct observed *pipe_seen(const struct pipe *p) {
     return &p->seen;
 }

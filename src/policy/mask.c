@@ -2,9 +2,9 @@
  * matchers are asked in order, and the first that finds its shape takes it. */
 #include "policy/mask.h"
 #include "base/die.h"
+#include "base/pattern.h"
 #include "mask_match.h"
 
-#include <regex.h>
 #include <stdio.h>
 
 struct mask {
@@ -30,8 +30,9 @@ enum { MATCHERS = sizeof matchers / sizeof *matchers };
 static unsigned kinds_of_byte(unsigned c) {
     if (is_digit((byte)c))
         return MASK_EMAIL | MASK_CARD | MASK_IP | MASK_ADDRESS | MASK_PHONE;
-    if (is_alpha((byte)c))
-        return MASK_SECRET | MASK_EMAIL | MASK_ADDRESS | (is_hex((byte)c) ? MASK_IP : 0);
+    if (is_alpha((byte)c)) /* the words for street that begin small: ul. al. os. pl. */
+        return MASK_SECRET | MASK_EMAIL | (is_upper((byte)c) || strchr("uaop", (int)c) ? MASK_ADDRESS : 0) |
+               (is_hex((byte)c) ? MASK_IP : 0);
     if (c == ':')
         return MASK_SECRET | MASK_IP;
     if (c == '+' || c == '(')
@@ -39,28 +40,6 @@ static unsigned kinds_of_byte(unsigned c) {
     if (c == '-')
         return MASK_SECRET;
     return c >= 0xC3 ? MASK_SECRET | MASK_EMAIL | MASK_ADDRESS : 0;
-}
-
-static bool has_reference(const char *pattern) {
-    for (const char *p = pattern; *p; p++)
-        if (*p == '\\' && *++p >= '1' && *p <= '9')
-            return true;
-        else if (!*p)
-            break;
-    return false;
-}
-
-static bool add_pattern(struct mask *m, const char *pattern, char err[256]) {
-    char why[128] = "back references are not allowed";
-    int rc = has_reference(pattern) ? REG_ESUBREG : regcomp(&m->pattern[m->npatterns], pattern, REG_EXTENDED);
-    if (rc == 0) {
-        m->npatterns++;
-        return true;
-    }
-    if (rc != REG_ESUBREG)
-        regerror(rc, NULL, why, sizeof why);
-    snprintf(err, 256, "%.100s: %s", pattern, why);
-    return false;
 }
 
 struct mask *mask_new(unsigned kinds, const char *const *patterns, size_t n, char err[256]) {
@@ -72,8 +51,10 @@ struct mask *mask_new(unsigned kinds, const char *const *patterns, size_t n, cha
     bool ok = n <= MASK_PATTERNS;
     if (!ok)
         snprintf(err, 256, "more than %d patterns", MASK_PATTERNS);
-    for (size_t i = 0; ok && i < n; i++)
-        ok = add_pattern(m, patterns[i], err);
+    for (size_t i = 0; ok && i < n; i++) {
+        ok = pattern_compile(&m->pattern[i], patterns[i], err);
+        m->npatterns += ok;
+    }
     if (ok)
         return m;
     mask_free(m);
@@ -193,6 +174,12 @@ static size_t swallowed(struct mask_stream *s, const struct spot *at) {
 
 static const struct str *matched(const struct mask *m, const struct spot *at, struct hit *h) {
     unsigned kinds = m->asks[*at->p];
+    if (at->at >= at->end)
+        kinds &= ~(unsigned)MASK_EMAIL;
+    if (!may_be_secret(at->p, at->end))
+        kinds &= ~(unsigned)MASK_SECRET;
+    if (!kinds)
+        return NULL;
     if (is_alpha(*at->p) && at->p > at->begin && at->p[-1] == '\\' && is_escape(at->begin, at->p + 1))
         return NULL;
     for (size_t i = 0; kinds && i < MATCHERS; i++)
@@ -201,11 +188,13 @@ static const struct str *matched(const struct mask *m, const struct spot *at, st
     return NULL;
 }
 
-/* Nothing begins inside of a word. */
-static const byte *skip_word(const struct spot *at, const byte *limit) {
+/* Nothing begins inside of a word, nor with a byte that begins nothing. */
+static const byte *skip_word(const struct mask *m, const struct spot *at, const byte *limit) {
     const byte *p = at->p;
     bool word = is_alnum(*p++) && !is_escape(at->begin, p);
     while (word && p < limit && is_alnum(*p))
+        p++;
+    while (p < limit && !m->asks[*p] && !is_alnum(*p))
         p++;
     return p;
 }
@@ -232,7 +221,7 @@ static void scan(struct mask_stream *s, bool ended, struct buf *out) {
             s->swallow = h.swallow;
             from = p += h.n;
         } else {
-            p = skip_word(&at, ended ? end : end - MASK_SIGHT);
+            p = skip_word(s->m, &at, ended ? end : end - MASK_SIGHT);
         }
     }
     emit(s, from, (size_t)(p - from), out);

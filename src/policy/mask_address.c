@@ -37,7 +37,7 @@ static size_t word_len(const byte *p, const byte *end) {
 
 static bool is_word(const byte *p, size_t n, const char *const *list) {
     for (; *list; list++)
-        if (to_lower(*p) == (byte) * *list && strlen(*list) == n && skip_text(p, p + n, *list))
+        if (to_lower(*p) == (byte) * *list && skip_text(p, p + n, *list) == p + n)
             return true;
     return false;
 }

@@ -14,7 +14,11 @@ struct hit {
     size_t n;             /* ... and those that the match takes, these included */
     enum swallow swallow; /* what follows belongs to it as well, further than could be seen */
 };
-void match_index(void); /* once, before the others */
+void match_index(void);                 /* once, before the others */
+extern byte mask_secret_pairs[256][32]; /* bits of the second byte: a secret may begin with these two */
+static inline bool may_be_secret(const byte *p, const byte *end) {
+    return end - p < 2 || (mask_secret_pairs[*p][p[1] >> 3] & 1u << (p[1] & 7));
+}
 bool match_secret(const struct spot *s, struct hit *h);
 bool match_email(const struct spot *s, struct hit *h);
 bool match_card(const struct spot *s, struct hit *h);

@@ -12,6 +12,7 @@ static bool is_base64(byte c) {
 
 /* Which rows of the two tables begin with a byte: most words begin none. */
 static uint64_t prefix_rows[256], name_rows[256];
+byte mask_secret_pairs[256][32];
 
 /* --- prefixes --- */
 
@@ -90,6 +91,8 @@ static bool match_prefix(const struct spot *s, struct hit *h) {
     size_t left = (size_t)(s->end - s->p);
     for (uint64_t rows = prefix_rows[*s->p]; rows; rows &= rows - 1) {
         const struct prefix *x = &prefixes[__builtin_ctzll(rows)];
+        if (left < 2 || s->p[1] != (byte)x->text[1])
+            continue;
         size_t n = strlen(x->text);
         if (n >= left || memcmp(s->p, x->text, n) != 0)
             continue;
@@ -337,7 +340,31 @@ static bool match_named(const struct spot *s, struct hit *h) {
 _Static_assert(sizeof prefixes / sizeof *prefixes <= 64 && sizeof names / sizeof *names <= 64,
                "bits of a row");
 
+static void pair(byte a, byte b) {
+    mask_secret_pairs[a][b >> 3] |= (byte)(1u << (b & 7));
+}
+
+static byte to_upper(byte c) {
+    return c >= 'a' && c <= 'z' ? (byte)(c - 32) : c;
+}
+
+static void index_pairs(void) {
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        pair((byte)prefixes[i].text[0], (byte)prefixes[i].text[1]);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        byte a = (byte)names[i].text[0], b = (byte)names[i].text[1];
+        pair(a, b);
+        pair(to_upper(a), b);
+        pair(a, to_upper(b));
+        pair(to_upper(a), to_upper(b));
+    }
+    pair('e', 'y');
+    pair('-', '-');
+    pair(':', '/');
+}
+
 void match_index(void) {
+    index_pairs();
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
         prefix_rows[(byte)prefixes[i].text[0]] |= UINT64_C(1) << i;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)

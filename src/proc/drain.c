@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LINES_AT_ONCE = 48 << 10 };                                      /* bytes of log lines */
+enum { LINES_AT_ONCE = 48 << 10, LINES_MAX = 8 << 20 };                 /* bytes of log lines */
 enum { BATCH_RECORDS = 2048, BATCH_LEAST = 32, BATCH_BYTES = 4 << 20 }; /* of one ring */
 enum { PAUSE_FIRST_MS = 250, PAUSE_MOST_MS = 30000, CACHE_PAUSE_MS = 5000 };
 enum { SWEEP_STEPS = 4096, EVICT_AT_LEAST = 64, TRIM_OLD = 1024, TRIM_CROWDED = 64, TRIES = 4 };
@@ -474,10 +474,7 @@ static void settle_usage(struct drain *d, const struct entry *r) {
     spend_book(&d->spend, r->slot, r->to, &row, &held);
     if (!d->conf->log.access || d->silent)
         return;
-    if (d->conf->log.format == LOGFMT_TEXT)
-        ledger_log_text(&d->line, &row, d->writer);
-    else
-        ledger_log_line(&d->line, &row);
+    drain_logs_line(d, r, &row, &d->line);
     buf_addc(&d->line, '\n');
     d->lines++;
     if (buf_len(&d->line) > LINES_AT_ONCE)
@@ -667,7 +664,7 @@ void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint6
     d->cache_dir = join(conf->state_dir, "cache");
     d->keys_dir = join(conf->state_dir, "keys");
     d->logs.dir = join(conf->state_dir, "logs");
-    buf_init(&d->line, 1 << 20);
+    buf_init(&d->line, LINES_MAX);
     snprintf(d->writer, sizeof d->writer, "scribe[%ld]", (long)getpid());
     d->ledger = db_open(d->ledger_dir, LEDGER_MODE, d->ledger_map, ledger_tables, err);
     if (!d->ledger)

@@ -14,12 +14,20 @@ enum { DRAIN_DOUBTS = 1024 };
 
 /* drain_logs.c: what goes into the log store */
 struct logged;
+struct drain_memo;
 struct drain_logs {
     struct db *db; /* NULL: closed after trouble */
     char *dir;
     uint64_t taken[SHM_MAX_SLOTS]; /* what it has of each ring, or had to leave out */
-    struct logged *batch;          /* the records of one */
-    size_t n, cap;
+    struct logged *batch;          /* the records of one, as the rings have them ... */
+    size_t *order;                 /* ... and those that are to be stored, by their time */
+    size_t n, cap, fresh, told;    /* told: how many the log has had */
+    struct mask *mask;             /* NULL: nothing is masked */
+    struct drain_memo *memo;
+    struct buf texts;        /* of the batch, masked */
+    uint64_t masks_until_ns; /* what is not done then is left out ... */
+    size_t timed;            /* ... as is seen when so much of the texts is there */
+    bool late;
     struct buf notes; /* events of this process and of the master: lengths and records */
     uint64_t retry_ms, lost;
     bool crowded;
@@ -74,6 +82,8 @@ bool drain_usage(const struct entry *r, struct str *row, struct money_list *held
 void drain_logs_open(struct drain *d);
 void drain_logs_close(struct drain *d);
 void drain_logs_batch(struct drain *d); /* whatever happens to it, nobody waits */
+/* The log's line of a record of the batch; each is asked for once, in the rings' order. */
+void drain_logs_line(struct drain *d, const struct entry *r, const struct ledger_row *row, struct buf *out);
 void drain_logs_upkeep(struct drain *d, uint64_t now_ms);
 /* An event for the log store, with the next batch or within a second. */
 void drain_note(struct drain *d, enum log_level level, const char *event, const struct log_fields *fields,

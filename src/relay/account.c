@@ -309,15 +309,21 @@ enum verdict step_log(struct request *r) {
     fill_row(r, &r->row);
     if (fault_is(&r->fault))
         stat_error(r->p->shm, fault_type(r->fault.cls, r->row.theirs));
-    struct buf packed;
+    struct buf packed, talk;
     buf_init(&packed, 64 << 10);
+    buf_init(&talk, 1 << 20);
     struct budget_hold *money = &r->now.money;
     if (money->n)
         record_spent(&packed, money->entity, money->n);
     ledger_pack(&packed, &r->row);
-    if (!buf_ok(&packed) ||
-        !outbox_put(r->g->outbox, money->n ? RECORD_SPENT : RECORD_USAGE, buf_str(&packed)))
+    bool ok = buf_ok(&packed);
+    if (ok && talk_pack(r, buf_str(&packed), money->n > 0, &talk))
+        ok = outbox_put(r->g->outbox, RECORD_TALK, buf_str(&talk));
+    else
+        ok = ok && outbox_put(r->g->outbox, money->n ? RECORD_SPENT : RECORD_USAGE, buf_str(&packed));
+    if (!ok)
         budget_drop(r->p, money); /* the ledger will never know of it */
+    buf_free(&talk);
     buf_free(&packed);
     trace_end(r);
     return NEXT;

@@ -60,9 +60,8 @@ static struct pipe_opt *pipe_options(struct request *r) {
     bool forgets = !pipe_same(r->client, d, o->quirks) || o->quirks & QUIRK_REASONING;
     if (d->op == OP_CHAT && vault_on(r->p) && forgets) {
         r->now.turn = turn_new(r->a, d->name);
-        o->watch = turn_event;
-        o->watch_arg = r->now.turn;
     }
+    talk_hear(r, o);
     return o;
 }
 
@@ -160,6 +159,7 @@ static enum flow stream(struct request *r, const char *p, size_t n) {
     if (r->ended) /* behind the end: nobody's */
         return FLOW_OK;
     bool ok = pipe_push(r->now.pipe, p, n, &r->held_bytes);
+    talk_heard(r);
     const struct observed *seen = pipe_seen(r->now.pipe);
     if (!ok || fault_is(&seen->fault))
         return FLOW_STOP;
@@ -237,9 +237,28 @@ void answer_succeeded(struct request *r, uint64_t first_byte_ms) {
     attempt_done(r);
 }
 
+/* Some providers quote the key that they refuse: neither the client nor the log is to have it. */
+static void hide_keys(struct request *r, struct str *text) {
+    enum { LEAST = 6 }; /* what is shorter is in many words */
+    const struct conf_provider *c = r->now.target->provider->conf;
+    for (size_t i = 0; i < c->nkeys; i++) {
+        struct str key = str_of(c->keys[i].secret.text), word = STR("[SECRET]");
+        size_t from = 0;
+        ptrdiff_t at;
+        while (key.n >= LEAST && (at = str_find(str_skip(*text, from), key)) >= 0) {
+            struct str before = str_make(text->p, from + (size_t)at),
+                       behind = str_skip(*text, before.n + key.n);
+            *text =
+                arena_printf(r->a, STR_FMT STR_FMT STR_FMT, STR_ARG(before), STR_ARG(word), STR_ARG(behind));
+            from = before.n + word.n; /* the word may be the key */
+        }
+    }
+}
+
 void answer_failed(struct request *r, struct fault *f) {
     f->from_provider = true;
     f->provider = str_of(r->now.target->provider->conf->name);
+    hide_keys(r, &f->message);
     r->ended = false;
     if (!r->committed)
         buf_clear(&r->held_bytes);

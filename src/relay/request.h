@@ -17,6 +17,7 @@
 #include "share.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
+#include "talk.h"
 #include "trace.h"
 #include "turn.h"
 #include "upstream/call.h"
@@ -81,7 +82,8 @@ struct attempt {
     struct buf body;   /* of a whole answer or an error */
     struct pipe *pipe; /* of a stream */
     uint8_t span[SPAN_ID];
-    struct turn *turn; /* what the vault keeps of a translated answer; NULL: nothing */
+    struct turn *turn;    /* what the vault keeps of a translated answer; NULL: nothing */
+    struct excerpt *said; /* of a stream, for the log; NULL: it wants nothing */
 };
 
 #define REQUEST_MAGIC 0x72657175u
@@ -122,6 +124,7 @@ struct request {
     struct hedge *hedge;      /* NULL: no second attempt beside it */
     struct pass *pass;        /* the client's dialect is OP_PASS; else NULL */
     struct chat *chat;        /* canonical request, made once for all attempts */
+    bool readable;            /* the body is JSON */
     bool restored;            /* the vault has put back into it what it has */
     struct buf out;           /* body for the provider; alive while a call is */
     struct buf dropped;       /* names of what was left out, for the client */

@@ -48,6 +48,7 @@ static void forget_answer(struct attempt *t) {
         pipe_free(t->pipe);
     t->pipe = NULL;
     t->turn = NULL;
+    t->said = NULL;
     t->headers = NULL;
     t->nheaders = 0;
     t->status = 0;

@@ -120,6 +120,7 @@ enum verdict step_decode(struct request *r) {
     r->client = dialect_really(r->client, r->x->body);
     if (!peek(r))
         return SETTLE;
+    r->readable = r->pass ? r->pass->json : true;
     take_names(r);
     return take_hints(r) && resolve(r) && may_use(r) ? NEXT : SETTLE;
 }

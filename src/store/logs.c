@@ -83,7 +83,7 @@ void logs_put_talk(struct db_txn *t, const struct logs_talk *talk) {
     if (!ledger_unpack(NULL, talk->row, &row))
         return; /* the ledger says so */
     if (b.max == 0)
-        buf_init(&b, 4 * LOGS_TEXT_MAX);
+        buf_init(&b, (LOGS_TEXTS_N + 1) * LOGS_TEXT_MAX);
     buf_clear(&b);
     logs_pack_talk(&b, talk);
     if (buf_ok(&b))

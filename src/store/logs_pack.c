@@ -1,10 +1,10 @@
 /* Records of the log as bytes, and as JSON. What is read back may be of another version: nothing in it is
  * believed unchecked. */
 #include "base/clock.h"
+#include "logs_row.h"
 #include "pack.h"
-#include "store/logs.h"
 
-enum { VERSION = 1, TALK = 1, EVENT = 2, LEFT_OUT = 1, SPENT = 2, FIELDS = 6 };
+enum { VERSION = 1, TALK = 1, EVENT = 2, LEFT_OUT = 1, SPENT = 2, CUT = 4, FIELDS = 6 };
 
 static const char *const names[LOGS_TYPES] = {"request", "response", "error", "audit",
                                               "alert",   "breaker",  "reload"};
@@ -37,17 +37,24 @@ static struct str unpack_long(struct unpack *u) {
 /* --- an exchange --- */
 
 void logs_pack_talk(struct buf *out, const struct logs_talk *t) {
-    struct str prompt = pack_cut(t->prompt, LOGS_TEXT_MAX), answer = pack_cut(t->answer, LOGS_TEXT_MAX);
-    char *to = buf_room(out, 3 + 3 * 4 + t->row.n + prompt.n + answer.n), *from = to;
+    struct str text[LOGS_TEXTS_N];
+    unsigned flags = (t->left_out ? LEFT_OUT : 0) | (t->spent ? SPENT : 0);
+    size_t n = 3 + 4 + t->row.n;
+    for (unsigned i = 0; i < LOGS_TEXTS_N; i++) {
+        text[i] = pack_cut(t->text[i], LOGS_TEXT_MAX);
+        n += 4 + text[i].n;
+        flags |= t->cut[i] ? CUT << i : 0;
+    }
+    char *to = buf_room(out, n);
     if (!to)
         return;
     to = pack_u8(to, VERSION);
     to = pack_u8(to, TALK);
-    to = pack_u8(to, (t->left_out ? LEFT_OUT : 0) | (t->spent ? SPENT : 0));
+    to = pack_u8(to, flags);
     to = pack_long(to, t->row);
-    to = pack_long(to, prompt);
-    to = pack_long(to, answer);
-    buf_commit(out, (size_t)(to - from));
+    for (unsigned i = 0; i < LOGS_TEXTS_N; i++)
+        to = pack_long(to, text[i]);
+    buf_commit(out, n);
 }
 
 bool logs_unpack_talk(struct str packed, struct logs_talk *t) {
@@ -58,9 +65,79 @@ bool logs_unpack_talk(struct str packed, struct logs_talk *t) {
     t->left_out = flags & LEFT_OUT;
     t->spent = flags & SPENT;
     t->row = unpack_long(&u);
-    t->prompt = unpack_long(&u);
-    t->answer = unpack_long(&u);
+    for (unsigned i = 0; i < LOGS_TEXTS_N; i++) {
+        t->cut[i] = flags & (unsigned)(CUT << i);
+        t->text[i] = unpack_long(&u);
+    }
     return !u.bad && u.n == 0;
+}
+
+/* --- the log's line --- */
+
+static const char *const text_names[LOGS_TEXTS_N] = {
+#define X(name) #name,
+    LOGS_TEXTS(X)
+#undef X
+};
+
+const char *logs_text_name(unsigned text) {
+    return text_names[text];
+}
+
+/* The beginning of a text that takes at most `*room` bytes as JSON; these are taken from it. */
+static struct str cut_quoted(struct str s, size_t most, size_t *room) {
+    size_t n = 0, used = 0;
+    if (s.n <= most / 6) { /* whatever it is made of */
+        *room -= 6 * s.n;
+        return s;
+    }
+    for (; n < s.n; n++) {
+        unsigned char c = (unsigned char)s.p[n];
+        unsigned one = c < 0x20 || c == 0x7F ? 6 : c == '"' || c == '\\' ? 2 : 1;
+        if (one > most - used)
+            break;
+        used += one;
+    }
+    *room -= used;
+    return pack_cut(s, n);
+}
+
+/* What room there is goes to all in equal parts; what one does not need the next may have: errors are
+ * short. */
+static void fit(const struct logs_talk *t, size_t room, struct str out[LOGS_TEXTS_N]) {
+    enum { AROUND = 32 }; /* a name and its punctuation */
+    room = room > LOGS_TEXTS_N * AROUND ? room - LOGS_TEXTS_N * AROUND : 0;
+    for (unsigned i = LOGS_TEXTS_N; i-- > 0;)
+        out[i] = cut_quoted(t->text[i], room / (i + 1), &room);
+}
+
+void logs_line(struct buf *out, const struct ledger_row *r, const struct logs_talk *t, size_t most) {
+    struct jw w;
+    struct str text[LOGS_TEXTS_N];
+    size_t from = buf_len(out);
+    jw_init(&w, out);
+    jw_obj(&w);
+    ledger_log_members(&w, r);
+    size_t used = buf_len(out) - from;
+    fit(t, used < most ? most - used : 0, text);
+    for (unsigned i = 0; i < LOGS_TEXTS_N; i++)
+        if (text[i].n)
+            jw_kstr(&w, text_names[i], text[i]);
+    jw_obj_end(&w);
+}
+
+void logs_line_text(struct buf *out, const struct ledger_row *r, const struct logs_talk *t,
+                    const char *writer, size_t most) {
+    struct str text[LOGS_TEXTS_N];
+    size_t from = buf_len(out);
+    ledger_log_text(out, r, writer);
+    size_t used = buf_len(out) - from;
+    fit(t, used < most ? most - used : 0, text);
+    for (unsigned i = 0; i < LOGS_TEXTS_N; i++)
+        if (text[i].n) {
+            buf_printf(out, " %s=", text_names[i]);
+            json_quote(out, text[i]);
+        }
 }
 
 /* --- an event --- */

@@ -82,9 +82,15 @@ static void write_event(struct jw *w, const struct logs_event *e) {
     jw_obj_end(w);
 }
 
-static void write_text(struct jw *w, const struct logs_talk *t, const char *name, struct str text) {
-    if (text.n)
-        jw_kstr(w, name, text);
+static void write_texts(struct jw *w, const struct logs_talk *t, unsigned first, unsigned last) {
+    bool cut = false;
+    for (unsigned i = first; i <= last; i++) {
+        if (t->text[i].n)
+            jw_kstr(w, logs_text_name(i), t->text[i]);
+        cut |= t->cut[i];
+    }
+    if (cut)
+        jw_kbool(w, "truncated", true);
     if (t->left_out)
         jw_kz(w, "content", "left out");
 }
@@ -106,14 +112,14 @@ static void write_request(struct jw *w, const struct ledger_row *r, const struct
     jw_ku64(w, "estimated_tokens", r->estimated_tokens);
     jw_ku64(w, "bytes_in", r->bytes_in);
     jw_kstr(w, "peer", r->peer);
-    write_text(w, t, "prompt", t->prompt);
+    write_texts(w, t, LOGS_TEXT_prompt, LOGS_TEXT_prompt);
     jw_obj_end(w);
 }
 
 static void write_response(struct jw *w, const struct ledger_row *r, const struct logs_talk *t) {
     jw_obj(w);
     ledger_log_members(w, r);
-    write_text(w, t, "answer", t->answer);
+    write_texts(w, t, LOGS_TEXT_answer, LOGS_TEXT_error);
     jw_obj_end(w);
 }
 

@@ -8,4 +8,5 @@
 
 enum { LOGS_ROWS, LOGS_IDS, LOGS_STATE };
 enum { LOGS_KEY = 16, LOGS_ID = 8 + LOGS_KEY };
+const char *logs_text_name(unsigned text);
 #endif

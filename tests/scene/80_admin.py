@@ -479,7 +479,7 @@ SECRETS = ["literal-secret-1", "env-secret-2", "file-secret-3", "header-secret-4
            "sk-env-7", "sk-file-8"]
 
 
-def secretive():
+def secretive(**more):
     up = scene.Upstream()
     gw = scene.Gateway(start=False, env={"UP_KEY": "env-secret-2", "GW_KEY": "sk-env-7", "EXTRA": "header-secret-5"})
     for name, text in (("up.key", "file-secret-3"), ("gw.key", "sk-file-8")):
@@ -489,7 +489,7 @@ def secretive():
         "providers": [up.provider("up", keys=[{"value": "literal-secret-1"}, {"env": "UP_KEY"}, {"file": gw.path("up.key")}],
                                   headers={"X-Api-Key": "header-secret-4", "Authorization-Extra": "${EXTRA}", "X-Title": "shown"})],
         "auth": {"keys": [{"id": "boss", "key": {"value": "sk-literal-6"}, "permissions": ["completion", "admin"]},
-                          {"id": "env", "key": {"env": "GW_KEY"}}, {"id": "file", "key": {"file": gw.path("gw.key")}}]}})
+                          {"id": "env", "key": {"env": "GW_KEY"}}, {"id": "file", "key": {"file": gw.path("gw.key")}}]}, **more})
     gw.start()
     return gw, up
 
@@ -517,8 +517,16 @@ def test_the_configuration_is_shown_without_secrets():
             assert not [s for s in SECRETS if s.encode() in f.read()]
 
 
-def test_no_prompt_no_answer_and_no_key_in_any_log():
-    gw, up = secretive()
+def test_no_key_in_any_log_and_where_content_is_off_no_prompt_and_no_answer():
+    for content in ("off", "masked", "full"):
+        whatever_is_asked(content)
+
+
+test_no_key_in_any_log_and_where_content_is_off_no_prompt_and_no_answer.seconds = 120
+
+
+def whatever_is_asked(content):
+    gw, up = secretive(log={"content": content})
     prompt, said = "PROMPT-lorem-ipsum", "ANSWER-dolor-sit"
     boss = {"authorization": "Bearer sk-literal-6"}
 
@@ -552,8 +560,12 @@ def test_no_prompt_no_answer_and_no_key_in_any_log():
     wait_access(gw, n + 4)
     gw.stop()
     for path, text in gw.log_text():
-        for secret in SECRETS + [prompt, said]:
+        for secret in SECRETS + ([prompt, said] if content == "off" else []):
             assert secret not in text, (path, secret, [x for x in text.splitlines() if secret in x][:3])
+    with open(gw.path("state/logs/data.mdb"), "rb") as f:
+        store = f.read()
+    assert not any(secret.encode() in store for secret in SECRETS)
+    assert (prompt.encode() in store) == (said.encode() in store) == (content != "off")
 
 
 # --- metrics and health ---
