@@ -63,7 +63,7 @@ function signIn() {
         if (here.caller)
             return void start();
         setKey('');
-        show(problem, notice('bad', 'The gateway does not know this key.'));
+        show(problem, notice('bad', 'The gateway does not take this key here.'));
         input.select();
     };
     return h('form', {class: 'card narrow', onsubmit: enter},

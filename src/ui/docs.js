@@ -162,12 +162,12 @@ function operation(method, path, op) {
         append(inside, [
             op.description && h('p', {}, prose(op.description)),
             h('p', {class: 'hint'}, op['x-permission'] ? `Permission: ${op['x-permission']}` : 'No key is needed.'),
-            parameters(op),
-            op.requestBody && [h('h3', {}, 'Body'), content(op.requestBody.content)],
-            h('h3', {}, 'Answers'),
-            Object.entries(op.responses).filter(([status]) => status !== 'default').map(([status, r]) => h('details', {class: 'response', open: status.startsWith('2')},
-                h('summary', {}, h('code', {}, status), ' ', prose(r.description)), content(r.content))),
-            tryOut(method, path, op),
+            h('div', {class: 'sides'}, h('div', {class: 'stack'}, parameters(op),
+                op.requestBody && [h('h3', {}, 'Body'), content(op.requestBody.content)],
+                h('h3', {}, 'Answers'),
+                Object.entries(op.responses).filter(([status]) => status !== 'default').map(([status, r]) => h('details', {class: 'response', open: status.startsWith('2')},
+                h('summary', {}, h('code', {}, status), ' ', prose(r.description)), content(r.content)))),
+            tryOut(method, path, op)),
         ]);
     }}, h('summary', {}, h('span', {class: `method ${method}`}, method.toUpperCase()), h('code', {}, path), h('span', {class: 'about'}, op.summary)), inside);
     return details;

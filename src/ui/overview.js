@@ -1,7 +1,7 @@
 // What goes on now, from two readings of /metrics; and, for administrators, what it cost lately and what is wrong.
 
-import {badge, decimal, duration, h, int, brief, ms, moment, notice, percent, show as put, table, tile, usd} from './dom.js';
-import {get, getText, poll} from './api.js';
+import {ask, badge, decimal, duration, h, int, brief, ms, moment, notice, percent, show as put, table, tile, toast, usd} from './dom.js';
+import {get, getText, poll, remove} from './api.js';
 import {bars, lines} from './chart.js';
 
 const EVERY = 2000, SPAN = 5 * 60 * 1000;
@@ -71,7 +71,19 @@ function point(list) {
     };
 }
 
-const card = (title, chart, note) => h('section', {class: 'card'}, h('header', {}, h('h2', {}, title), note && h('span', {class: 'note'}, note)), chart.node);
+const card = (title, chart, note, actions) => h('section', {class: 'card'},
+    h('header', {}, h('h2', {}, title), note && h('span', {class: 'note'}, note), actions && h('div', {class: 'actions'}, actions)), chart.node);
+
+async function clearCache() {
+    if (!await ask('Clear the cache?', {text: 'Every stored answer goes, at once for all workers.', confirm: 'Clear', danger: true}))
+        return;
+    try {
+        const {cleared} = await remove('/admin/v1/cache');
+        toast(`${int(cleared)} answers are gone.`);
+    } catch (e) {
+        toast(e.message, 'bad');
+    }
+}
 
 function dayOfHours(rows) {
     const byHour = new Map();
@@ -99,7 +111,7 @@ export function show({head, body, here}) {
     const live = h('span', {class: 'lead', role: 'status'}, 'Reading.');
     head.append(live);
     put(body, problem, alerts, tiles,
-        h('div', {class: 'cards'}, card('Requests per second', charts.rate), card('Latency', charts.took), card('Cost per hour', charts.cost), card('Cache hit rate', charts.hit)),
+        h('div', {class: 'cards'}, card('Requests per second', charts.rate), card('Latency', charts.took), card('Cost per hour', charts.cost), card('Cache hit rate', charts.hit, null, admin && h('button', {type: 'button', class: 'small', onclick: clearCache}, 'Clear cache'))),
         spent && card('Cost, last 24 hours', spent, 'by provider, from the ledger'), providers);
 
     const draw = () => {

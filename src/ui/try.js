@@ -1,86 +1,15 @@
 // Ask a model, or two side by side, by one of the surfaces that programs use.
 
-import {append, copy, field, h, int, ms, newId, notice, select, show as put, tile, usd} from './dom.js';
-import {curl, events, failure, get, send} from './api.js';
-
-// --- surfaces: how a question is put to each, and what its answer tells ---
-
-const maybe = (o) => Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined && v !== ''));
-const usageOf = (input, output, cached, reasoning) => (input === undefined && output === undefined ? null : {input, output, cached: cached ?? 0, reasoning: reasoning ?? 0});
-const chatUsage = (u) => u && usageOf(u.prompt_tokens, u.completion_tokens, u.prompt_tokens_details?.cached_tokens, u.completion_tokens_details?.reasoning_tokens);
-const messagesUsage = (u) => u && usageOf(
-    u.input_tokens === undefined ? undefined : u.input_tokens + (u.cache_read_input_tokens ?? 0) + (u.cache_creation_input_tokens ?? 0),
-    u.output_tokens, u.cache_read_input_tokens);
-const responsesUsage = (u) => u && usageOf(u.input_tokens, u.output_tokens, u.input_tokens_details?.cached_tokens, u.output_tokens_details?.reasoning_tokens);
-const geminiUsage = (u) => u && usageOf(u.promptTokenCount, (u.candidatesTokenCount ?? 0) + (u.thoughtsTokenCount ?? 0), u.cachedContentTokenCount, u.thoughtsTokenCount);
-
-// piece(json, event) of a stream and whole(json): {text, thought, usage, stop, error}
-const surfaces = {
-    chat: {
-        label: 'OpenAI chat',
-        path: () => '/v1/chat/completions',
-        body: (q) => ({...maybe({model: q.model}),
-            messages: [...(q.system ? [{role: 'system', content: q.system}] : []), {role: 'user', content: q.prompt}],
-            ...maybe({temperature: q.temperature, top_p: q.top_p, max_tokens: q.max_tokens, stream: q.stream || undefined, stream_options: q.stream ? {include_usage: true} : undefined})}),
-        piece: (j) => ({text: j.choices?.[0]?.delta?.content, thought: j.choices?.[0]?.delta?.reasoning_content, stop: j.choices?.[0]?.finish_reason, usage: chatUsage(j.usage), error: j.error?.message}),
-        whole: (j) => ({text: j.choices?.[0]?.message?.content, thought: j.choices?.[0]?.message?.reasoning_content, stop: j.choices?.[0]?.finish_reason, usage: chatUsage(j.usage)}),
-    },
-    responses: {
-        label: 'OpenAI Responses',
-        path: () => '/v1/responses',
-        body: (q) => ({...maybe({model: q.model}), input: q.prompt, store: false,
-            ...maybe({instructions: q.system, temperature: q.temperature, top_p: q.top_p, max_output_tokens: q.max_tokens, stream: q.stream || undefined})}),
-        piece: (j) => ({
-            text: j.type === 'response.output_text.delta' ? j.delta : undefined,
-            thought: j.type === 'response.reasoning_summary_text.delta' ? j.delta : undefined,
-            stop: j.response?.status === 'in_progress' ? undefined : j.response?.status,
-            usage: responsesUsage(j.response?.usage),
-            error: j.type === 'error' ? j.message ?? j.error?.message : j.response?.error?.message,
-        }),
-        whole: (j) => ({text: (j.output ?? []).flatMap((o) => o.content ?? []).map((c) => c.text ?? '').join(''), stop: j.status, usage: responsesUsage(j.usage)}),
-    },
-    messages: {
-        label: 'Anthropic Messages',
-        path: () => '/v1/messages',
-        headers: {'anthropic-version': '2023-06-01'},
-        needsModel: true,
-        body: (q) => ({model: q.model, max_tokens: q.max_tokens ?? 1024,
-            ...maybe({system: q.system}), messages: [{role: 'user', content: q.prompt}],
-            ...maybe({temperature: q.temperature, top_p: q.top_p, stream: q.stream || undefined})}),
-        piece: (j) => ({
-            text: j.delta?.text, thought: j.delta?.thinking, stop: j.delta?.stop_reason,
-            usage: messagesUsage(j.message?.usage ?? j.usage), error: j.type === 'error' ? j.error?.message : undefined,
-        }),
-        whole: (j) => ({text: (j.content ?? []).map((c) => c.text ?? '').join(''), thought: (j.content ?? []).map((c) => c.thinking ?? '').join(''), stop: j.stop_reason, usage: messagesUsage(j.usage)}),
-    },
-    gemini: {
-        label: 'Gemini',
-        path: (q) => `/v1beta/models/${q.model.split('/').map(encodeURIComponent).join('/')}:${q.stream ? 'streamGenerateContent?alt=sse' : 'generateContent'}`,
-        body: (q) => ({contents: [{role: 'user', parts: [{text: q.prompt}]}],
-            ...(q.system ? {systemInstruction: {parts: [{text: q.system}]}} : {}),
-            generationConfig: maybe({temperature: q.temperature, topP: q.top_p, maxOutputTokens: q.max_tokens})}),
-        piece: (j) => ({
-            text: parts(j).filter((p) => !p.thought).map((p) => p.text ?? '').join(''),
-            thought: parts(j).filter((p) => p.thought).map((p) => p.text ?? '').join(''),
-            stop: j.candidates?.[0]?.finishReason, usage: geminiUsage(j.usageMetadata), error: j.error?.message,
-        }),
-        needsModel: true,
-    },
-};
-const parts = (j) => j.candidates?.[0]?.content?.parts ?? [];
-surfaces.gemini.whole = surfaces.gemini.piece;
-
-function request(q) {
-    const s = surfaces[q.surface], body = s.body(q), routing = maybe({task: q.task});
-    if (Object.keys(routing).length)
-        body.routing = routing;
-    return {path: s.path(q), options: {body, headers: {...s.headers, ...(q.fresh ? {'cache-control': 'no-cache'} : {})}}};
-}
+import {append, badge, copy, field, h, int, ms, newId, notice, select, show as put, table, tile, usd} from './dom.js';
+import {curl, events, failure, get, post, send} from './api.js';
+import {request, surfaces} from './surfaces.js';
 
 // --- one answer ---
 
 // What it cost: a whole answer says it; of a stream it is reckoned from the price list.
-async function costOf(headers, usage, asked, prices) {
+async function costOf(headers, {usage, asked, cost}, prices) {
+    if (cost !== undefined)
+        return {usd: cost, exact: true};
     const said = headers.get('x-penstock-cost-usd');
     if (said !== null)
         return {usd: Number(said), exact: true};
@@ -107,7 +36,7 @@ function pane(title, prices) {
     const numbers = h('div'), status = h('span', {class: 'note'});
     const node = h('section', {class: 'card', 'aria-labelledby': id}, h('header', {}, heading, status), text, numbers);
     const tell = async (r, state) => {
-        const of = (name) => r.headers.get(name) ?? '–', u = state.usage, cost = await costOf(r.headers, u, state.asked, prices);
+        const of = (name) => r.headers.get(name) ?? '–', u = state.usage, cost = await costOf(r.headers, state, prices);
         put(numbers, h('dl', {class: 'tiles slim'},
             tile('Tokens in', u ? int(u.input) : '–'), tile('out', u ? int(u.output) : '–', u?.reasoning ? `${int(u.reasoning)} reasoning` : null), tile('cached', u ? int(u.cached) : '–'),
             tile('Cost', cost ? `${cost.exact ? '' : '≈\u00a0'}${usd(cost.usd)}` : 'unknown'),
@@ -133,6 +62,7 @@ function pane(title, prices) {
             if (o.usage)
                 state.usage = {...state.usage, ...Object.fromEntries(Object.entries(o.usage).filter(([, v]) => v !== undefined))};
             state.stop = o.stop || state.stop;
+            state.cost = o.cost ?? state.cost;
             if (o.error)
                 append(node, notice('bad', 'The answer broke off.', o.error));
         };
@@ -165,6 +95,23 @@ function pane(title, prices) {
     return {node, heading, run};
 }
 
+// --- where it would go ---
+
+const reasons = {no_endpoint: 'has no such endpoint'};
+
+async function explain(q) {
+    const {path, options} = request(q), e = await post(`/admin/v1/explain?path=${encodeURIComponent(path.split('?')[0])}`, options.body);
+    return h('section', {class: 'card', 'aria-label': 'Where it would go'},
+        h('header', {}, h('h2', {}, 'Where it would go'), h('span', {class: 'note'}, `${e.strategy}, ${int(e.expected_output_tokens)} tokens of answer expected; nothing was sent`)),
+        table('Targets in their order', [
+            {name: 'Target', cell: (t) => [h('code', {}, `${t.provider}/${t.model}`), t.fallback && h('span', {class: 'sub'}, 'a fallback')]},
+            {name: 'Asked?', cell: (t) => (t.eligible ? badge('good', t.warm ? 'yes, its prompt is warm' : 'yes') : badge('warn', reasons[t.reason] ?? t.reason.replaceAll('_', ' ')))},
+            {name: 'Score', number: true, cell: (t) => int(t.health_score)}, {name: 'Under way', number: true, cell: (t) => int(t.in_flight)},
+            {name: 'First byte', number: true, cell: (t) => (t.first_byte_ms ? ms(t.first_byte_ms) : '–')},
+            {name: 'Tokens in', number: true, cell: (t) => int(t.input_tokens)}, {name: 'Expected cost', number: true, cell: (t) => usd(t.expected_cost_usd)},
+        ], e.targets));
+}
+
 // --- the view ---
 
 export function show({head, body, here}) {
@@ -177,7 +124,7 @@ export function show({head, body, here}) {
     const number = (props) => h('input', {type: 'number', inputmode: 'decimal', placeholder: 'default', ...props});
     const model = (label) => h('input', {list: known.id, autocomplete: 'off', spellcheck: 'false', placeholder: label});
     const c = {
-        surface: select(Object.entries(surfaces).map(([k, s]) => [k, s.label]), 'chat'),
+        surface: select(Object.entries(surfaces).filter(([, s]) => here.surfaces.includes(s.needs)).map(([k, s]) => [k, s.label]), 'chat'),
         model: model('the default'), other: model('another model'),
         task: select([['', 'none'], ...here.tasks], ''),
         system: h('textarea', {rows: 2}), prompt: h('textarea', {rows: 4, required: true}),
@@ -187,7 +134,7 @@ export function show({head, body, here}) {
     const prices = [], panes = [pane('Answer', prices), pane('Answer of the other', prices)];
     const compare = h('button', {type: 'button', 'aria-pressed': 'false', onclick: () => setCompare(compare.getAttribute('aria-pressed') !== 'true')}, 'Compare two');
     const go = h('button', {class: 'primary', type: 'submit'}, 'Ask'), stop = h('button', {type: 'button', disabled: true}, 'Stop');
-    const answers = h('div', {class: 'answers'}, panes[0].node);
+    const answers = h('div', {class: 'answers'}, panes[0].node), plan = h('div');
     const otherField = field('Other model', c.other);
     const two = () => compare.getAttribute('aria-pressed') === 'true';
     const setCompare = (on) => {
@@ -195,23 +142,22 @@ export function show({head, body, here}) {
         otherField.hidden = !on;
         answers.classList.toggle('two', on);
         put(answers, panes[0].node, on && panes[1].node);
-        label();
+        check();
     };
     const num = (input) => (input.value === '' ? undefined : Number(input.value));
     const question = (which) => ({
         surface: c.surface.value, model: which.value.trim(), task: c.task.value, system: c.system.value.trim(), prompt: c.prompt.value,
         temperature: num(c.temperature), top_p: num(c.top_p), max_tokens: num(c.max_tokens), stream: c.stream.checked, fresh: c.fresh.checked,
     });
-    const label = () => {
-        panes[0].heading.textContent = c.model.value.trim() || 'Answer';
-        panes[1].heading.textContent = c.other.value.trim() || 'Answer of the other';
+    const check = () => {
         c.model.required = Boolean(surfaces[c.surface.value].needsModel);
         c.other.required = two();
     };
     let abort = null;
     const ask = async (e) => {
         e.preventDefault();
-        label();
+        panes[0].heading.textContent = c.model.value.trim() || 'Answer';
+        panes[1].heading.textContent = c.other.value.trim() || 'Answer of the other';
         abort = new AbortController();
         go.disabled = true;
         stop.disabled = false;
@@ -224,7 +170,15 @@ export function show({head, body, here}) {
         const q = question(c.model), {path, options} = request(q);
         return curl('POST', path, {...options, stream: q.stream});
     };
-    const form = h('form', {class: 'card', onsubmit: ask, oninput: label},
+    const where = here.surfaces.includes('admin') && here.caller.permissions.includes('admin')
+        && h('button', {type: 'button', onclick: async () => {
+            try {
+                put(plan, await explain(question(c.model)));
+            } catch (e) {
+                put(plan, notice('bad', 'It would go nowhere.', e.message));
+            }
+        }}, 'Where to?');
+    const form = h('form', {class: 'card', onsubmit: ask, oninput: check},
         known,
         h('div', {class: 'row'}, field('Surface', c.surface), field('Model', c.model), otherField, field('Task', c.task)),
         field('Prompt', c.prompt),
@@ -233,13 +187,13 @@ export function show({head, body, here}) {
                 field('System prompt', c.system),
                 h('div', {class: 'row'}, field('Temperature', c.temperature), field('Top p', c.top_p), field('Most tokens', c.max_tokens)),
                 h('div', {class: 'row'}, h('label', {class: 'check'}, c.stream, 'Stream'), h('label', {class: 'check'}, c.fresh, 'A fresh answer, not from the cache')))),
-        h('div', {class: 'actions'}, go, stop, compare, h('button', {type: 'button', onclick: () => copy(asCurl(), 'curl copied')}, 'Copy curl')));
+        h('div', {class: 'actions'}, go, stop, compare, h('button', {type: 'button', onclick: () => copy(asCurl(), 'curl copied')}, 'Copy curl'), where));
     c.prompt.addEventListener('keydown', (e) => {
         if (e.key === 'Enter' && (e.ctrlKey || e.metaKey) && !go.disabled)
             form.requestSubmit();
     });
     append(head, h('p', {class: 'lead keys'}, 'Ctrl+Enter asks.'));
-    put(body, form, answers);
+    put(body, form, plan, answers);
     setCompare(false);
     get('/v1/models').then(({data}) => {
         prices.push(...data);

@@ -1,8 +1,8 @@
 // Requests, tokens and money from the ledger, grouped; as a chart, a table, and CSV.
 
-import {brief, field, h, int, notice, select, show as put, table, tile, usd} from './dom.js';
+import {brief, field, h, int, moment, notice, percent, select, show as put, table, tile, usd} from './dom.js';
 import {get, getText} from './api.js';
-import {bars} from './chart.js';
+import {bars, share} from './chart.js';
 
 const groups = [['model', 'Model'], ['provider', 'Provider'], ['key', 'Key'], ['tenant', 'Tenant'], ['day', 'Day']];
 const values = {cost_usd: ['Cost', usd], requests: ['Requests', brief], tokens: ['Tokens', brief], errors: ['Errors', brief]};
@@ -40,6 +40,17 @@ export function show({body}) {
         }
     }}, 'CSV');
     const query = (by) => `from=${c.from.value}&to=${c.to.value}&group_by=${by}`;
+    const budgets = h('section', {class: 'card', hidden: true});
+    const readBudgets = async () => {
+        const list = (await get('/admin/v1/budgets')).budgets;
+        budgets.hidden = !list.length;
+        put(budgets, h('header', {}, h('h2', {}, 'Budgets')), table('Budgets', [
+            {name: 'Of', cell: (b) => [`${b.scope} `, h('code', {}, b.id)]}, {name: 'For', cell: (b) => (b.period === 'total' ? 'ever' : `a ${b.period}`)},
+            {name: 'Dollars', number: true, cell: (b) => usd(b.usd)}, {name: 'Spent', number: true, cell: (b) => usd(b.spent_usd)},
+            {name: 'Share', cell: (b) => [percent(b.spent_usd / b.usd), share(b.spent_usd / b.usd, b.spent_usd / b.usd > 0.9 ? 's4' : 's1')]},
+            {name: 'Reserved', number: true, cell: (b) => usd(b.reserved_usd)}, {name: 'Anew', cell: (b) => (b.resets_at ? moment(b.resets_at) : 'never')},
+        ], list));
+    };
     let serial = 0;
     const read = async () => {
         const mine = ++serial, by = c.by.value;
@@ -78,7 +89,8 @@ export function show({body}) {
     }}, `${n} days`);
     put(body, h('form', {class: 'card', onchange: read, onsubmit: (e) => { e.preventDefault(); read(); }},
         h('div', {class: 'row'}, field('From', c.from), field('To', c.to), field('By', c.by), field('Shown', c.what)),
-        h('div', {class: 'actions'}, past(7), past(30), past(90))), problem, total, chartCard, rows);
+        h('div', {class: 'actions'}, past(7), past(30), past(90))), problem, total, chartCard, rows, budgets);
     read();
+    readBudgets().catch((e) => put(problem, notice('bad', 'Budgets could not be read.', e.message)));
     return chart.stop;
 }

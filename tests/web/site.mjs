@@ -63,6 +63,7 @@ export class Gateway {
                 {name: 'torn', targets: [{provider: 'north', model: 'mock-stream-error'}]},
             ],
             routing: {tasks: {summarization: ['slow'], question_answering: ['fast']}},
+            tenants: [{id: 'red', budget: {usd: 5, period: 'day'}}],
             auth: {mode: 'keys', keys: [
                 {id: 'boss', key: {value: keys.boss}, owner: evil, permissions: ['completion', 'embedding', 'admin']},
                 {id: 'team', key: {value: keys.team}, tenant: 'red', permissions: ['completion']},

@@ -48,7 +48,7 @@ test('a key is asked for, kept for the tab, and forgotten', async () => {
     await audit(page, 'key');
     await box(page, 'Key').fill('sk-wrong');
     await button(page, 'Go on').click();
-    await see(page, 'does not know this key');
+    await see(page, 'does not take this key');
     await box(page, 'Key').fill(keys.boss);
     await page.keyboard.press('Enter');
     await box(page, 'Prompt').waitFor();
@@ -110,7 +110,7 @@ test('without authentication no key is asked for; where a surface is open, only 
 
 // --- try ---
 
-for (const [surface, name] of [['chat', 'OpenAI chat'], ['responses', 'OpenAI Responses'], ['messages', 'Anthropic Messages'], ['gemini', 'Gemini']])
+for (const [surface, name] of [['chat', 'OpenAI chat'], ['responses', 'OpenAI Responses'], ['messages', 'Anthropic Messages'], ['gemini', 'Gemini'], ['enterprise', 'Enterprise gateway']])
     test(`try: ${name}, streamed and whole`, async () => {
         const page = await open(at('try'), {key: keys.boss});
         await box(page, 'Surface').selectOption(name);
@@ -139,6 +139,26 @@ for (const [surface, name] of [['chat', 'OpenAI chat'], ['responses', 'OpenAI Re
         assert.ok(curl.includes('$PENSTOCK_KEY') && !curl.includes(keys.boss) && curl.includes('Be brief.'), curl);
         await close(page);
     });
+
+test('try: a question and its cost; where it would go', async () => {
+    const page = await open(at('try'), {key: keys.boss});
+    await box(page, 'Surface').selectOption('Question and cost');
+    await box(page, 'Task').selectOption('question_answering');
+    await box(page, 'Prompt').fill('How much?');
+    await button(page, 'Ask').click();
+    await see(page, 'You said: How much?');
+    await until('the numbers', async () => (await page.locator('.answers .tile').count()) === 8);
+    assert.match((await page.locator('.answers .tile').nth(3).innerText()).replaceAll('\n', ' '), /^Cost \$0\.\d+$/);
+    await box(page, 'Surface').selectOption('Anthropic Messages');
+    await box(page, 'Model').fill('shaky');
+    await button(page, 'Where to?').click();
+    const plan = page.getByRole('region', {name: 'Where it would go'});
+    await plan.getByRole('cell', {name: 'south/mock-error-503'}).waitFor();
+    await plan.getByRole('cell', {name: 'north/mock'}).waitFor();
+    await shot(page, 'try-where');
+    await audit(page, 'try, where to');
+    await close(page);
+});
 
 test('try: stopped in the middle, broken off, a task, two side by side', async () => {
     const page = await open(at('try'), {key: keys.boss});
@@ -219,6 +239,8 @@ test('usage: grouped, as CSV', async () => {
     assert.match(text, /"team",1,0/);
     await button(page, '90 days').click();
     await page.getByRole('cell', {name: 'boss', exact: true}).waitFor();
+    await page.getByRole('heading', {name: 'Budgets'}).waitFor();
+    await page.getByRole('cell', {name: 'tenant red'}).waitFor();
     await box(page, 'To').fill('2020-01-01');
     await see(page, 'must lie before');
     page.complaints.length = 0; // the browser tells of the 400 itself
