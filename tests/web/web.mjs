@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import {after, before, test} from 'node:test';
+import {Ajv2020 as Ajv} from 'ajv/dist/2020.js';
 import {Validator} from '@seriousme/openapi-schema-validator';
 import {Gateway, audit, close, closeBrowser, evil, keys, open, shot, shots, until} from './site.mjs';
 
@@ -356,6 +357,70 @@ test('the description is OpenAPI 3.1', async () => {
     const validator = new Validator(), result = await validator.validate(await (await fetch(`${g.url}/openapi.json`)).json());
     assert.deepEqual(result.errors ?? [], []);
     assert.equal(validator.version, '3.1');
+});
+
+test('answers are what the description says', async () => {
+    const doc = await (await fetch(`${g.url}/openapi.json`)).json(), ajv = new Ajv({strict: false, validateFormats: false, allErrors: true});
+    ajv.addSchema(doc, 'doc');
+    const escape = (s) => encodeURIComponent(s.replaceAll('~', '~0').replaceAll('/', '~1'));
+    const wrong = [];
+    let asked = 0;
+    const ask = async (method, template, to = template, body = undefined, key = keys.boss) => {
+        const r = await g.call(method.toUpperCase(), to, body, key), type = r.headers.get('content-type').split(';')[0], text = await r.text();
+        const status = doc.paths[template][method].responses[r.status] ? String(r.status) : 'default';
+        const path = ['paths', template, method, 'responses', status, 'content', type, 'schema'];
+        const schema = path.reduce((at, name) => at?.[name], doc);
+        asked++;
+        if (!schema)
+            wrong.push(`${method} ${to}: ${r.status} ${type} is not told of`);
+        else if (type === 'application/json' && !ajv.validate({$ref: `doc#/${path.map(escape).join('/')}`}, JSON.parse(text)))
+            wrong.push(`${method} ${to}: ${r.status}: ${ajv.errorsText(ajv.errors.slice(0, 3))}: ${text.slice(0, 300)}`);
+    };
+    const fill = {'/v1/models/{id}': 'fast', '/v1beta/models/{id}': 'fast', '/admin/v1/keys/{id}': 'team', '/v1/providers/{id}/health': 'north', '/api/v1/models/{id}': 'fast', '/api/v1/models/provider/{name}': 'north', '/ui/{id}': 'app.js'};
+    for (const [template, item] of Object.entries(doc.paths))
+        if (item.get && (!template.includes('{') || fill[template]) && !/^\/v1\/(files|batches)/.test(template)) {
+            await ask('get', template, template.replace(/\{\w+\}/, fill[template]));
+            if (item.get['x-permission'] === 'admin')
+                await ask('get', template, template.replace(/\{\w+\}/, fill[template]), undefined, keys.team);
+            if (item.get['x-permission'])
+                await ask('get', template, template.replace(/\{\w+\}/, fill[template]), undefined, 'sk-wrong');
+        }
+    const user = (model) => ({model, messages: [{role: 'user', content: 'Hello'}]});
+    for (const stream of [false, true]) {
+        await ask('post', '/v1/chat/completions', undefined, {...user('fast'), stream});
+        await ask('post', '/chat/completions', undefined, {...user('fast'), stream});
+        await ask('post', '/v1/responses', undefined, {model: 'fast', input: 'Hello', stream});
+        await ask('post', '/v1/messages', undefined, {...user('fast'), max_tokens: 9, stream});
+        await ask('post', '/v1/completions', undefined, {model: 'fast', prompt: 'Hello', stream});
+        await ask('post', '/v1/completions', undefined, {...user('fast'), stream});
+        await ask('post', '/api/v1/llm/chat/completions', undefined, {...user('fast'), stream});
+        await ask('post', '/api/v1/completion', undefined, {...user('fast'), stream});
+    }
+    await ask('post', '/api/v1/completion/stream', undefined, user('fast'));
+    const contents = {contents: [{role: 'user', parts: [{text: 'Hello'}]}]};
+    await ask('post', '/v1beta/models/{model}:generateContent', '/v1beta/models/fast:generateContent', contents);
+    await ask('post', '/v1beta/models/{model}:streamGenerateContent', '/v1beta/models/fast:streamGenerateContent?alt=sse', contents);
+    await ask('post', '/v1beta/models/{model}:streamGenerateContent', '/v1beta/models/fast:streamGenerateContent', contents);
+    await ask('post', '/v1beta/models/{model}:countTokens', '/v1beta/models/fast:countTokens', contents);
+    await ask('post', '/v1/messages/count_tokens', undefined, user('fast'));
+    await ask('post', '/api/query', undefined, {query: 'Hello'});
+    await ask('post', '/v1/gateway/query', undefined, {query: 'Hello'});
+    await ask('post', '/v1/gateway/query', undefined, {query: 'Hello', dry_run: true});
+    await ask('post', '/v1/gateway/cost-estimate', undefined, {query: 'Hello'});
+    await ask('post', '/admin/v1/explain', undefined, user('fast'));
+    await ask('post', '/admin/v1/keys', undefined, {id: 'described', budget: {usd: 1}});
+    await ask('patch', '/admin/v1/keys/{id}', '/admin/v1/keys/described', {owner: 'x'});
+    await ask('post', '/admin/v1/keys/{id}/rotate', '/admin/v1/keys/described/rotate', {grace: '1h'});
+    await ask('delete', '/admin/v1/keys/{id}', '/admin/v1/keys/described');
+    for (const what of ['drain', 'enable', 'reset'])
+        await ask('post', `/admin/v1/providers/{id}/${what}`, `/admin/v1/providers/north/${what}`);
+    await ask('delete', '/admin/v1/cache');
+    await ask('post', '/api/v1/llm/test', undefined, {});
+    await ask('post', '/api/v1/llm/cache/clear', undefined, {});
+    for (const template of ['/v1/chat/completions', '/v1/responses', '/v1/messages', '/v1/completions', '/v1/embeddings', '/api/v1/llm/chat/completions', '/api/query', '/v1/gateway/query', '/v1/gateway/cost-estimate', '/admin/v1/keys', '/admin/v1/explain'])
+        await ask('post', template, undefined, {nothing: 1}); // what is wrong with it, in the words of each
+    console.log(`${asked} answers`);
+    assert.deepEqual(wrong, []);
 });
 
 test('docs: found, read, tried', async () => {
