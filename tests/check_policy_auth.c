@@ -223,6 +223,37 @@ START_TEST(models_of_a_key) {
 }
 END_TEST
 
+static const char *tenant_of(const char *sends, const char *named) {
+    ck_assert(
+        auth_caller(w.p, request(sends), PERM_COMPLETION | (sends ? 0 : PERM_OPEN), NULL, &who, &fault));
+    const struct conf_gateway_key *before = who.key;
+    bool counts = auth_tenant(w.p, w.a, str_of(named), &who);
+    ck_assert(counts == (strcmp(who.key->tenant, named) == 0) && strcmp(who.key->id, before->id) == 0);
+    ck_assert(who.names_tenant == (who.key != before));
+    return who.key->tenant;
+}
+
+/* A request's word counts for who has none of its own, or lists it. */
+START_TEST(tenants_that_requests_name) {
+    world_load("providers: [{kind: mock}]\nauth:\n  keys:\n"
+               "    - {id: free, key: {value: sk-free}}\n"
+               "    - {id: owned, key: {value: sk-owned}, tenant: red}\n"
+               "    - {id: both, key: {value: sk-both}, tenant: red, tenants: [blue]}\n"
+               "    - {id: lists, key: {value: sk-lists}, tenants: [blue, green]}\n");
+    ck_assert_str_eq(tenant_of("x-api-key: sk-free", "any"), "any");
+    ck_assert_str_eq(tenant_of("x-api-key: sk-owned", "any"), "red");
+    ck_assert_str_eq(tenant_of("x-api-key: sk-owned", "red"), "red");
+    ck_assert_str_eq(tenant_of("x-api-key: sk-owned", "RED"), "red");
+    ck_assert_str_eq(tenant_of("x-api-key: sk-both", "blue"), "blue");
+    ck_assert_str_eq(tenant_of("x-api-key: sk-both", "green"), "red");
+    ck_assert_str_eq(tenant_of("x-api-key: sk-lists", "green"), "green");
+    ck_assert_str_eq(tenant_of("x-api-key: sk-lists", "any"), "");
+    ck_assert_str_eq(tenant_of(NULL, "red"), ""); /* nobody, on an open surface */
+    world_load("providers: [{kind: mock}]\nauth: {mode: none}\n");
+    ck_assert_str_eq(tenant_of(NULL, "red"), "red"); /* where everybody is */
+}
+END_TEST
+
 START_TEST(patterns_are_not_exponential) {
     char pattern[256], name[4096];
     for (size_t i = 0; i < sizeof pattern - 2; i += 2) {
@@ -332,6 +363,7 @@ TCase *case_auth(void) {
     tcase_add_test(t, models_of_a_key);
     tcase_add_loop_test(t, addresses_of_a_key, 0, sizeof places / sizeof *places);
     tcase_add_loop_test(t, endpoints_of_a_key, 0, sizeof reach / sizeof *reach);
+    tcase_add_test(t, tenants_that_requests_name);
     tcase_add_test(t, patterns_are_not_exponential);
     return t;
 }

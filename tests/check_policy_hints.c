@@ -206,6 +206,87 @@ START_TEST(cost_and_window) {
 }
 END_TEST
 
+/* What costs nobody knows how much is asked where it was meant, but is no way out of another's cost; and for
+ * that nobody goes where the configuration leads only after failures. */
+START_TEST(no_way_out_of_a_cost) {
+    world_load("providers:\n  - {name: a, kind: mock}\n  - {name: b, kind: mock}\n  - {name: c, kind: mock}\n"
+               "models:\n"
+               "  - {name: dear, targets: [{provider: a, model: d}], prices: {input: 10, output: 10},"
+               " fallbacks: [unknown, cheap]}\n"
+               "  - {name: unknown, targets: [{provider: b, model: u}]}\n"
+               "  - {name: cheap, targets: [{provider: c, model: c}], prices: {input: 1, output: 1}}\n");
+    ck_assert(read_hints("{\"max_cost_usd\":0.002}"));
+    ck_assert(route_resolve(w.p, w.a, STR("unknown"), &hints, &plan, &fault));
+    plan.input_bytes = 4000;
+    plan.output_tokens = 100;
+    ck_assert_int_eq(route_why_not(w.p, &plan, plan.list[0]), ROUTE_OK);
+    ck_assert(route_resolve(w.p, w.a, STR("dear"), &hints, &plan, &fault));
+    plan.input_bytes = 4000;
+    plan.output_tokens = 100;
+    ck_assert(!route_next(w.p, w.a, &plan, FAULT_NONE));
+    ck_assert(route_refused(w.p, w.a, &plan, &fault) && fault.cls == FAULT_COST_LIMIT);
+    ck_assert(str_find(fault.message, STR("$0.011 ")) > 0 && str_find(fault.message, STR("$0.002.")) > 0);
+    plan.dear = true;
+    const struct target *t = route_next(w.p, w.a, &plan, FAULT_NO_TARGET);
+    ck_assert(t && str_is(t->model, "c"));
+
+    world_load("providers:\n  - {name: a, kind: mock, default_model: d}\n  - {name: b, kind: mock, "
+               "default_model: e}\n");
+    for (int dear = 0; dear < 2; dear++) {
+        ck_assert(route_resolve(w.p, w.a, STR("a/x"), NULL, &plan, &fault));
+        plan.dear = dear;
+        ck_assert_int_eq(route_next(w.p, w.a, &plan, FAULT_NONE) != NULL, true);
+        ck_assert_int_eq(route_next(w.p, w.a, &plan, FAULT_SERVER) != NULL, !dear);
+    }
+}
+END_TEST
+
+static bool resolves(const char *id, const struct ask *ask) {
+    return hints_of(w.a, ask, &hints, &fault) && route_resolve(w.p, w.a, str_of(id), &hints, &plan, &fault);
+}
+
+/* Programs whose models are names of providers must not reach the default one by a name that nobody has. */
+START_TEST(models_that_are_known) {
+    static const char two[] =
+        "  - {name: openai, kind: openai, keys: [{value: k}]}\n"
+        "  - {name: far, kind: openrouter, keys: [{value: k}], default_model: far/away}\n";
+    const struct ask any = {.n = 1}, known = {.n = 1, .known_model = true};
+    world_load(arena_printf(w.a, "providers:\n%s", two).p);
+    ck_assert(resolves("nobody", &any) && str_is(plan.list[0]->model, "nobody"));
+    ck_assert(!resolves("nobody", &known) && fault.cls == FAULT_MODEL_NOT_FOUND);
+    ck_assert(!resolves("nobody/gpt-4o", &known) ||
+              plan.list[0]->provider == provider("far")); /* by its form */
+    ck_assert(resolves("openai", &known) && str_is(plan.list[0]->model, "gpt-4o-mini"));
+    ck_assert(resolves("gpt-4", &known) && plan.list[0]->provider == provider("openai"));
+    ck_assert(resolves("", &known) && plan.list[0]->provider == provider("openai"));
+    /* where the default provider takes any id whole */
+    world_load(arena_printf(w.a, "providers:\n%srouting: {default_provider: far}\n", two).p);
+    ck_assert(resolves("openai", &any) && plan.list[0]->provider == provider("far"));
+    ck_assert(resolves("openai", &known) && plan.list[0]->provider == provider("openai"));
+    ck_assert(resolves("some/model:free", &known) && plan.list[0]->provider == provider("far"));
+    ck_assert(!resolves("nobody", &known) && fault.cls == FAULT_MODEL_NOT_FOUND);
+}
+END_TEST
+
+START_TEST(tasks_and_ceilings_of_a_body) {
+    struct ask ask = {.n = 1, .task = STR("Question-Answering"), .max_cost_said = true, .max_cost_usd = 0.25};
+    world_load("providers: [{name: a, kind: mock}]\nrouting: {tasks: {poetry: [a/verse]}}\n");
+    ck_assert(resolves("", &ask) && str_is(plan.list[0]->model, "mock"));
+    ck_assert_int_eq(hints.max_cost_nano, 250000000);
+    ask.task = STR("poetry");
+    ck_assert(resolves("", &ask) && str_is(plan.list[0]->model, "verse"));
+    ask.task = STR("prose");
+    ck_assert(!resolves("", &ask) && fault.cls == FAULT_BAD_REQUEST && str_is(fault.param, "routing.task"));
+    ck_assert(str_find(fault.message, STR("poetry")) > 0 && str_find(fault.message, STR("`prose`")) > 0);
+    /* the lower of two counts */
+    ask.task = STR_NONE;
+    ask.routing = STR("{\"max_cost_usd\":0.1,\"task\":\"poetry\"}");
+    ck_assert(resolves("", &ask) && str_is(plan.list[0]->model, "verse") && hints.max_cost_nano == 100000000);
+    ask.max_cost_usd = 0;
+    ck_assert(resolves("", &ask) && hints.max_cost_nano == 0);
+}
+END_TEST
+
 TCase *case_hints(void) {
     TCase *t = tcase_create("hints");
     tcase_add_checked_fixture(t, world_open, world_close);
@@ -216,5 +297,8 @@ TCase *case_hints(void) {
     tcase_add_test(t, strategies_that_measure);
     tcase_add_test(t, equal_ones_share);
     tcase_add_test(t, cost_and_window);
+    tcase_add_test(t, no_way_out_of_a_cost);
+    tcase_add_test(t, models_that_are_known);
+    tcase_add_test(t, tasks_and_ceilings_of_a_body);
     return t;
 }
