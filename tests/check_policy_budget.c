@@ -89,20 +89,21 @@ START_TEST(held_and_settled) {
     world_load(conf);
     struct caller c = {.key = w.p->keys[0].conf, .entity = w.p->keys[0].entity};
     struct target *t = &model("m")->targets[0];
-    struct budget_ask ask = {&c, t, {.input = 100000, .output = 200000}}; /* 0.1 and 0.4 dollars */
+    struct budget_ask ask = {&c, t, {.input = 100000, .output = 200000}, NULL}; /* 0.1 and 0.4 dollars */
     struct budget_hold one, two;
     struct fault f;
+    bool waits;
     int64_t now = clock_wall_ms();
-    ck_assert_int_eq(budget_take(w.p, &ask, &one, w.a, &f), MONEY_UNKNOWN);
+    ck_assert_int_eq(budget_take(w.p, &ask, &one, w.a, &f, &waits), MONEY_UNKNOWN);
     for (size_t i = 0; i < budgets_now(w.p)->n; i++)
         money_set(w.shm, budgets_now(w.p)->list[i].entity,
                   budget_period(budgets_now(w.p)->list[i].conf->period, now), 0);
-    ck_assert_int_eq(budget_take(w.p, &ask, &one, w.a, &f), MONEY_OK);
+    ck_assert_int_eq(budget_take(w.p, &ask, &one, w.a, &f, &waits), MONEY_OK);
     ck_assert_uint_eq(one.n, 4);
     ck_assert_uint_eq(one.nano, 500000000);
-    ck_assert_int_eq(budget_take(w.p, &ask, &two, w.a, &f), MONEY_OK);
+    ck_assert_int_eq(budget_take(w.p, &ask, &two, w.a, &f, &waits), MONEY_OK);
     struct budget_hold three;
-    ck_assert_int_eq(budget_take(w.p, &ask, &three, w.a, &f), MONEY_OVER); /* of the key's dollar */
+    ck_assert_int_eq(budget_take(w.p, &ask, &three, w.a, &f, &waits), MONEY_OVER); /* of the key's dollar */
     ck_assert_int_eq(f.cls, FAULT_BUDGET);
     ck_assert_int_eq(fault_status(&f), 429);
     ck_assert(str_find(f.message, STR("this key for this month")) >= 0);
@@ -114,7 +115,7 @@ START_TEST(held_and_settled) {
     money_look(w.shm, budgets_now(w.p)->list[0].entity, budget_period(PERIOD_MONTH, now), &m);
     ck_assert_uint_eq(m.on_way, 123);
     ask.target = &model("m")->targets[1]; /* openai's budget is nothing at all */
-    ck_assert_int_eq(budget_take(w.p, &ask, &three, w.a, &f), MONEY_OVER);
+    ck_assert_int_eq(budget_take(w.p, &ask, &three, w.a, &f, &waits), MONEY_OVER);
     ck_assert(str_find(f.message, STR("the provider")) >= 0);
     ck_assert_int_eq(f.retry_after_ms, -1);
 }

@@ -2,6 +2,7 @@
  * much of each is left. Workers reserve and settle (shm/money.h); the scribe matches what it commits by names. */
 #ifndef PENSTOCK_POLICY_BUDGET_H
 #define PENSTOCK_POLICY_BUDGET_H
+#include "cluster/purse.h"
 #include "policy/admit.h"
 #include "policy/plane.h"
 #include "shm/money.h"
@@ -49,13 +50,15 @@ struct budget_ask {
     const struct caller *caller;
     const struct target *target;
     struct admit_tokens most; /* what it may use: budget_most() */
+    struct purse_ask *cluster; /* how the cluster is asked; NULL: without waiting for it */
 };
 /* The estimated input, and max_tokens or what answers take. */
 struct admit_tokens budget_most(const struct ask *ask, enum operation op, const struct admit_tokens *estimate);
 /* Reserves what the request may cost at this target with every budget it is spent from. OVER: *f is BUDGET, and says when
- * the period ends. UNKNOWN: ask again in some ms. Nothing is held then. */
+ * the period ends. UNKNOWN: ask again in some ms. Nothing is held then. *waits: nothing is decided, the cluster has been asked
+ * and its `done` comes; then again. */
 enum money_verdict budget_take(struct plane *p, const struct budget_ask *ask, struct budget_hold *h, struct arena *a,
-                               struct fault *f);
+                               struct fault *f, bool *waits);
 /* Looks only: what it would be spent from, how many, and whether all of them have enough left. */
 size_t budget_look(struct plane *p, const struct budget_ask *ask, const struct budget *of[MONEY_MOST], bool *fits);
 /* It has cost so much: that is held until the scribe has committed the record, which names h->entity. Before the record

@@ -9,10 +9,15 @@ void hosts_set_link(struct shm *s, enum hosts_link l);
 /* The scribe: this host's id (random, never 0, kept in state_dir), and how many hosts there are, this one included. */
 void hosts_set(struct shm *s, uint64_t me, uint32_t n);
 
+/* Likewise: it has been away, and not all hosts have told yet what they used meanwhile. Nobody asks until then. */
+void hosts_set_apart(struct shm *s, bool apart);
+bool hosts_apart(const struct shm *s);
+
 struct hosts {
     uint64_t me;                /* 0: not known yet */
     uint32_t n;                 /* hosts last seen, at least 1 */
     uint32_t processes, linked; /* of this host: that want a connection, that have a good one */
+    bool apart;
 };
 void hosts_look(const struct shm *s, struct hosts *out);
 /* The cheap parts of it. */

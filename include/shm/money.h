@@ -42,6 +42,20 @@ struct money {
 };
 void money_look(const struct shm *s, uint32_t entity, struct money_period now, struct money *out);
 
+/* --- of a budget that several hosts share: what this one may spend of it, as the cluster has said --- */
+
+struct money_allowance {
+    bool known;               /* of this period; else all is 0 */
+    uint64_t allowed, others; /* of this host in the whole period; of all others */
+    uint64_t keep;            /* so much may lie here unspent */
+};
+void money_allowance(const struct shm *s, uint32_t entity, struct money_period now, struct money_allowance *out);
+/* Any process: never less than before in one period. It knows nothing of a period that has just been over. */
+void money_allow(struct shm *s, uint32_t entity, struct money_period period, const struct money_allowance *a);
+/* The scribe: takes out what lies here unspent beyond `keep`. False: nothing, or a question is on its way. *was, *is: the
+ * allowance; the cluster has to be told. */
+bool money_give_up(struct shm *s, uint32_t entity, struct money_period *period, uint64_t *was, uint64_t *is);
+
 /* --- the scribe --- */
 
 /* What has been spent in a period, anew. */

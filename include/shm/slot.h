@@ -35,8 +35,9 @@ void slot_beat(struct shm *s, uint64_t now_ms, uint32_t connections, uint32_t ex
 bool slot_at(const struct shm *s, uint32_t slot, struct slot_info *info);
 uint32_t slot_high(const struct shm *s); /* slots ever used: [0, high) is worth looking at */
 
-/* Gauges: requests in flight per entity (concurrency), and probes of a half-open breaker. */
-enum gauge { GAUGE_IN_FLIGHT, GAUGE_PROBES, GAUGE_KINDS };
+/* Gauges: requests in flight per entity (concurrency), probes of a half-open breaker, and
+ * questions to the cluster about a budget. */
+enum gauge { GAUGE_IN_FLIGHT, GAUGE_PROBES, GAUGE_ASKING, GAUGE_KINDS };
 /* Takes one when fewer than cap are taken over all processes: exactly cap pass, whoever asks at once.
  * cap UINT64_MAX: always. Refused without a count of mine left behind. Dropping what was not taken is a bug (MUST). */
 bool gauge_take(struct shm *s, uint32_t entity, enum gauge g, uint64_t cap);

@@ -18,10 +18,12 @@ static void on_state(void *arg, bool up) {
     struct cluster *c = arg;
     MAGIC_CHECK(c, CLUSTER_MAGIC);
     show(c);
-    if (up)
+    if (up) {
         limits_catch_up(c);
-    if (up && c->roll)
-        roll_call(c->roll);
+        purse_catch_up(c);
+    }
+    if (c->roll)
+        roll_state(c->roll, up);
 }
 
 static void tick(void *arg) {
@@ -31,6 +33,7 @@ static void tick(void *arg) {
     if (c->roll) {
         roll_call(c->roll);
         limits_sweep(c);
+        purse_sweep(c);
     }
     timer_set(&c->tick, TICK_MS);
 }
@@ -39,6 +42,12 @@ static void on_time(void *arg) {
     struct cluster *c = arg;
     MAGIC_CHECK(c, CLUSTER_MAGIC);
     limits_time(c);
+}
+
+static void on_purse_time(void *arg) {
+    struct cluster *c = arg;
+    MAGIC_CHECK(c, CLUSTER_MAGIC);
+    purse_time(c);
 }
 
 void cluster_complain(struct cluster *c, const struct resp *r) {
@@ -65,6 +74,7 @@ struct cluster *cluster_new(struct loop *l, struct shm *s, const struct conf *co
     timer_init(&c->tick, l, tick, c);
     timer_set(&c->tick, TICK_MS);
     timer_init(&c->limits.timer, l, on_time, c);
+    timer_init(&c->purse.timer, l, on_purse_time, c);
     show(c);
     return c;
 }
@@ -77,6 +87,7 @@ void cluster_free(struct cluster *c) {
     roll_free(c->roll);
     timer_free(&c->tick);
     timer_free(&c->limits.timer);
+    timer_free(&c->purse.timer);
     hosts_set_link(c->shm, LINK_OFF);
     c->magic = 0;
     mem_free(c);
@@ -86,8 +97,12 @@ bool cluster_settled(const struct cluster *c) {
     return link_up(c->link) || link_failed(c->link);
 }
 
-bool cluster_ready(const struct cluster *c) {
+bool cluster_linked(const struct cluster *c) {
     return link_up(c->link) && !link_slow(c->link);
+}
+
+bool cluster_ready(const struct cluster *c) {
+    return cluster_linked(c) && !hosts_apart(c->shm);
 }
 
 void cluster_key(const struct cluster *c, struct buf *out, const char *what) {

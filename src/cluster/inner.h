@@ -18,9 +18,14 @@ struct cluster {
         struct limits_call *first, *last; /* that somebody waits for */
         struct timer timer;
     } limits;
+    struct {
+        struct purse_call *first; /* in the order of their deadlines */
+        struct timer timer;
+    } purse;
     uint64_t complained_ms;
 };
 
+bool cluster_linked(const struct cluster *c); /* it answers; whether decisions are made there or not */
 /* "prefix{c}:what" */
 void cluster_key(const struct cluster *c, struct buf *out, const char *what);
 /* EVAL of a script. keys first, then arguments, `n` in all. As link_send(). */
@@ -35,8 +40,14 @@ void limits_time(struct cluster *c);
 void limits_sweep(struct cluster *c);    /* the scribe: what lies unused goes back */
 void limits_catch_up(struct cluster *c); /* it is there again: what was used without it */
 
+/* purse.c */
+void purse_time(struct cluster *c);
+void purse_sweep(struct cluster *c); /* the scribe */
+void purse_catch_up(struct cluster *c);
+
 /* roll.c: who is part of the cluster */
 struct roll *roll_new(struct cluster *c);
 void roll_free(struct roll *r);
-void roll_call(struct roll *r); /* about once a second, and when the link is up */
+void roll_call(struct roll *r); /* about once a second */
+void roll_state(struct roll *r, bool up);
 #endif

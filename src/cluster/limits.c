@@ -165,7 +165,7 @@ static int64_t take_out(struct cluster *c, const struct bucket_ask *a) {
 }
 
 static void empty(struct cluster *c, const struct bucket_ask *a) {
-    if (!cluster_ready(c))
+    if (!cluster_linked(c))
         return;
     int64_t units = take_out(c, a), owed = -units;
     if (units == 0)
@@ -197,7 +197,7 @@ static void give(struct cluster *c, const struct bucket_ask *a, uint64_t units) 
 
 static void sweep(struct cluster *c, uint64_t idle_ms, bool debts) {
     uint64_t now = clock_ms();
-    for (uint32_t e = 0, n = shm_entities(c->shm); e < n && cluster_ready(c); e++)
+    for (uint32_t e = 0, n = shm_entities(c->shm); e < n && cluster_linked(c); e++)
         for (int k = 0; k < BUCKET_KINDS; k++) {
             enum bucket kind = (enum bucket)k;
             uint64_t limit = lease_idle(c->shm, e, kind, idle_ms, now);

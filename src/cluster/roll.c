@@ -1,4 +1,6 @@
-/* The roll: each host's scribe says once a second that it is there; who has not for ten is gone. The host's
+/* The roll: each host's scribe says once a second that it is there; who has not for ten is gone. A host that
+ * was away tells what it has used first, and decides alone until all who were there have come back too: else
+ * the first to come would take what the others have used already. The host's
  * id and how many there were last are kept in state_dir, for a start while the server is away. */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +17,7 @@
 #include "inner.h"
 #include "shm/hosts.h"
 
-enum { EVERY_MS = 1000, HOSTS_MOST = 10000 };
+enum { EVERY_MS = 1000, APART_MS = 200, GONE_MS = 10000, HOSTS_MOST = 10000 };
 
 struct roll {
     struct cluster *c;
@@ -23,14 +25,16 @@ struct roll {
     uint64_t me, due_ms;
     uint32_t n;
     bool asked;
+    uint64_t up_ms; /* since when it is linked */
 };
 
 /* The time is the server's: nobody else's clock matters. */
-static const char script[] = "local now = tonumber(redis.call('TIME')[1])\n"
-                             "redis.call('ZADD', KEYS[1], now, ARGV[1])\n"
-                             "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10)\n"
-                             "redis.call('EXPIRE', KEYS[1], 3600)\n"
-                             "return redis.call('ZCARD', KEYS[1])";
+static const char script[] =
+    "local now = tonumber(redis.call('TIME')[1])\n"
+    "redis.call('ZADD', KEYS[1], now, ARGV[1])\n"
+    "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 10)\n"
+    "redis.call('EXPIRE', KEYS[1], 3600)\n"
+    "return {redis.call('ZCARD', KEYS[1]), redis.call('ZCOUNT', KEYS[1], now - 2, '+inf')}";
 
 /* --- the file: "<id in hex> <hosts>" --- */
 
@@ -66,14 +70,30 @@ static bool recall(struct roll *r) {
 
 static void called(void *arg, const struct resp *reply) {
     struct roll *r = arg;
-    int64_t n = resp_integer(reply);
+    int64_t n = resp_integer(resp_at(reply, 0)), present = resp_integer(resp_at(reply, 1));
     r->asked = false;
-    if (n < 1 || n > HOSTS_MOST || (uint32_t)n == r->n)
+    if (n < 1 || n > HOSTS_MOST)
         return;
-    log_event(LVL_INFO, "cluster", "the cluster has %" PRId64 " hosts", n);
+    uint64_t up_for = clock_ms() - r->up_ms;
+    if (hosts_apart(r->c->shm) && up_for < GONE_MS && (present < n || (uint32_t)present < r->n))
+        return;
+    hosts_set_apart(r->c->shm, false);
+    if ((uint32_t)n == r->n)
+        return;
+    log_event(LVL_INFO, "cluster", "the cluster has %" PRId64 " host%s", n, n == 1 ? "" : "s");
     r->n = (uint32_t)n;
     hosts_set(r->c->shm, r->me, r->n);
     keep(r);
+}
+
+void roll_state(struct roll *r, bool up) {
+    if (!up) {
+        hosts_set_apart(r->c->shm, true);
+        return;
+    }
+    r->up_ms = clock_ms();
+    r->due_ms = 0;
+    roll_call(r);
 }
 
 void roll_call(struct roll *r) {
@@ -82,7 +102,7 @@ void roll_call(struct roll *r) {
     char me[17];
     if (now < r->due_ms || r->asked || !link_up(r->c->link))
         return;
-    r->due_ms = now + EVERY_MS;
+    r->due_ms = now + (hosts_apart(r->c->shm) ? APART_MS : EVERY_MS);
     buf_init(&key, 0);
     cluster_key(r->c, &key, "hosts");
     snprintf(me, sizeof me, "%016" PRIx64, r->me);

@@ -264,12 +264,13 @@ size_t budget_look(struct plane *p, const struct budget_ask *ask, const struct b
 }
 
 enum money_verdict budget_take(struct plane *p, const struct budget_ask *ask, struct budget_hold *h,
-                               struct arena *a, struct fault *f) {
+                               struct arena *a, struct fault *f, bool *waits) {
     const struct target *t = ask->target;
     const struct budget *of[MONEY_MOST];
     struct money_ask asks[MONEY_MOST];
     size_t n = spent_from(p, ask, of), refused;
     *h = (struct budget_hold){.n = 0};
+    *waits = false;
     if (n == 0)
         return MONEY_OK;
     int64_t now = clock_wall_ms(), cost = worst_cost(p, t, &ask->most);
@@ -282,8 +283,10 @@ enum money_verdict budget_take(struct plane *p, const struct budget_ask *ask, st
                                      (uint64_t)of[i]->conf->nano};
     }
     uint64_t nano = cost > 0 ? (uint64_t)cost : 0;
-    enum money_verdict v = money_reserve(p->shm, asks, n, nano, &refused);
-    if (v == MONEY_OVER)
+    enum money_verdict v = p->cluster
+                               ? purse_reserve(p->cluster, asks, n, nano, ask->cluster, waits, &refused)
+                               : money_reserve(p->shm, asks, n, nano, &refused);
+    if (v == MONEY_OVER && !*waits)
         refuse(f, a, of[refused], now);
     if (v != MONEY_OK)
         return v;

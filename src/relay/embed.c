@@ -246,8 +246,10 @@ static void start(struct embed_call *e) {
 static bool afforded(struct embed_call *e, struct fault *f) {
     static const struct conf_gateway_key nobody = {.id = "", .tenant = ""};
     struct caller caller = {.key = &nobody, .entity = SHM_NONE};
-    struct budget_ask ask = {&caller, &e->by->target, {usage_estimate(e->r->ticket.semantic->text.n), 0}};
-    return budget_take(e->r->p, &ask, &e->money, e->r->a, f) == MONEY_OK;
+    struct budget_ask ask = {
+        &caller, &e->by->target, {usage_estimate(e->r->ticket.semantic->text.n), 0}, NULL};
+    bool waits; /* never */
+    return budget_take(e->r->p, &ask, &e->money, e->r->a, f, &waits) == MONEY_OK;
 }
 
 /* The breaker's pass and the limits are held, and the body is made; or neither. */

@@ -109,6 +109,7 @@ struct request {
     struct admission held;
     struct waiter wait;       /* for a limit */
     struct limits_ask limits; /* of the cluster; serves one admission at a time */
+    struct purse_ask purse;   /* likewise, of budgets */
     struct admit_tokens estimate;
     struct cache_ticket ticket;
     struct share *share; /* share.h; NULL: it shares no call */

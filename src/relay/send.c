@@ -205,9 +205,10 @@ static struct admit_tokens used_tokens(const struct usage *u) {
 }
 
 /* What it may cost at this target, with every budget it is spent from. */
-static enum money_verdict take_money(struct request *r, struct fault *f) {
-    struct budget_ask ask = {&r->caller, r->now.target, budget_most(&r->ask, r->client->op, &r->estimate)};
-    return budget_take(r->p, &ask, &r->now.money, r->a, f);
+static enum money_verdict take_money(struct request *r, struct fault *f, bool *waits) {
+    struct budget_ask ask = {&r->caller, r->now.target, budget_most(&r->ask, r->client->op, &r->estimate),
+                             r->now.held.cluster ? &r->purse : NULL};
+    return budget_take(r->p, &ask, &r->now.money, r->a, f, waits);
 }
 
 static enum tried try_paid(struct request *r, struct fault *f);
@@ -237,7 +238,11 @@ static enum tried try_target(struct request *r, bool last_resort, struct fault *
         fault_set(f, r->a, FAULT_TIMEOUT, "The time for this request is over.");
         return SKIPPED;
     }
-    enum money_verdict money = take_money(r, f);
+    bool waits;
+    enum money_verdict money = take_money(r, f, &waits);
+    r->now.held.waits = waits; /* the key stays */
+    if (waits)
+        return ASKED;
     if (money != MONEY_OK)
         return money == MONEY_OVER ? SKIPPED : LATER;
     enum tried done = try_paid(r, f);

@@ -21,8 +21,16 @@ uint32_t hosts_n(const struct shm *s) {
     return n ? n : 1;
 }
 
+void hosts_set_apart(struct shm *s, bool apart) {
+    atomic_store(&s->head->apart, apart);
+}
+
+bool hosts_apart(const struct shm *s) {
+    return atomic_load_explicit(&s->head->apart, memory_order_relaxed) != 0;
+}
+
 void hosts_look(const struct shm *s, struct hosts *out) {
-    *out = (struct hosts){.me = hosts_me(s), .n = hosts_n(s)};
+    *out = (struct hosts){.me = hosts_me(s), .n = hosts_n(s), .apart = hosts_apart(s)};
     for (uint32_t i = 0, high = slot_high(s); i < high; i++) {
         struct shm_slot *p = &s->slots[i];
         uint32_t link = atomic_load(&p->role) == SLOT_FREE ? LINK_OFF : atomic_load(&p->link);

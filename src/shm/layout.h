@@ -92,7 +92,7 @@ struct shm_head {
     word spent_first;
     word jwks_generation;
     word host; /* likewise, see hosts.c */
-    half hosts;
+    half hosts, apart;
     half jwks_wanted; /* the workers' */
     struct shm_spent spent[SPENT_MINUTES];
     struct shm_alert alert[ALERT_PLACES];
@@ -149,6 +149,7 @@ struct shm_state {
     /* The scribe's, see money.c; the last is whoever's is first. */
     _Alignas(SHM_LINE) word money_period;
     word money_spent;
+    word allow_period, allowed, allow_others, allow_keep; /* see money.c */
     half money_told;
     half unpriced_told;
     _Alignas(SHM_LINE) word counter[ENTITY_COUNTERS_N];

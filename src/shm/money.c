@@ -8,6 +8,7 @@
 #include "shm/money.h"
 
 #include "layout.h"
+#include "shm/slot.h"
 
 #define MONEY_TRIES 1000
 
@@ -145,6 +146,72 @@ enum money_verdict money_reserve(struct shm *s, const struct money_ask *asks, si
         shm_backoff(tries);
     }
     return v;
+}
+
+/* --- allowances ---
+ *
+ * The period is written last, and what is added for one that is over by then is taken away: an allowance may
+ * be forgotten for a moment (then it is asked for again), and is never that of another period. */
+
+void money_allowance(const struct shm *s, uint32_t entity, struct money_period now,
+                     struct money_allowance *out) {
+    struct shm_state *e = state_of(s, entity);
+    *out = (struct money_allowance){.known = false};
+    if (!e || atomic_load(&e->allow_period) != pack(now))
+        return;
+    struct money_allowance a = {true, atomic_load(&e->allowed), atomic_load(&e->allow_others),
+                                atomic_load(&e->allow_keep)};
+    if (atomic_load(&e->allow_period) == pack(now))
+        *out = a;
+}
+
+void money_allow(struct shm *s, uint32_t entity, struct money_period period,
+                 const struct money_allowance *a) {
+    struct shm_state *e = state_of(s, entity);
+    uint64_t want = pack(period), is;
+    if (!e)
+        return;
+    is = atomic_load(&e->allow_period);
+    if (is > want && is >> 32 == want >> 32)
+        return; /* of a period that is over */
+    if (is != want) {
+        atomic_store(&e->allowed, 0);
+        atomic_compare_exchange_strong(&e->allow_period, &is, want);
+    }
+    atomic_store(&e->allow_others, a->others);
+    atomic_store(&e->allow_keep, a->keep);
+    uint64_t has = atomic_load(&e->allowed);
+    while (has < a->allowed && !atomic_compare_exchange_weak(&e->allowed, &has, a->allowed))
+        ;
+    if (atomic_load(&e->allow_period) != want)
+        atomic_store(&e->allowed, 0);
+}
+
+/* Whoever asks now has an answer under way that may be older than what is told of here. Whoever reserves
+ * between the two looks has seen the old allowance: it is put back as far as that needs. */
+bool money_give_up(struct shm *s, uint32_t entity, struct money_period *period, uint64_t *was, uint64_t *is) {
+    struct shm_state *e = state_of(s, entity);
+    uint64_t p = e ? atomic_load(&e->allow_period) : 0, spent;
+    *period = (struct money_period){(uint32_t)(p >> 32) - 1, (uint32_t)p};
+    if (p == 0 || gauge_sum(s, entity, GAUGE_ASKING) > 0 || !spent_in(e, *period, &spent))
+        return false;
+    uint64_t keep = atomic_load(&e->allow_keep), has = atomic_load(&e->allowed);
+    uint64_t used = add(on_way(s, entity), spent), to = add(used, keep);
+    if (has <= add(to, keep))
+        return false;
+    *was = has;
+    if (!atomic_compare_exchange_strong(&e->allowed, &has, to))
+        return false;
+    bool asked = gauge_sum(s, entity, GAUGE_ASKING) > 0;
+    if (!spent_in(e, *period, &spent))
+        spent = 0;
+    used = asked ? *was : add(on_way(s, entity), spent);
+    has = to;
+    while (has < used && has < *was &&
+           !atomic_compare_exchange_weak(&e->allowed, &has, used < *was ? used : *was))
+        ;
+    *is = used > to ? used : to;
+    return !asked && *is < *was;
 }
 
 /* --- the scribe --- */

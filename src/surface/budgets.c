@@ -24,7 +24,9 @@ void budgets_write(struct jw *w, struct plane *p, const struct budget *b, int64_
     struct budget_span span = budget_span(b->conf->period, now);
     struct money m;
     money_look(p->shm, b->entity, budget_period(b->conf->period, now), &m);
-    uint64_t limit = (uint64_t)b->conf->nano, gone = m.spent + m.on_way;
+    struct money_allowance all;
+    money_allowance(p->shm, b->entity, budget_period(b->conf->period, now), &all);
+    uint64_t limit = (uint64_t)b->conf->nano, gone = m.spent + m.on_way + all.others;
     jw_obj(w);
     jw_kz(w, "scope", budget_kind_name(b->kind));
     jw_kstr(w, "id", b->name);
@@ -38,6 +40,9 @@ void budgets_write(struct jw *w, struct plane *p, const struct budget *b, int64_
     else
         jw_null(w); /* the scribe has not told yet */
     money(w, "reserved_usd", m.on_way);
+    if (p->cluster)
+        money(w, "other_hosts_usd",
+              all.others); /* spent, reserved or set aside there when it was last asked */
     money(w, "remaining_usd", gone < limit ? limit - gone : 0);
     jw_key(w, "alerts_usd");
     jw_arr(w);

@@ -141,7 +141,7 @@ static bool write_target_limits(struct jw *w, struct surface_call *c, const stru
 
 static bool write_target_budgets(struct jw *w, struct surface_call *c, const struct asked *q,
                                  struct target *t) {
-    const struct budget_ask ask = {&q->as, t, budget_most(&q->ask, q->client->op, &q->tokens)};
+    const struct budget_ask ask = {&q->as, t, budget_most(&q->ask, q->client->op, &q->tokens), NULL};
     const struct budget *of[MONEY_MOST];
     bool fits;
     size_t n = budget_look(c->plane, &ask, of, &fits);

@@ -161,7 +161,8 @@ def test_a_server_that_takes_no_writes():
         assert count(got) == 20, count(got)
         gw.wait_log("refuses", "cluster")
     redis.ask("CONFIG", "SET", "maxmemory", "0")
-    assert count(flood(gws, 10)) <= 4
+    flood(gws, 10)  # tells what was used without it
+    assert count(flood(gws, 10)) <= 1
 
 
 def test_killed_workers_and_hosts_take_no_more_than_they_had():
