@@ -189,11 +189,8 @@ def month(gw):
     return [b for b in exact(gw.admin("/budgets", headers=ADMIN))["budgets"] if b["id"] == "m"][0]
 
 
-def reprice(gw, query=""):
-    today = usage(gw, "group_by=day")["rows"]
-    days = [r["day"] for r in today]
-    r = gw.admin(f"/usage/reprice?from={days[0]}&to={days[-1]}" + query, "POST", headers=ADMIN)
-    return exact(r)
+def reprice(gw):
+    return exact(gw.admin("/usage/reprice?from=2020-01-01", "POST", headers=ADMIN))
 
 
 def test_a_price_that_was_wrong_is_put_right():
@@ -206,7 +203,8 @@ def test_a_price_that_was_wrong_is_put_right():
     before = must_add_up(gw)
     assert sum(r["cost_usd"] for r in before if r["provider_model"] == "m") == 20 * Decimal("2")
     scene.wait_for(lambda: month(gw)["spent_usd"] == 40, "the budget")
-    same = reprice(gw)
+    days = [r["day"] for r in usage(gw, "group_by=day")["rows"]]
+    same = exact(gw.admin(f"/usage/reprice?from={days[0]}&to={days[-1]}", "POST", headers=ADMIN))
     assert same["done"] and same["corrections"] == 0 and same["requests"] == 30 and same["old_usd"] == same["new_usd"], same
     cheap = {"input": 100, "output": 200}
     gw.reconfigure({"models": [{**gw.conf["models"][0], "prices": cheap}, gw.conf["models"][1]]})
@@ -268,6 +266,42 @@ def test_a_file_of_prices_put_right_while_all_are_killed():
     bad = gw.admin("/usage/reprice?from=2020-01-01", "POST", headers=ADMIN)
     assert bad.status == 422 and bad.json()["error"], bad
     os.rename(file + ".gone", file)
+
+
+def test_prices_put_right_in_full_traffic():
+    gw = start(scene.Upstream(some_script))
+    over, done = threading.Event(), []
+
+    def ask(i):
+        while not over.is_set():
+            with contextlib.suppress(OSError, scene.Closed):
+                if gw.chat("m", headers=bearer("ab"[i % 2])).status == 200:
+                    done.append(i)
+    threads = [threading.Thread(target=ask, args=(i,), daemon=True) for i in range(6)]
+    for t in threads:
+        t.start()
+    for n in range(6):
+        scene.wait_for(lambda: len(done) >= 100 * (n + 1), "some requests", 30)
+        gw.reconfigure({"models": [{**gw.conf["models"][0], "prices": {"input": 10 + n, "output": 3 * n}}, gw.conf["models"][1]]})
+        assert gw.admin("/reload", "POST", headers=ADMIN).status == 200
+        killer = threading.Timer(0.05 * random.random(), kill_scribe, [gw])
+        killer.start()
+        r = reprice(gw)
+        killer.join()
+        scene.wait_for(lambda: exact(gw.admin("/usage/reprice/" + r["id"], headers=ADMIN))["done"], "the job", 30)
+    over.set()
+    for t in threads:
+        t.join()
+    wait_records(gw, len(done))
+    reprice(gw)
+    rows = must_add_up(gw)
+    ids = [r["request_id"] for r in rows if r["event"] != "correction"]
+    assert len(ids) == len(set(ids)) and len(ids) >= len(done)
+    total = usage(gw)["total"]
+    assert total["cost_usd"] == (total["input_tokens"] * 15 + total["output_tokens"] * 15) / Decimal(10**6), total
+
+
+test_prices_put_right_in_full_traffic.seconds = 120
 
 
 def test_a_changed_file_is_found():
