@@ -43,15 +43,33 @@ static bool check(struct arena *a, const struct json_value *v, struct fault *f) 
     return true;
 }
 
-/* maxTokens: max_tokens */
-static void put_name(struct buf *out, struct str key) {
-    buf_addc(out, '"');
-    for (size_t i = 0; i < key.n; i++) {
-        bool capital = key.p[i] >= 'A' && key.p[i] <= 'Z';
-        if (capital && i)
-            buf_addc(out, '_');
-        buf_addc(out, capital ? (char)(key.p[i] - 'A' + 'a') : key.p[i]);
+/* OpenAI's members of more than one word. */
+static const char *const names[] = {
+    "max_tokens",         "max_completion_tokens", "top_p",        "top_logprobs",        "frequency_penalty",
+    "presence_penalty",   "response_format",       "tool_choice",  "parallel_tool_calls", "stream_options",
+    "logit_bias",         "reasoning_effort",      "service_tier", "prompt_cache_key",    "safety_identifier",
+    "web_search_options",
+};
+
+/* Is it max_tokens in camelCase? */
+static bool is_camel(struct str key, const char *name) {
+    size_t i = 0;
+    for (; *name && i < key.n; name++, i++) {
+        bool up = *name == '_';
+        name += up;
+        if (key.p[i] != (up ? (char)(*name - 'a' + 'A') : *name))
+            return false;
     }
+    return !*name && i == key.n;
+}
+
+static void put_name(struct buf *out, struct str key) {
+    struct str name = key;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (is_camel(key, names[i]))
+            name = str_of(names[i]);
+    buf_addc(out, '"');
+    buf_adds(out, name);
     buf_add(out, "\":", 2);
 }
 
@@ -178,7 +196,8 @@ static void write_took(struct jw *w, const struct receipt *o) {
 static void append(struct buf *out, struct str written, struct str end, const struct receipt *o) {
     struct buf b;
     struct jw w;
-    MUST(written.n > end.n);
+    if (written.n <= end.n + 1)
+        return;
     buf_init(&b, 0);
     jw_init(&w, &b);
     jw_obj(&w);

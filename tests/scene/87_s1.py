@@ -94,6 +94,14 @@ def test_messages_alone_are_enough():
     # null is as if it were not there
     assert data(gw.post(CHAT, {**HELLO, "model": None, "provider": None, "maxTokens": None, "stream": None}))["model"] == "gpt-4o"
     assert set(one.requests[1].json()) == {"messages", "model"}
+    # OpenAI's own names, and ours, and no other reading of either
+    gw.post(CHAT, {**HELLO, "max_tokens": 5, "responseFormat": {"type": "json_object"}, "seed": 1,
+                   "frequencyPenalty": 0.5, "user": "u"})
+    assert {k: v for k, v in one.requests[-1].json().items() if k not in ("messages", "model")} == {
+        "max_completion_tokens": 5, "response_format": {"type": "json_object"}, "seed": 1,
+        "frequency_penalty": 0.5, "user": "u"}, one.requests[-1].json()
+    error(gw.post(CHAT, {**HELLO, "maxTokens": 5, "max_tokens": 7}), 400, "invalid_request_error")
+    error(gw.post(CHAT, {**HELLO, "max_tokens": "x"}), 400, "invalid_request_error")
 
 
 def test_a_provider_by_name():
@@ -242,7 +250,7 @@ def test_bad_requests():
                        ({**HELLO, "temperature": "hot"}, "temperature"), ({**HELLO, "temperature": 3}, "temperature"),
                        ({**HELLO, "stream": "yes"}, "stream"), ({**HELLO, "provider": 7}, "provider"),
                        ({**HELLO, "provider": ""}, "provider"), ({**HELLO, "n": 2}, "n"),
-                       ({**HELLO, "provider": "nobody"}, "nobody"), ({**HELLO, "whatIsThis": 1}, "what_is_this")):
+                       ({**HELLO, "provider": "nobody"}, "nobody"), ({**HELLO, "whatIsThis": 1}, "whatIsThis")):
         assert word in error(gw.post(CHAT, body), 400, "invalid_request_error")["message"], (body, word)
     for text in ("", "{", "[]", '"x"', '{"messages":[],"messages":[]}', '{"messages":[{"role":"user","content":"a"}],}'):
         error(gw.post(CHAT, text), 400, "invalid_request_error")
