@@ -1,12 +1,16 @@
 /* The description of the API: every route is in it, and nothing else; it is OpenAPI 3.1 by the standard's
  * rules (https://spec.openapis.org/oas/v3.1.0); and src/surface/openapi.json tells of what the table has. */
 #include <json-c/linkhash.h>
+#include <stdio.h>
+#include <stdlib.h>
 
+#include "base/die.h"
 #include "surface/asset.h"
 #include "surface/surface.h"
 #include "surface_cases.h"
 
 static struct json_object *doc, *source;
+static const char *top; /* of the source */
 
 static struct json_object *source_tree(void) {
     struct json_error e;
@@ -341,6 +345,21 @@ START_TEST(files) {
 }
 END_TEST
 
+/* As they were written, byte for byte. */
+START_TEST(assets_are_their_files) {
+    for (size_t i = 0; i < assets_n; i++) {
+        const char *room = strcmp(assets[i].name, "openapi.json") == 0 ? "surface" : "ui";
+        struct str path = arena_printf(w.a, "%s/src/%s/%s", top, room, assets[i].name);
+        char *bytes = arena_alloc(w.a, assets[i].bytes.n + 1);
+        FILE *f = fopen(path.p, "re");
+        ck_assert_msg(f != NULL, "%s", path.p);
+        size_t n = fread(bytes, 1, assets[i].bytes.n + 1, f);
+        fclose(f);
+        ck_assert_msg(n == assets[i].bytes.n && memcmp(bytes, assets[i].bytes.p, n) == 0, "%s", path.p);
+    }
+}
+END_TEST
+
 static void session_is(const char *key, const char *text) {
     struct answer a = get("/ui/session", key);
     ck_assert_int_eq(a.status, 200);
@@ -378,6 +397,8 @@ END_TEST
 
 TCase *case_openapi(void) {
     TCase *t = tcase_create("openapi");
+    top = getenv("srcdir"); /* the fixture clears the environment */
+    top = top ? mem_dupz(top) : ".";
     tcase_add_checked_fixture(t, open_document, site_close);
     tcase_add_test(t, every_route_is_in_it);
     tcase_add_test(t, and_nothing_else);
@@ -385,6 +406,7 @@ TCase *case_openapi(void) {
     tcase_add_test(t, it_is_openapi);
     tcase_add_test(t, pages);
     tcase_add_test(t, files);
+    tcase_add_test(t, assets_are_their_files);
     tcase_add_test(t, sessions);
     tcase_add_test(t, open_sessions);
     return t;

@@ -30,7 +30,10 @@ export async function send(method, path, {body, headers = {}, signal} = {}) {
     if (typeof body === 'string')
         all['content-type'] ??= 'application/json';
     try {
-        return await fetch(path, {method, body, headers: all, signal, credentials: 'omit', redirect: 'error'});
+        const r = await fetch(path, {method, body, headers: all, signal, credentials: 'omit', redirect: 'error'});
+        if (r.status === 401 && key) // it was good when the page began
+            dispatchEvent(new Event('refused'));
+        return r;
     } catch (e) {
         if (e.name === 'AbortError')
             throw e;
@@ -57,6 +60,7 @@ async function good(method, path, options) {
 export const get = async (path, options) => (await good('GET', path, options)).json();
 export const getText = async (path, options) => (await good('GET', path, options)).text();
 export const post = async (path, body, options) => (await good('POST', path, {body, ...options})).json();
+export const patch = async (path, body) => (await good('PATCH', path, {body})).json();
 export const remove = async (path) => (await good('DELETE', path)).json();
 export const session = () => get('/ui/session');
 

@@ -126,5 +126,6 @@ async function start() {
     route();
 }
 
+addEventListener('refused', () => here?.caller && start());
 addEventListener('hashchange', () => here && location.hash.startsWith('#/') && route().focus({preventScroll: true}));
 start();

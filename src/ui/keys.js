@@ -1,7 +1,7 @@
 // Gateway keys: made, rotated, revoked. A secret is shown once, when it was made.
 
 import {append, ask, badge, copy, field, h, int, moment, newId, notice, select, show as put, table, toast, usd} from './dom.js';
-import {get, post, remove} from './api.js';
+import {get, patch, post, remove} from './api.js';
 
 const path = (id) => `/admin/v1/keys/${encodeURIComponent(id)}`;
 const list = (text) => text.split(/[\s,]+/).filter(Boolean);
@@ -34,15 +34,17 @@ function reveal(k, what) {
     });
 }
 
-function keyForm() {
+// of: the key that is changed; without it a new one.
+function keyForm(of) {
     const text = (props) => h('input', {autocomplete: 'off', spellcheck: 'false', ...props});
-    const number = () => h('input', {type: 'number', min: 1, step: 1, placeholder: 'as configured'});
+    const number = (value) => h('input', {type: 'number', min: 1, step: 1, placeholder: of ? 'no limit' : 'as configured', value: value ?? ''});
     const c = {
-        id: text({pattern: '[A-Za-z0-9._\\-]{1,64}', placeholder: 'a random one'}), owner: text(), tenant: text(), models: text({placeholder: 'all'}), expires: h('input', {type: 'date'}),
-        requests: number(), tokens: number(), usd: h('input', {type: 'number', min: 0, step: 'any', inputmode: 'decimal', placeholder: 'none'}),
-        period: select(['day', 'week', 'month', 'total'], 'month'),
+        id: text({pattern: '[A-Za-z0-9._\\-]{1,64}', placeholder: 'a random one', value: of?.id ?? '', disabled: Boolean(of)}), owner: text({value: of?.owner ?? ''}), tenant: text({value: of?.tenant ?? ''}),
+        models: text({placeholder: 'all', value: (of?.models ?? []).join(', ')}), expires: h('input', {type: 'date', value: (of?.expires ?? '').slice(0, 10)}),
+        requests: number(of?.limits?.requests_per_minute), tokens: number(of?.limits?.tokens_per_minute), usd: h('input', {type: 'number', min: 0, step: 'any', inputmode: 'decimal', placeholder: 'none', value: of?.budget?.usd ?? ''}),
+        period: select(['hour', 'day', 'week', 'month', 'total'], of?.budget?.period ?? 'month'),
     };
-    const may = ['completion', 'embedding', 'admin'].map((p) => [p, h('input', {type: 'checkbox', name: p, checked: p !== 'admin'})]);
+    const may = ['completion', 'embedding', 'admin'].map((p) => [p, h('input', {type: 'checkbox', name: p, checked: of ? of.permissions.includes(p) : p !== 'admin'})]);
     const fields = [
         h('div', {class: 'row'}, field('Id', c.id), field('Owner', c.owner), field('Tenant', c.tenant)),
         h('fieldset', {}, h('legend', {}, 'Permissions'), may.map(([p, box]) => h('label', {class: 'check'}, box, p))),
@@ -50,22 +52,19 @@ function keyForm() {
         h('div', {class: 'row'}, field('Requests a minute', c.requests), field('Tokens a minute', c.tokens), field('Expires', c.expires)),
         h('div', {class: 'row'}, field('Budget in dollars', c.usd), field('for each', c.period)),
     ];
+    const given = (o) => Object.fromEntries(Object.entries(o).filter(([, v]) => v !== null && v !== '' && v !== undefined));
+    const num = (input) => (input.value ? Number(input.value) : null);
     const read = () => {
-        const body = {permissions: may.filter(([, box]) => box.checked).map(([p]) => p)}, rates = {};
-        for (const name of ['id', 'owner', 'tenant', 'expires'])
-            if (c[name].value.trim())
-                body[name] = c[name].value.trim();
-        if (list(c.models.value).length)
-            body.models = list(c.models.value);
-        if (c.requests.value)
-            rates.requests_per_minute = Number(c.requests.value);
-        if (c.tokens.value)
-            rates.tokens_per_minute = Number(c.tokens.value);
-        if (Object.keys(rates).length)
-            body.limits = rates;
-        if (c.usd.value)
-            body.budget = {usd: Number(c.usd.value), period: c.period.value};
-        return body;
+        const rates = given({...of?.limits, requests_per_minute: num(c.requests), tokens_per_minute: num(c.tokens)});
+        const body = {
+            id: c.id.value.trim(), owner: c.owner.value.trim(), tenant: c.tenant.value.trim(), expires: c.expires.value === (of?.expires ?? '').slice(0, 10) ? of?.expires : c.expires.value,
+            permissions: may.filter(([, box]) => box.checked).map(([p]) => p), models: list(c.models.value),
+            limits: Object.keys(rates).length ? rates : null, budget: c.usd.value ? {...of?.budget, usd: Number(c.usd.value), period: c.period.value} : null,
+        };
+        if (!of)
+            return given(body);
+        delete body.id;
+        return {...body, expires: body.expires || null};
     };
     return {fields, read};
 }
@@ -86,6 +85,13 @@ export function show({head, body}) {
         const form = keyForm(), body2 = await ask('New key', {...form, confirm: 'Create'});
         if (body2)
             await reveal(await post('/admin/v1/keys', body2), 'A new key');
+    });
+    const change = (k) => doing(async () => {
+        const body2 = await ask(`Change ${k.id}`, {...keyForm(k), confirm: 'Change'});
+        if (!body2)
+            return;
+        await patch(path(k.id), body2);
+        toast(`${k.id} is changed.`);
     });
     const rotate = (k) => doing(async () => {
         const grace = select([['0s', 'ends at once'], ['15m', '15 minutes'], ['1h', 'an hour'], ['24h', 'a day'], ['7d', 'a week'], ['30d', '30 days']], '24h');
@@ -112,7 +118,7 @@ export function show({head, body}) {
             {name: 'Budget', cell: (k) => (k.budget ? [usd(k.budget.usd), h('span', {class: 'sub'}, k.budget.period === 'total' ? 'in total' : `a ${k.budget.period}`)] : 'none')},
             {name: 'Expires', cell: (k) => (k.expires ? moment(k.expires) : 'never')},
             {name: 'From', cell: (k) => (k.source === 'stored' ? 'made here' : 'configuration')},
-            {name: h('span', {class: 'hidden'}, 'Actions'), cell: (k) => k.source === 'stored' && h('div', {class: 'actions'}, button('Rotate', k, rotate(k)), button('Revoke', k, revoke(k), true))},
+            {name: h('span', {class: 'hidden'}, 'Actions'), cell: (k) => k.source === 'stored' && h('div', {class: 'actions'}, button('Change', k, change(k)), button('Rotate', k, rotate(k)), button('Revoke', k, revoke(k), true))},
         ], keys));
     };
     append(head, h('div', {class: 'actions'}, h('button', {type: 'button', class: 'primary', onclick: create}, 'New key')));

@@ -66,6 +66,16 @@ test('a key is asked for, kept for the tab, and forgotten', async () => {
     await close(page);
 });
 
+test('a key that is revoked under way is asked for anew', async () => {
+    const {key} = await (await g.call('POST', '/admin/v1/keys', {id: 'leaving', permissions: ['completion', 'admin']})).json();
+    const page = await open(at('providers'), {key});
+    await see(page, 'healthy · every');
+    await g.call('DELETE', '/admin/v1/keys/leaving');
+    await see(page, 'A key is needed');
+    page.complaints = page.complaints.filter((c) => !c.includes('401'));
+    await close(page);
+});
+
 test('a key that may not administer is told so', async () => {
     const page = await open(at('keys'), {key: keys.team});
     await see(page, 'This key may not administer.');
@@ -127,7 +137,7 @@ for (const [surface, name] of [['chat', 'OpenAI chat'], ['responses', 'OpenAI Re
             const tiles = page.locator('.answers .tile');
             await until('the numbers', async () => (await tiles.count()) === 8);
             const told = (await tiles.allInnerTexts()).map((t) => t.replaceAll('\n', ' '));
-            assert.match(told[0], /^Tokens in \d+$/);
+            assert.match(told[0], /^Tokens in \d+ \d+ in all$/);
             assert.match(told[1], /^out \d+/);
             assert.match(told[3], /^Cost ≈?\s?\$0\.\d+$/);
             assert.match(told[4], /^Latency (<1|\d+) ms/);
@@ -270,6 +280,16 @@ test('keys: made, used, rotated, revoked', async () => {
     assert.ok(!(await page.content()).includes(first));
     assert.equal((await g.chat('fast', 'by a new key', first)).status, 200);
     assert.equal((await g.chat('shaky', 'by a new key', first)).status, 403);
+    await button(page, 'Change web-1').click();
+    await box(page, 'Models').fill('');
+    await box(page, 'Owner').fill('Team V');
+    await box(page, 'Requests a minute').fill('');
+    await page.getByRole('dialog').getByRole('button', {name: 'Change', exact: true}).click();
+    await see(page, 'web-1 is changed.');
+    await see(page, 'Team V');
+    const changed = await (await g.call('GET', '/admin/v1/keys/web-1')).json();
+    assert.deepEqual([changed.models, changed.limits?.requests_per_minute ?? null, changed.budget.usd, changed.owner], [[], null, 2.5, 'Team V']);
+    assert.equal((await g.chat('shaky', 'by a changed key', first)).status, 200);
     await button(page, 'Rotate web-1').click();
     await page.getByRole('dialog').getByRole('combobox').selectOption('ends at once');
     await page.getByRole('dialog').getByRole('button', {name: 'Rotate', exact: true}).click();
