@@ -40,7 +40,7 @@ struct ask {
     struct str provider; /* the one that is asked for by name; empty: any */
     /* Of dialects whose bodies say it; else empty: */
     struct str task;               /* what it is for: stands in for a missing model */
-    struct str request_id, tenant; /* checked in form */
+    struct str request_id, tenant; /* checked in form; the first also of a body that was refused */
     struct str ignored;            /* names of members that nobody knows, comma-separated */
     bool known_model;              /* a model that nobody knows is an error, not the default provider's */
     bool dry_run;                  /* nobody is to be asked */

@@ -37,8 +37,8 @@ static const struct {
     [F_MAX_COST] = {"max_cost_usd", JSON_NUMBER, "a number of dollars, 0 or more"},
     [F_DRY_RUN] = {"dry_run", JSON_BOOL, "true or false"},
     [F_TENANT] = {"tenant", JSON_STRING, "a text"},
-    [F_EXPECTED] = {"expected_response_tokens", JSON_NUMBER, "a whole number, 0 or more"},
-    [F_MAX_TOKENS] = {"max_tokens", JSON_NUMBER, "a whole number, 1 or more"},
+    [F_EXPECTED] = {"expected_response_tokens", JSON_NUMBER, "a whole number from 0 to 100000000"},
+    [F_MAX_TOKENS] = {"max_tokens", JSON_NUMBER, "a whole number from 1 to 100000000"},
     [F_TEMPERATURE] = {"temperature", JSON_NUMBER, "a number"},
     [F_USER] = {"user", JSON_STRING, "a text"},
     [F_ROUTING] = {"routing", JSON_OBJECT, "an object"},
@@ -132,7 +132,7 @@ static bool take_request_id(struct reading *r, struct ask *ask) {
     bool ok = id.n <= REQUEST_ID_MOST && (id.n || !id.p);
     for (size_t i = 0; i < id.n; i++)
         ok = ok && id_char(id.p[i]);
-    ask->request_id = id;
+    ask->request_id = ok ? id : STR_NONE;
     return ok || refuse(r, F_REQUEST_ID,
                         "`request_id` must have 1 to 128 letters, digits, dots, underscores or dashes.");
 }
@@ -181,7 +181,7 @@ static bool take_query(struct reading *r, struct ask *ask) {
 }
 
 static bool take(struct reading *r, struct ask *ask) {
-    if (!take_query(r, ask) || !take_request_id(r, ask) || !take_tenant(r, ask) || !take_money(r, ask) ||
+    if (!take_request_id(r, ask) || !take_query(r, ask) || !take_tenant(r, ask) || !take_money(r, ask) ||
         !take_count(r, F_EXPECTED, 0, &ask->expected_output) ||
         !take_count(r, F_MAX_TOKENS, 1, &ask->max_tokens))
         return false;

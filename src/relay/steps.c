@@ -118,10 +118,11 @@ static void take_names(struct request *r) {
 
 enum verdict step_decode(struct request *r) {
     r->client = dialect_really(r->client, r->x->body);
-    if (!peek(r))
+    bool ok = peek(r);
+    take_names(r); /* of a bad request too */
+    if (!ok)
         return SETTLE;
     r->readable = r->pass ? r->pass->json : true;
-    take_names(r);
     return take_hints(r) && resolve(r) && may_use(r) ? NEXT : SETTLE;
 }
 

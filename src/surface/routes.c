@@ -264,7 +264,7 @@ bool surface_is_admin(struct str path) {
 static const struct {
     const char *base;
     const struct dialect *dialect;
-} bases[] = {{"/api/v1/llm", LLM}};
+} bases[] = {{"/api/v1/llm", LLM}, {"/v1/gateway", QUERY}};
 
 const struct dialect *surface_dialect(struct str path) {
     struct str rest;

@@ -132,6 +132,8 @@ def test_request_ids():
     scene.wait_for(lambda: "My.id_1-2" in {r.get("request_id") for r in w.gw.log("response")}, "its line in the log")
     e = refused(w.query(request_id="mine-too", model="nobody"), 404, "model_not_found")
     assert e["request_id"] == "mine-too"
+    e = refused(w.query(request_id="and-mine", query=""), 400, "invalid_request")
+    assert e["request_id"] == "and-mine"
 
 
 def test_dry_runs_ask_nobody():
@@ -283,6 +285,7 @@ def test_bad_requests_are_told_in_sentences():
     # what nobody knows changes nothing, and that is said
     r = w.query(colour="red", model="openai")
     assert r.status == 200 and r.headers["x-penstock-dropped"] == "colour", r.headers
+    refused(w.gw.post("/v1/gateway/nothing", {}), 404, "invalid_request")
     for path, method in (("/api/status", "POST"), ("/v1/gateway/cost-estimate", "GET")):
         assert w.gw.request(method, path).status == 405
 
