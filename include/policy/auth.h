@@ -24,6 +24,8 @@ bool auth_caller(struct plane *p, const struct exchange *x, unsigned permission,
 /* The request names a tenant: it counts for a key that has none of its own or lists it, and for everybody where nobody
  * is asked for a key; else it changes nothing: false. */
 bool auth_tenant(const struct plane *p, struct arena *a, struct str tenant, struct caller *c);
+/* Is this text a gateway key, although it stands where none belongs? */
+bool auth_is_key(struct plane *p, const struct exchange *x, struct str text);
 /* May this key use this model? Patterns with '*'. */
 bool auth_model(const struct caller *c, struct str model);
 #endif

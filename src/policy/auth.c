@@ -70,6 +70,12 @@ static enum fault_class identify_key(struct plane *p, const struct exchange *x, 
     return c->key->expires && c->key->expires <= clock_wall_ms() ? FAULT_AUTH : FAULT_NONE;
 }
 
+bool auth_is_key(struct plane *p, const struct exchange *x, struct str text) {
+    struct caller c = {.key = NULL};
+    identify_key(p, x, text, &c);
+    return c.key != NULL;
+}
+
 /* --- tokens --- */
 
 static unsigned permissions_of(const struct conf *c, const struct jwt_claims *claims) {

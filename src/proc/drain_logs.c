@@ -17,8 +17,9 @@
 enum { PAUSE_MS = 5000, NOTES_MAX = 64 << 10, TRIM_LEAST = 64, TRIM_OLD = 1024, TRIES = 4 };
 enum { MASKS_MS = 100, TIMED_BYTES = 16 << 10 }; /* of a batch; between two looks at the clock */
 enum { MEMOS = 64, MEMO_TEXT = 8 << 10 };        /* of texts that were masked lately */
-enum { SHARE = 32, RECORD_BYTES = 512 }; /* so much of the store in one transaction; a guess at a record */
-#define CROWDED 0.9                      /* of the map */
+/* Of the store: a text at most, a transaction. A guess at a record. */
+enum { TEXTS = 128, SHARE = 32, RECORD_BYTES = 512 };
+#define CROWDED 0.9 /* of the map */
 #define MODE    (DB_WRITE | DB_SET_ASIDE)
 
 struct span { /* in drain_logs.texts */
@@ -150,11 +151,14 @@ static void mask_piece(const struct mask *m, struct str text, bool cut, struct b
     buf_free(&rest);
 }
 
-/* At most log.truncate bytes, not ending inside a character. */
+/* At most log.truncate bytes, not ending inside a character; of a small store never so much that a few
+ * records would be all of it. */
 static void truncate_text(struct drain *d, struct logged *l, unsigned i) {
     struct span *s = &l->text[i];
     struct buf *b = &d->logs.texts;
-    size_t most = (size_t)d->conf->log.truncate;
+    const struct conf *c = d->conf;
+    size_t most =
+        (size_t)(c->log.truncate < c->log.max_size / TEXTS ? c->log.truncate : c->log.max_size / TEXTS);
     l->cut[i] |= s->n > most;
     if (s->n > most)
         for (s->n = most; s->n > 0 && ((unsigned char)buf_at(b)[s->at + s->n] & 0xC0) == 0x80; s->n--)
@@ -364,17 +368,15 @@ static size_t slice(const struct drain *d, size_t from) {
 static bool write_batch(struct drain *d) {
     struct drain_logs *l = &d->logs;
     size_t from = 0, to;
-    bool ok = l->db != NULL;
+    bool ok;
     do {
         to = slice(d, from);
-        ok = ok && write_slice(d, from, to);
-        if (!ok) {
-            lose(d, l->fresh - from);
-            return false;
-        }
+        ok = l->db && write_slice(d, from, to);
+        if (!ok)
+            lose(d, to - from);
         from = to;
     } while (from < l->fresh);
-    return true;
+    return ok; /* of the last one, with the notes */
 }
 
 static void store(struct drain *d) {

@@ -2,8 +2,26 @@
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "http/server.h"
+#include "policy/auth.h"
 #include "shm/stat.h"
 #include "surface/surface.h"
+
+/* The path, and of one who may be here what stands behind it, less the keys that came there by mistake. */
+static struct str audited(struct surface_call *c, bool refused) {
+    struct exchange *x = c->x;
+    struct str target = x->path, rest = x->query, pair;
+    const char *mark = "?";
+    while (!refused && str_next(&rest, '&', &pair)) {
+        struct str left = pair, name;
+        str_next(&left, '=', &name);
+        bool secret = auth_is_key(c->plane, x, http_query(x->arena, x->query, arena_dupz(x->arena, name)));
+        target = arena_printf(x->arena, STR_FMT "%s" STR_FMT "%s", STR_ARG(target), mark,
+                              STR_ARG(secret ? name : pair), secret ? "=[SECRET]" : "");
+        mark = "&";
+    }
+    return target;
+}
 
 /* Who did what to the gateway, and with which result: what changes something, and whatever was refused. */
 void surface_audit(struct surface_call *c, int status) {
@@ -18,8 +36,7 @@ void surface_audit(struct surface_call *c, int status) {
                                      .tenant = key ? str_of(key->tenant) : STR_NONE,
                                      .peer = x->peer,
                                      .status = status};
-    const struct str target =
-        status == 401 || status == 403 ? x->path : x->target; /* strangers' words: none */
+    struct str target = audited(c, status == 401 || status == 403);
     log_about(LVL_INFO, "audit", &about, STR_FMT " %.*s", STR_ARG(x->method_name),
               target.n < TARGET_MOST ? (int)target.n : TARGET_MOST, target.p);
 }

@@ -4,6 +4,7 @@ and restarts, and without room."""
 import os
 import signal
 import subprocess
+import threading
 
 import scene
 
@@ -159,14 +160,17 @@ def test_audit_of_what_was_done_and_what_was_refused():
     assert gw.admin("/usage", headers=ONE).status == 403
     assert gw.admin("/providers/nobody/drain", "POST", headers=BOSS).status == 404
     assert gw.admin("/usage", headers=BOSS).status == 200  # reads nothing but: no record
+    assert gw.admin("/cache?model=m&key=sk-one&older_than=1h", "DELETE", headers=BOSS).status == 200  # a key in place of its id
+    assert gw.admin("/cache?key=sk-boss", "DELETE", headers=ONE).status == 403
     assert gw.admin("/reload", "POST", headers={**BOSS, "x-request-id": "reload-1"}).status == 200
-    rows = wait_logs(gw, 6, "type=audit")
+    rows = wait_logs(gw, 8, "type=audit")
     assert sorted((r.get("key", ""), r["status"], r["message"]) for r in rows) == [
         ("", 401, "POST /admin/v1/providers/up/drain"), ("boss", 200, "DELETE /admin/v1/cache"),
+        ("boss", 200, "DELETE /admin/v1/cache?model=m&key=[SECRET]&older_than=1h"),
         ("boss", 200, "POST /admin/v1/reload"), ("boss", 404, "POST /admin/v1/providers/nobody/drain"),
-        ("one", 403, "GET /admin/v1/usage"), ("one", 403, "POST /admin/v1/providers/up/drain")], rows
+        ("one", 403, "DELETE /admin/v1/cache"), ("one", 403, "GET /admin/v1/usage"), ("one", 403, "POST /admin/v1/providers/up/drain")], rows
     assert all(r["peer"] == "127.0.0.1" and r["request_id"] for r in rows)
-    assert len(logs(gw, "request_id=reload-1")) == 1 and len(logs(gw, "type=audit&status=403&key=one")) == 2
+    assert len(logs(gw, "request_id=reload-1")) == 1 and len(logs(gw, "type=audit&status=403&key=one")) == 3
     lines = gw.log("audit")
     assert sorted(r["request_id"] for r in lines) == sorted(r["request_id"] for r in rows), "in the log and in the store"
     assert not any("sk-" in str(r) for r in rows + lines)
@@ -237,6 +241,59 @@ def test_a_small_store_forgets_the_oldest():
 
 
 test_a_small_store_forgets_the_oldest.seconds = 120
+
+
+def test_long_texts_are_not_all_of_a_small_store():
+    _, gw = start(log={"max_size": "1MiB", "truncate": "256KiB"})
+    for i in range(90):
+        assert gw.chat("up/m", text="word " * (50000 if i % 3 else 10), headers={**ONE, "x-request-id": f"r-{i}"}).status == 200
+    rows = scene.wait_for(lambda: (lambda x: x if any(r["request_id"] == "r-89" for r in x) else None)(logs(gw, "type=request")), "the last")
+    kept = {r["request_id"]: r for r in rows}
+    assert len(kept) >= 30 and metric(gw, "penstock_log_records_dropped_total") == 0, len(kept)
+    assert all(len(r.get("prompt", "")) <= 8192 for r in rows) and kept["r-87"]["prompt"] == "user: " + "word " * 10
+
+
+def test_from_and_to_cut_to_the_millisecond():
+    _, gw = start()
+    for i in range(8):
+        assert gw.chat("up/m", headers={**ONE, "x-request-id": f"c-{i}"}).status == 200
+    rows = wait_logs(gw, 8, "type=response")
+    times = [r["time"] for r in rows]
+    middle = times[4]
+    assert [r["time"] for r in logs(gw, "type=response&to=" + middle)] == [t for t in times if t < middle]
+    assert [r["time"] for r in logs(gw, "type=response&from=" + middle)] == [t for t in times if t >= middle]
+
+
+def test_every_page_of_every_filter_while_all_workers_write():
+    _, gw = start()
+    stop, sent = threading.Event(), []
+
+    def flood(n):
+        while not stop.is_set():
+            r = gw.chat("up/m", headers={**(ONE if n % 2 else TWO), "x-request-id": f"f-{n}-{len(sent)}"})
+            sent.append(r.status)
+    threads = [threading.Thread(target=flood, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    wait_logs(gw, 100, "type=response")
+    for query in ("limit=7", "limit=3&key=one", "limit=11&type=response&tenant=other", "limit=5&status=2xx&type=request,response"):
+        got, more = [], query
+        for _ in range(20):
+            p = page(gw, more)
+            got += [(r["request_id"], r["event"]) for r in p["data"]]
+            if not p["has_more"]:
+                break
+            more = query + "&cursor=" + p["next_cursor"]
+        assert len(got) > 15 and len(got) == len(set(got)), (query, "nothing twice")
+        assert all(i[0].startswith("f-") for i in got)
+    stop.set()
+    for t in threads:
+        t.join()
+    assert set(sent) == {200}
+    scene.wait_for(lambda: len(logs(gw, "type=response&limit=1000")) == len(sent), "each of them once")
+
+
+test_every_page_of_every_filter_while_all_workers_write.seconds = 120
 
 
 def test_a_full_disk_fails_no_request():
