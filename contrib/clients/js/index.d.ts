@@ -88,15 +88,24 @@ export class LLMGateway {
     version: string; uptime: number; workers: number; features: Record<string, boolean>; providers: string[];
   }>;
   metrics(options?: RequestOptions & {provider?: string; period?: 'hour' | 'day' | 'week' | 'month'}): Promise<{
-    gateway: Record<string, number | null>; performance: Record<string, unknown>;
+    period: string;
+    gateway: {
+      totalRequests: number; successfulRequests: number; failedRequests: number;
+      averageLatency: number | null; totalCost: number | null; uptime: number;
+    };
+    performance: {
+      /** `all` where none was asked for. */
+      provider: string; totalRequests: number; averageLatency: number | null; p95Latency: number | null; totalCost: number | null;
+      topModels: Array<{model: string; count: number; avgLatency: number | null}>;
+    };
   }>;
   test(options?: RequestOptions & {provider?: string}): Promise<{
-    results: Array<{provider: string; ok: boolean; latency: number; error?: unknown}>;
+    results: Array<{provider: string; ok: boolean; latency: number; model?: string; error?: unknown}>;
   }>;
   clearCache(options?: RequestOptions): Promise<{cleared: number}>;
   logs(options?: RequestOptions & {
     startTime?: string | Date; endTime?: string | Date; type?: 'request' | 'response' | 'error'; limit?: number; cursor?: string;
-  }): Promise<Record<string, unknown>>;
+  }): Promise<{logs: Array<Record<string, unknown>>; hasMore: boolean; nextCursor?: string | null}>;
 }
 
 export function createLLMGateway(options?: LLMGatewayOptions): LLMGateway;
