@@ -30,6 +30,7 @@ let leave = () => {};
 function drawNav(current) {
     show(document.getElementById('nav'), h('ul', {}, views.map((v) =>
         h('li', {}, h('a', {href: `#/${v.name}`, 'aria-current': v === current && 'page'}, v.label))), h('li', {}, h('a', {href: '/docs'}, 'API'))));
+    document.querySelector('#nav [aria-current]')?.scrollIntoView({inline: 'center', block: 'nearest'});
 }
 
 function toggleTheme() {
@@ -42,8 +43,9 @@ function toggleTheme() {
 function drawFoot() {
     show(document.getElementById('foot'),
         here?.caller && h('span', {class: 'who'}, 'Key ', h('b', {}, here.caller.key), here.version && ` · ${here.version}`),
-        h('button', {class: 'small', type: 'button', onclick: toggleTheme, 'aria-label': 'Theme: light or dark'}, 'Theme'),
-        getKey() && h('button', {class: 'small', type: 'button', onclick: forget}, 'Forget key'));
+        h('div', {class: 'actions'},
+            h('button', {class: 'small', type: 'button', onclick: toggleTheme, 'aria-label': 'Theme: light or dark'}, 'Theme'),
+            getKey() && h('button', {class: 'small', type: 'button', onclick: forget}, 'Forget key')));
 }
 
 function forget() {
