@@ -1,6 +1,8 @@
 /* GET /api/v1/llm/logs: requests, responses and errors of the log store, newest first, in camelCase. */
 #include "s1.h"
 
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "logs.h"
 #include "query.h"
@@ -93,11 +95,48 @@ static bool camel_member(void *arg, struct str key, struct json_value v) {
 
 /* --- the page --- */
 
+struct record {
+    struct json_value all;
+    struct str time; /* RFC 3339, all of one length */
+    size_t at;
+};
+struct records {
+    struct record *list;
+    size_t n, max;
+};
+
+static bool take_record(void *arg, struct str key, struct json_value v) {
+    struct records *r = arg;
+    struct json_value time;
+    (void)key;
+    bool told = v.kind == JSON_OBJECT && json_member(v.raw, "time", &time) && time.kind == JSON_STRING;
+    r->list[r->n] = (struct record){v, told ? time.raw : STR_NONE, r->n};
+    return ++r->n < r->max;
+}
+
+static int newest_first(const void *va, const void *vb) {
+    const struct record *a = va, *b = vb;
+    int c = a->time.n == b->time.n && a->time.n ? memcmp(b->time.p, a->time.p, a->time.n) : 0;
+    return c ? c : (a->at > b->at) - (a->at < b->at);
+}
+
+/* The store has them in the order that they were written in; what several workers do at a time is a moment
+ * off. */
+static void write_records(struct arena *a, struct jw *w, struct str json, size_t n) {
+    struct records r = {.list = arena_array(a, n + 1, sizeof *r.list), .max = n + 1};
+    json_each(json, take_record, &r);
+    qsort(r.list, r.n, sizeof *r.list, newest_first);
+    jw_arr(w);
+    for (size_t i = 0; i < r.n; i++)
+        camel_value(w, r.list[i].all);
+    jw_arr_end(w);
+}
+
 static void write_page(struct surface_call *c, struct jw *w, const struct buf *records,
                        const struct logs_page *page) {
     jw_obj(w);
     jw_key(w, "logs");
-    camel_value(w, (struct json_value){JSON_ARRAY, buf_str(records)});
+    write_records(c->x->arena, w, buf_str(records), page->records);
     jw_kbool(w, "hasMore", page->more);
     jw_key(w, "nextCursor");
     if (page->more)

@@ -466,6 +466,19 @@ def test_who_leaves_a_test_cancels_it():
     gw.stop()
 
 
+def test_logs_are_in_order_though_workers_write_at_a_time():
+    import concurrent.futures
+    _, gw = start()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: gw.post(CHAT, HELLO if i % 2 else {}), range(100)))
+
+    def page():
+        return data(gw.get(BASE + "/logs?limit=1000"))["logs"]
+    scene.wait_for(lambda: gw.get(BASE + "/logs").status == 200 and len(page()) == 200)
+    times = [r["time"] for r in page()]
+    assert times == sorted(times, reverse=True), times
+
+
 def test_logs():
     (up,), gw = start(auth=KEYS, provider={"limits": {"concurrent": 50}})
 
@@ -473,7 +486,7 @@ def test_logs():
         return data(gw.get(BASE + "/logs" + query, headers=BOSS))
     for i in range(5):
         data(gw.post(CHAT, {"messages": [{"role": "user", "content": f"number {i}"}]}, headers={**TEAM, "x-request-id": f"r{i}"}))
-        # what different workers wrote within a moment may be told in another order
+        # pages are cut where different workers' records lie, which may be a moment off: one by one
         scene.wait_for(lambda: gw.get(BASE + "/logs", headers=BOSS).status == 200 and f'"r{i}"' in str(logs()).replace("'", '"'))
     error(gw.post(CHAT, {}, headers={**TEAM, "x-request-id": "bad"}), 400, "invalid_request_error")
     d = scene.wait_for(lambda: (d := logs("?limit=1000")) and len(d["logs"]) == 12 and d)
@@ -482,6 +495,7 @@ def test_logs():
     one = [r for r in d["logs"] if r["event"] == "response" and r["requestId"] == "r3"][0]
     assert one["costUsd"] == 0.0000475 and one["inputTokens"] == 7 and one["attempts"][0]["provider"] == "p0", one
     assert not [k for r in d["logs"] for k in r if "_" in k]
+    assert times == sorted(times, reverse=True), times
     assert [r["requestId"] for r in logs("?type=response")["logs"]] == ["r4", "r3", "r2", "r1", "r0"], "newest first"
     assert [r["requestId"] for r in logs("?type=error")["logs"]] == ["bad"]
     # pages
