@@ -114,9 +114,9 @@ struct stream_writer; /* per stream state of a client face */
 struct stream_reader; /* per stream state of a provider face */
 
 struct client_face {
-    /* Where one path serves two kinds of clients: the dialect that this body, of whatever bytes, is in. NULL: this
-     * one. */
-    const struct dialect *(*really)(struct str body);
+    /* Where one path serves two kinds of clients: the dialect that this body, of whatever bytes, of a program that calls
+     * itself `agent` (User-Agent, or empty), is in. NULL: this one. */
+    const struct dialect *(*really)(struct str body, struct str agent);
     /* One scan: checks JSON, the types of the members it names, required members. false and *f. */
     bool (*peek)(struct arena *a, struct str body, struct ask *ask, struct fault *f);
     /* The whole request in the canonical form. false and *f. */
@@ -198,9 +198,10 @@ struct dialect {
 };
 const struct dialect *dialect_at(size_t i);                 /* all of them from 0 on; NULL behind the last */
 const struct dialect *dialect_by_name(struct str name); /* NULL if unknown */
-const struct dialect *dialect_really(const struct dialect *client, struct str body); /* client_face.really */
+const struct dialect *dialect_really(const struct dialect *client, struct str body, struct str agent); /* client_face.really */
 
 extern const struct dialect dialect_openai_chat;
+extern const struct dialect dialect_mistral_chat;
 extern const struct dialect dialect_openai_completions;
 extern const struct dialect dialect_enterprise;
 extern const struct dialect dialect_openai_embeddings;

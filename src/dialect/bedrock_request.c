@@ -359,14 +359,13 @@ static bool check_unsupported(struct wr *r) {
         {c->logit_bias && json_object_object_length(c->logit_bias) > 0, "logit_bias"},
         {c->frequency_penalty.set && c->frequency_penalty.v != 0, "frequency_penalty"},
         {c->presence_penalty.set && c->presence_penalty.v != 0, "presence_penalty"},
-        {c->parallel_calls == 0 && c->tools, "parallel_tool_calls"},
         {c->format == FORMAT_JSON, "response_format"},
         {c->top_k.set && !r->claude, "top_k"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].asked && !encode_unsupported(&r->e, str_of(rows[i].name), NO_EQUIVALENT))
             return false;
-    return true;
+    return encode_one_call(&r->e);
 }
 
 static void write_inference(struct wr *r) {

@@ -197,8 +197,7 @@ static bool check_unsupported(struct wr *r) {
     const struct chat *c = r->e.c;
     if (c->n > 1 && !encode_unsupported(&r->e, STR("n"), NO_EQUIVALENT))
         return false;
-    if (c->parallel_calls == 0 && c->tools &&
-        !encode_unsupported(&r->e, STR("parallel_tool_calls"), NO_EQUIVALENT))
+    if (!encode_one_call(&r->e))
         return false;
     if (c->logit_bias && json_object_object_length(c->logit_bias) > 0 &&
         !encode_unsupported(&r->e, STR("logit_bias"), NO_EQUIVALENT))

@@ -4,6 +4,7 @@
 /* clang-format off */
 static const struct dialect *const table[] = {
     &dialect_openai_chat,
+    &dialect_mistral_chat,
     &dialect_openai_responses,
     &dialect_openai_responses_count,
     &dialect_openai_completions,
@@ -41,8 +42,8 @@ const struct dialect *dialect_by_name(struct str name) {
     return NULL;
 }
 
-const struct dialect *dialect_really(const struct dialect *client, struct str body) {
-    return client->client->really ? client->client->really(body) : client;
+const struct dialect *dialect_really(const struct dialect *client, struct str body, struct str agent) {
+    return client->client->really ? client->client->really(body, agent) : client;
 }
 
 const struct dialect *dialect_at(size_t i) {

@@ -102,3 +102,12 @@ void encode_function(struct jw *w, const struct tool *t) {
     jw_obj_end(w);
     jw_obj_end(w);
 }
+
+bool encode_one_call(struct encoder *e) {
+    if (e->c->parallel_calls != 0 || !e->c->tools)
+        return true;
+    if (e->c->choice != CHOICE_NAMED)
+        return encode_unsupported(e, STR("parallel_tool_calls"), NO_EQUIVALENT);
+    encode_report(e, STR("parallel_tool_calls"));
+    return true;
+}

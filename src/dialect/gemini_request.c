@@ -107,8 +107,7 @@ static bool write_choice(struct gm_wr *r, size_t functions) {
                                         [CHOICE_NONE] = "NONE",
                                         [CHOICE_REQUIRED] = "ANY",
                                         [CHOICE_NAMED] = "ANY"};
-    if (c->parallel_calls == 0 && functions > 0 &&
-        !encode_unsupported(&r->e, STR("parallel_tool_calls"), NO_EQUIVALENT))
+    if (functions > 0 && !encode_one_call(&r->e))
         return false;
     bool forced = c->choice == CHOICE_REQUIRED || c->choice == CHOICE_NAMED;
     if (forced && (functions == 0 || (c->choice == CHOICE_NAMED && !named_stands(c))))

@@ -238,12 +238,11 @@ static bool check_unsupported(struct wr *r) {
         {c->n > 1, "n"},
         {c->logprobs, "logprobs"},
         {c->logit_bias && json_object_object_length(c->logit_bias) > 0, "logit_bias"},
-        {c->parallel_calls == 0 && c->tools, "parallel_tool_calls"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].asked && !encode_unsupported(&r->e, str_of(rows[i].name), NO_EQUIVALENT))
             return false;
-    return true;
+    return encode_one_call(&r->e);
 }
 
 static void write_format(struct wr *r) {

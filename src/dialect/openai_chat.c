@@ -13,7 +13,14 @@ void oc_read_fault(struct arena *a, int status, struct str body,
     retry_hints(header, arg, f);
 }
 
+/* Mistral's own SDK has the same path, and other ideas of a stream. */
+static const struct dialect *really(struct str body, struct str agent) {
+    (void)body;
+    return str_starts(agent, MISTRAL_AGENT) ? &dialect_mistral_chat : &dialect_openai_chat;
+}
+
 static const struct client_face client = {
+    .really = really,
     .peek = oc_peek,
     .question = question_of_messages,
     .read_request = oc_read_request,

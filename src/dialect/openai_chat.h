@@ -6,6 +6,9 @@
 #define OC_NAME       "openai_chat"
 #define OC_FOR_GOOGLE "gemini" /* the origin of extra_content.google.thought_signature, in calls */
 
+/* mistral_chat.c */
+#define MISTRAL_AGENT "mistral-client-" /* User-Agent of Mistral's SDKs begins so */
+
 /* openai_chat_peek.c */
 void oc_read_fault(struct arena *a, int status, struct str body,
                    struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
@@ -50,5 +53,6 @@ void oc_write_stream_fault(struct stream_writer *w, struct buf *out, const struc
                            struct str request_id);
 /* openai_chat_writer.c */
 struct stream_writer *oc_writer_new(struct arena *a, const struct mint *m, const struct ask *ask);
+void oc_writer_mistral(struct stream_writer *w); /* calls whole in one chunk, usage in that of the stop */
 void oc_write_event(struct stream_writer *w, const struct event_item *ev, struct buf *out);
 #endif

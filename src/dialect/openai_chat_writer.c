@@ -6,12 +6,16 @@
 
 /* What the client can hand back next turn is worth keeping whole, but not without a bound. */
 #define THINKING_MAX ((size_t)4 << 20)
+#define CALL_MAX     ((size_t)16 << 20) /* arguments of one call */
 
 #define WRITER_MAGIC 0x4F435757U
 
 struct writer {
     unsigned magic;
     bool include_usage, has_call, args_seen;
+    bool mistral;         /* see oc_writer_mistral */
+    struct buf call_args; /* its collected arguments */
+    struct buf stop;      /* its last chunk, without the end */
     enum part_kind open;
     unsigned calls;                /* opened so far */
     struct str head;               /* everything of a chunk up to its delta */
@@ -33,6 +37,8 @@ static void release(void *arg) {
     buf_free(&w->thinking);
     buf_free(&w->call_id);
     buf_free(&w->call_name);
+    buf_free(&w->call_args);
+    buf_free(&w->stop);
     free_text_free(&w->free);
 }
 
@@ -71,6 +77,15 @@ struct stream_writer *oc_writer_new(struct arena *a, const struct mint *m, const
     w->customs = oc_custom_names(a, ask);
     arena_cleanup(a, release, w);
     return (struct stream_writer *)(void *)w;
+}
+
+void oc_writer_mistral(struct stream_writer *sw) {
+    struct writer *w = writer_of(sw);
+    w->mistral = true;
+    w->include_usage = true;
+    w->tail = STR(",\"finish_reason\":null}]}\n\n");
+    buf_init(&w->call_args, CALL_MAX);
+    buf_init(&w->stop, 0);
 }
 
 static void chunk_open(struct writer *w, struct buf *out) {
@@ -135,6 +150,21 @@ static void chunk_call_signature(struct writer *w, struct buf *out, const struct
     jw_kz(&j, "arguments", "");
     jw_obj_end(&j);
     call_close(w, &j, out);
+}
+
+/* The open call with all its arguments. */
+static void chunk_whole_call(struct writer *w, struct buf *out) {
+    struct jw j;
+    call_open(w, &j, out);
+    jw_kstr(&j, "id", buf_str(&w->call_id));
+    jw_kz(&j, "type", "function");
+    jw_key(&j, "function");
+    jw_obj(&j);
+    jw_kstr(&j, "name", buf_str(&w->call_name));
+    jw_kstr(&j, "arguments", buf_len(&w->call_args) ? buf_str(&w->call_args) : STR("{}"));
+    jw_obj_end(&j);
+    call_close(w, &j, out);
+    w->calls++;
 }
 
 static void chunk_args(struct writer *w, struct buf *out, struct str text) {
@@ -224,6 +254,14 @@ static void chunk_logprobs(struct writer *w, struct buf *out, struct str array) 
     buf_addz(out, w->include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
 }
 
+/* Kept until the usage is there. */
+static void mistral_stop(struct writer *w, const struct event_item *ev) {
+    chunk_open(w, &w->stop);
+    BUF_ADD(&w->stop, "{\"content\":\"\"},\"finish_reason\":\"");
+    buf_addz(&w->stop, oc_finish_word(stop_effective(ev->stop, w->has_call)));
+    BUF_ADD(&w->stop, "\"}]");
+}
+
 static void chunk_stop(struct writer *w, struct buf *out, const struct event_item *ev) {
     chunk_open(w, out);
     BUF_ADD(out, "{},\"logprobs\":null,\"finish_reason\":\"");
@@ -239,20 +277,28 @@ static void chunk_stop(struct writer *w, struct buf *out, const struct event_ite
         BUF_ADD(out, "}]}\n\n");
 }
 
+/* "usage":{...}} */
+static void add_usage(struct writer *w, struct buf *out) {
+    struct buf u;
+    struct jw j;
+    buf_init(&u, 0);
+    jw_init(&j, &u);
+    jw_obj(&j);
+    oc_write_usage(&j, &w->usage);
+    jw_obj_end(&j);
+    buf_add(out, buf_at(&u) + 1, buf_len(&u) - 1);
+    buf_free(&u);
+}
+
 static void chunk_end(struct writer *w, struct buf *out) {
-    if (w->include_usage && oc_has_usage(&w->usage)) {
-        struct buf u;
-        struct jw j;
-        buf_init(&u, 0);
-        jw_init(&j, &u);
-        jw_obj(&j);
-        oc_write_usage(&j, &w->usage);
-        jw_obj_end(&j);
-        buf_adds(out, w->head);
-        BUF_ADD(out, "],");
-        buf_add(out, buf_at(&u) + 1, buf_len(&u) - 1);
+    bool usage = w->include_usage && oc_has_usage(&w->usage);
+    buf_adds(out, w->mistral ? buf_str(&w->stop) : usage ? w->head : STR(""));
+    if (usage) {
+        buf_addz(out, w->mistral ? "," : "],");
+        add_usage(w, out);
         BUF_ADD(out, "\n\n");
-        buf_free(&u);
+    } else if (w->mistral) {
+        BUF_ADD(out, "}\n\n");
     }
     BUF_ADD(out, "data: [DONE]\n\n");
 }
@@ -263,6 +309,7 @@ static void part_open(struct writer *w, struct buf *out, const struct event_item
     if (ev->part == PART_TOOL_CALL) {
         buf_clear(&w->call_id);
         buf_clear(&w->call_name);
+        buf_clear(&w->call_args);
         buf_adds(&w->call_id, ev->id);
         buf_adds(&w->call_name, ev->name);
         w->call_waits = w->has_call = true;
@@ -281,6 +328,10 @@ static void part_open(struct writer *w, struct buf *out, const struct event_item
 }
 
 static void part_close(struct writer *w, struct buf *out) {
+    if (w->open == PART_TOOL_CALL && w->mistral) {
+        chunk_whole_call(w, out);
+        return;
+    }
     if (w->open == PART_TOOL_CALL)
         chunk_call(w, out, STR_NONE, STR_NONE);
     if (w->open == PART_TOOL_CALL && w->custom)
@@ -294,6 +345,8 @@ static void part_close(struct writer *w, struct buf *out) {
 static void signature(struct writer *w, struct buf *out, const struct event_item *ev) {
     struct part p = {
         .kind = PART_THINKING, .text = buf_str(&w->thinking), .signature = ev->text, .origin = ev->name};
+    if (w->mistral) /* has no place for it; the vault has one */
+        return;
     if (ev->part == PART_TOOL_CALL && w->call_waits)
         chunk_call(w, out, ev->text, ev->name);
     else if (ev->part == PART_TOOL_CALL)
@@ -318,6 +371,10 @@ void oc_write_event(struct stream_writer *sw, const struct event_item *ev, struc
         w->chars += w->open == PART_TEXT ? cite_chars(ev->text) : 0;
         break;
     case EV_ARGS:
+        if (w->mistral) {
+            buf_adds(&w->call_args, ev->text);
+            break;
+        }
         chunk_call(w, out, STR_NONE, STR_NONE);
         if (w->custom && ev->text.n > 0)
             chunk_free(w, out, ev->text);
@@ -344,7 +401,10 @@ void oc_write_event(struct stream_writer *sw, const struct event_item *ev, struc
         usage_merge(&w->usage, &ev->usage);
         break;
     case EV_STOP:
-        chunk_stop(w, out, ev);
+        if (w->mistral)
+            mistral_stop(w, ev);
+        else
+            chunk_stop(w, out, ev);
         break;
     case EV_END:
         chunk_end(w, out);

@@ -69,7 +69,8 @@ static bool note(void *arg, struct str key, struct json_value v) {
 }
 
 /* The routing gateway's clients send chats to this path. */
-static const struct dialect *really(struct str body) {
+static const struct dialect *really(struct str body, struct str agent) {
+    (void)agent;
     struct kind k = {false, false};
     enum json_kind kind;
     bool scanned = json_scan(body, &kind, note, &k, NULL) == 0;

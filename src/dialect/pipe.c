@@ -38,6 +38,8 @@ struct pipe {
 /* --- requests and whole answers --- */
 
 bool pipe_same(const struct dialect *client, const struct dialect *provider, unsigned quirks) {
+    if (client == &dialect_mistral_chat) /* Mistral's own program: as good as Mistral takes it */
+        return provider == &dialect_openai_chat && quirks & QUIRK_MISTRAL;
     return client == provider && !(quirks & QUIRK_REBUILD);
 }
 

@@ -151,6 +151,7 @@ struct request {
     bool client_lost; /* a write found the client gone: on_gone will follow */
     bool gone;        /* the client left */
     bool left;        /* it did, but the call goes on for others */
+    bool no_counter;  /* the provider does not count tokens */
     bool estimated;   /* the answer is our own count of tokens */
     int status;       /* what the client got */
 

@@ -303,7 +303,14 @@ static enum verdict give_up(struct request *r, const struct fault *why) {
  * program that believes in a count that is too low never shortens its prompt. */
 static bool counts_here(const struct request *r) {
     const struct target *t = r->plan.list[0];
-    return r->client->op == OP_COUNT && !plane_endpoint(t->provider, r->client, t->model);
+    return r->client->op == OP_COUNT && (r->no_counter || !plane_endpoint(t->provider, r->client, t->model));
+}
+
+/* Servers that speak a dialect do not all have its counter. Whoever asks in that dialect is told so. */
+static bool has_no_counter(const struct request *r) {
+    int s = r->now.status;
+    return r->client->op == OP_COUNT && r->now.endpoint && r->now.endpoint->dialect != r->client &&
+           (s == 404 || s == 405 || s == 501);
 }
 
 static enum verdict answer_count(struct request *r) {
@@ -506,6 +513,11 @@ void attempt_failed(struct request *r, const struct fault *f) {
     rest_key(r, f);
     if (!r->committed && hedge_goes_on(r))
         return;
+    if (has_no_counter(r)) {
+        r->no_counter = true;
+        request_resume(r, STEP_SEND);
+        return;
+    }
     r->fault = *f;
     if (r->committed)
         request_resume(r, STEP_SETTLE);

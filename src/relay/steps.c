@@ -117,7 +117,7 @@ static void take_names(struct request *r) {
 }
 
 enum verdict step_decode(struct request *r) {
-    r->client = dialect_really(r->client, r->x->body);
+    r->client = dialect_really(r->client, r->x->body, exchange_header(r->x, "user-agent"));
     bool ok = peek(r);
     take_names(r); /* of a bad request too */
     if (!ok)

@@ -55,7 +55,7 @@ static bool find_dialect(struct surface_call *c, struct asked *q, struct str pat
     if (surface_find(HTTP_POST, path, SURFACE_ALL, &route, &rest, allow) != ROUTE_FOUND || route->handler ||
         route->dialect->op == OP_PASS)
         return query_wrong(c, f, STR("path"), "no endpoint whose requests are routed by their body");
-    q->client = dialect_really(route->dialect, c->x->body);
+    q->client = dialect_really(route->dialect, c->x->body, STR_NONE);
     q->surface = str_of(route->name);
     q->path = path;
     q->ask.rest = rest;

@@ -262,5 +262,101 @@ def test_capabilities_are_what_the_encoders_say():
     assert not up.requests
 
 
+def test_a_provider_that_does_not_count_after_all():
+    """404 from where another dialect's counter should be: an estimate that says so. In its own dialect it is told."""
+    up = scene.Upstream(scene.status_script(404, {"error": {"message": "Not found"}}))
+    gw = scene.Gateway({"providers": [up.provider("o", kind="openai", retry={"max": 0}),
+                                      up.provider("a", kind="anthropic", retry={"max": 0})]})
+    ask = lambda model: gw.post("/v1/messages/count_tokens", {"model": model, "messages": [{"role": "user", "content": "Hi" * 200}]})
+    r = ask("o/gpt-4.1")
+    assert r.status == 200 and r.json()["input_tokens"] > 50 and r.headers["x-penstock-estimated"] == "true", r
+    r = ask("a/claude-sonnet-4-5")
+    assert r.status == 404 and r.json()["error"]["type"] == "not_found_error", r
+
+
+MISTRAL = {"user-agent": "mistral-client-typescript/2.7.0"}
+
+
+def chunks_of(s):
+    assert s.status == 200
+    out = []
+    while (e := s.event()) is not None:
+        out.append(e[1])
+    assert out[-1] == "[DONE]"
+    return [json.loads(e) for e in out[:-1]]
+
+
+def test_mistrals_sdk_gets_streams_as_mistrals():
+    """Calls whole in one chunk, usage unasked in that of the stop; other programs on the same path get OpenAI's."""
+    def script(a):
+        call = lambda i, **f: {"index": i, "function": f, **({"id": f"call_{i}", "type": "function"} if "name" in f else {})}
+        chunk = lambda finish=None, **d: a.event(scene.chat_chunk(finish=finish) | {
+            "choices": [{"index": 0, "delta": d, "finish_reason": finish}]})
+        a.sse()
+        chunk(role="assistant", content="Let me see. ")
+        for i, name in enumerate(("weather", "time")):
+            chunk(tool_calls=[call(i, name=name, arguments="")])
+            for piece in ('{"ci', 'ty":"', 'Oslo"}'):
+                chunk(tool_calls=[call(i, arguments=piece)])
+        chunk(finish="tool_calls")
+        if (a.request.json().get("stream_options") or {}).get("include_usage"):
+            a.event(scene.chat_usage())
+        a.event("[DONE]")
+        a.end()
+    up = scene.Upstream(script)
+    gw = scene.Gateway({"providers": [up.provider(kind="openai_compatible")], "cache": {"enabled": True}})
+    for cached in (False, True):
+        got = chunks_of(gw.chat_stream(headers=MISTRAL))
+        calls = [c for g in got for c in g["choices"][0]["delta"].get("tool_calls") or []]
+        assert [(c["index"], c["id"], c["function"]) for c in calls] == [
+            (0, "call_0", {"name": "weather", "arguments": '{"city":"Oslo"}'}),
+            (1, "call_1", {"name": "time", "arguments": '{"city":"Oslo"}'})], calls
+        assert all(len(g["choices"]) == 1 for g in got)
+        assert got[-1]["choices"][0]["finish_reason"] == "tool_calls" and got[-1]["usage"]["total_tokens"] == 10, got[-1]
+        plain = chunks_of(gw.chat_stream())
+        assert len([g for g in plain if g["choices"][0]["delta"].get("tool_calls")]) == 8
+        assert not any(g.get("usage") for g in plain)
+    assert len(up.requests) == 2
+
+
+def test_mistrals_sdk_at_mistral_is_left_alone():
+    bodies = []
+
+    def script(a):
+        bodies.append(a.request.body)
+        a.sse()
+        a.event('{"id":"x","model":"m","choices":[{"index":0,"delta":{"content":[{"type":"thinking","thinking":[]}]}}],"p":1.50}')
+        a.event('{"id":"x","model":"m","choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"total_tokens":10,"completion_tokens":3}}')
+        a.event("[DONE]")
+        a.end()
+    up = scene.Upstream(script)
+    gw = scene.Gateway({"providers": [up.provider(kind="mistral")]})
+    c = gw.client()
+    c.request("POST", "/v1/chat/completions", b'{"model":"up/m","stream":true,"safe_prompt":true, "messages":[{"role":"user","content":"Hi","prefix":false}]}',
+              {"content-type": "application/json", **MISTRAL})
+    c.status, c.headers = c.response_head()
+    got = []
+    while (e := c.event()) is not None:
+        got.append(e[1])
+    assert got[0].endswith('"p":1.50}') and '"usage"' in got[1] and got[2] == "[DONE]", got
+    assert bodies[0] == b'{"model":"m","stream":true,"safe_prompt":true, "messages":[{"role":"user","content":"Hi","prefix":false}]}', bodies
+    assert gw.admin("/usage").json()["total"]["output_tokens"] == 3 or scene.wait_for(
+        lambda: gw.admin("/usage").json()["total"]["output_tokens"] == 3, "the account")
+
+
+def test_one_forced_call_where_several_cannot_be_forbidden():
+    def script(a):
+        a.whole(200, {"candidates": [{"content": {"role": "model", "parts": [{"functionCall": {"name": "out", "args": {}}}]},
+                                      "finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1}})
+    up = scene.Upstream(script)
+    gw = scene.Gateway({"providers": [up.provider(kind="gemini")]})
+    body = {"model": "up/gemini-2.5-flash", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}],
+            "tools": [{"name": "out", "input_schema": {"type": "object", "properties": {}}}]}
+    r = gw.post("/v1/messages", {**body, "tool_choice": {"type": "tool", "name": "out", "disable_parallel_tool_use": True}})
+    assert r.status == 200 and r.headers["x-penstock-dropped"] == "parallel_tool_calls", r
+    r = gw.post("/v1/messages", {**body, "tool_choice": {"type": "any", "disable_parallel_tool_use": True}})
+    assert r.status == 400 and "parallel" in r.json()["error"]["message"], r
+
+
 if __name__ == "__main__":
     scene.main()
