@@ -25,8 +25,8 @@ void encode_number(struct encoder *e, const char *name,
 /* The arguments of a call as an object; what is none is kept as {"_raw": text}, which every reader of a
  * history understands: models do write broken JSON. */
 void encode_arguments(struct jw *w, const char *name, struct str text);
-/* One call at a time, which the provider cannot be told. Where one tool must be called by its name this is what models do
- * anyway: reported only. */
+/* One call at a time, which the provider cannot be told. Where one tool must be called by its name this is
+ * what models do anyway: reported only. */
 bool encode_one_call(struct encoder *e);
 /* A tool as most providers have it: {"type":"function","function":{name, description, parameters}}. */
 void encode_function(struct jw *w, const struct tool *t);
