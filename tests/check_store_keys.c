@@ -196,6 +196,48 @@ START_TEST(test_keys_are_bounded) {
 }
 END_TEST
 
+static bool merged(const char *id, uint64_t ms, uint64_t version, const char *value) {
+    char line[256];
+    snprintf(line, sizeof line, "%020llu %020llu %s", (unsigned long long)ms, (unsigned long long)version,
+             value);
+    return keys_merge(txn, str_of(id), str_of(line));
+}
+
+static bool note_line(void *arg, struct str id, struct str line) {
+    buf_printf(arg, STR_FMT ":" STR_FMT ";", STR_ARG(id), STR_ARG(str_skip(line, 17)));
+    return true;
+}
+
+START_TEST(test_keys_of_other_hosts) {
+    char err[256] = "";
+    struct buf b;
+    struct db *d = db_open(in_tmp("keys"), DB_WRITE | DB_SET_ASIDE, 1 << 20, keys_tables, err);
+    ck_assert_ptr_nonnull(d);
+    txn = db_begin(d, true);
+    ck_assert(merged("a", 100, 5, "{\"id\":\"a\"}"));
+    ck_assert(!merged("a", 100, 5, "{\"id\":\"a\"}") && !merged("a", 99, 6, "") && !merged("a", 100, 4, ""));
+    ck_assert(!merged("a", 200, 9, "{\"id\":\"b\"}") && !merged("a", 200, 9, "{") && !merged("", 200, 9, ""));
+    ck_assert(!keys_merge(txn, STR("a"), STR("x")));
+    holds("a@5={\"id\":\"a\"};");
+    /* changed here by a slow clock: later all the same */
+    ck_assert_int_eq(make(7, 5, "a", "", 50), KEY_DONE);
+    ck_assert(!merged("a", 100, 9, "{\"id\":\"a\"}"));
+    holds("");
+    ck_assert(merged("a", 102, 8, "{\"id\":\"a\"}"));
+    ck_assert(merged("a", 103, 8, ""));
+    ck_assert_int_eq(make(11, 0, "c", "{11}", 60), KEY_DONE);
+    buf_init(&b, 0);
+    keys_lines(txn, note_line, &b);
+    buf_addc(&b, '\0');
+    ck_assert_str_eq(buf_at(&b), "a:103 00000000000000000008 ;c:060 00000000000000000011 {11};");
+    buf_free(&b);
+    keys_forget(txn, INT64_C(31) * 24 * 3600 * 1000);
+    ck_assert(merged("a", 1, 1, "{\"id\":\"a\"}")); /* forgotten */
+    db_end(txn);
+    db_close(d);
+}
+END_TEST
+
 static void open_arena(void) {
     make_tmp();
     arena = arena_new(0);
@@ -212,6 +254,7 @@ TCase *keys_cases(void) {
     tcase_add_test(t, test_key_round_trip);
     tcase_add_test(t, test_key_budgets_that_are_none);
     tcase_add_test(t, test_key_change_round_trip);
+    tcase_add_test(t, test_keys_of_other_hosts);
     tcase_add_test(t, test_key_changes_are_made_once);
     tcase_add_test(t, test_keys_are_bounded);
     return t;

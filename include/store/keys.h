@@ -53,6 +53,13 @@ enum key_outcome {
     KEY_FULL,    /* there are KEYS_MOST */
     KEY_LATE,
 };
+/* Hosts that share their keys tell each other of them in lines: a stamp (20 digits of wall ms, a space, 20 digits of the
+ * version), a space, and the key's JSON; nothing: it is gone. Of two for one id the greater stamp counts; a change's is always
+ * above the one that it was made from, whatever the clocks say. Those that are gone are remembered for 30 days. */
+bool keys_line(struct db_txn *t, struct str id, struct buf *out); /* false: there never was one */
+void keys_lines(struct db_txn *t, bool (*fn)(void *arg, struct str id, struct str line), void *arg);
+bool keys_merge(struct db_txn *t, struct str id, struct str line); /* true: it was newer, and is made */
+
 extern const char *const keys_tables[];
 /* Scribe. Notes the outcome, and does nothing about a change whose outcome is known. */
 enum key_outcome keys_make(struct db_txn *t, const struct key_change *c, int64_t wall_ms);

@@ -6,7 +6,7 @@
 enum record {
     RECORD_USAGE = 1,  /* ledger_pack */
     RECORD_REPLY = 2,  /* reply_pack */
-    RECORD_CLEAR = 3,  /* the cache index was cleared: drop what is no longer in it */
+    RECORD_CLEAR = 3,  /* the cache index was cleared: drop what is no longer in it. "model_hash owner_hash older_than_ms" */
     RECORD_KEY = 4,    /* key_change_pack */
     RECORD_SPANS = 16, /* OTLP spans of one request as JSON, commas between them; not stored */
     RECORD_SPENT = 8,  /* record_spent, then ledger_pack: its cost is held from budgets until it is booked */

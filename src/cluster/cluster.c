@@ -21,6 +21,8 @@ static void on_state(void *arg, bool up) {
     if (up) {
         limits_catch_up(c);
         purse_catch_up(c);
+        if (c->news)
+            news_linked(c->news);
     }
     if (c->roll)
         roll_state(c->roll, up);

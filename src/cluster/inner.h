@@ -14,6 +14,7 @@ struct cluster {
     struct link *link;
     struct timer tick;
     struct roll *roll; /* the scribe's, roll.c */
+    struct news *news; /* likewise; NULL: none is heard */
     struct {
         struct limits_call *first, *last; /* that somebody waits for */
         struct timer timer;
@@ -34,6 +35,9 @@ bool cluster_eval(struct cluster *c, const char *script, const struct str *arg, 
 
 /* It answers, and does not do it: told of now and then. */
 void cluster_complain(struct cluster *c, const struct resp *r);
+
+/* news.c */
+void news_linked(struct news *n); /* the link is up (again) */
 
 /* limits.c */
 void limits_time(struct cluster *c);

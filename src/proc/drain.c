@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/die.h"
 #include "base/log.h"
+#include "share.h"
 #include "shm/ring.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
@@ -262,6 +263,17 @@ static void put_key(struct drain *d, struct db_txn *t, const struct entry *r) {
         keys_make(t, &c, clock_wall_ms());
 }
 
+bool drain_keys(struct drain *d) {
+    return open_keys(d);
+}
+
+void drain_keys_changed(struct drain *d) {
+    spend_keys(&d->spend, d->keys);
+    if (d->ledger)
+        spend_count(&d->spend, d->ledger, false);
+    shm_keys_changed(d->shm);
+}
+
 /* Nothing waits for keys that cannot be stored: who wanted the change is told so. */
 static void store_keys(struct drain *d) {
     char err[256];
@@ -274,9 +286,7 @@ static void store_keys(struct drain *d) {
         give_up_keys(d, err);
         return;
     }
-    spend_keys(&d->spend, d->keys);
-    spend_count(&d->spend, d->ledger, false);
-    shm_keys_changed(d->shm);
+    drain_keys_changed(d);
 }
 
 static void settle_key(struct drain *d, const struct entry *r) {
@@ -284,9 +294,12 @@ static void settle_key(struct drain *d, const struct entry *r) {
     if (!d->keys || !key_change_unpack(r->payload, &c))
         return;
     struct db_txn *t = db_begin(d->keys, false);
-    if (keys_outcome(t, c.number) == KEY_DONE)
+    bool made = keys_outcome(t, c.number) == KEY_DONE;
+    if (made)
         log_event(LVL_INFO, "audit", STR_FMT, STR_ARG(c.audit));
     db_end(t);
+    if (made)
+        share_key(d->share, c.id);
 }
 
 /* --- the ledger --- */
@@ -487,6 +500,8 @@ static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
         settle_reply(d, r);
     else if (r->type == RECORD_KEY)
         settle_key(d, r);
+    else if (r->type == RECORD_CLEAR)
+        share_clear(d->share, r->payload);
     else if (r->type == RECORD_SPANS && d->spans)
         d->spans(d->spans_arg, r->payload);
     else if (r->type != RECORD_EVENT)
@@ -524,6 +539,11 @@ uint64_t drain_pause(const struct drain *d, uint64_t now_ms) {
 }
 
 /* --- upkeep --- */
+
+void drain_cleared(struct drain *d) {
+    memset(d->sweep_from, 0, sizeof d->sweep_from);
+    d->sweep_soon = true;
+}
 
 static bool in_index(void *arg, const struct index_entry *e) {
     struct drain *d = arg;

@@ -49,6 +49,7 @@ struct drain {
     unsigned usages, replies, keyed;           /* in the batch; keyed: changes of gateway keys */
     bool cleared;                              /* it has a RECORD_CLEAR */
     bool kept;                                 /* its replies are in the cache */
+    struct share *share;                       /* share.h; NULL: with nobody */
     void (*spans)(void *arg, struct str json); /* NULL: nobody wants them */
     void *spans_arg;
     bool silent;     /* do not log its rows: an earlier scribe may have */
@@ -89,6 +90,10 @@ void drain_logs_upkeep(struct drain *d, uint64_t now_ms);
 void drain_note(struct drain *d, enum log_level level, const char *event, const struct log_fields *fields,
                 struct str message);
 
+/* Stored keys: opens them if need be; and they are others now, by commit. */
+bool drain_keys(struct drain *d);
+void drain_keys_changed(struct drain *d);
+void drain_cleared(struct drain *d); /* the index was, not by a record */
 /* Opens both, brings index and positions up to date. Ends the process when that is impossible. */
 void drain_open(struct drain *d, struct shm *shm, const struct conf *conf, uint64_t ledger_map);
 void drain_close(struct drain *d);

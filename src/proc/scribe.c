@@ -12,6 +12,7 @@
 #include "drain.h"
 #include "jwks.h"
 #include "probe.h"
+#include "share.h"
 #include "shm/ring.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
@@ -55,6 +56,7 @@ struct scribe {
     struct jwks *jwks;
     struct telemetry *telemetry;
     struct cluster *cluster;
+    struct share *share;
     bool orphan;                                  /* the master is gone */
     bool quit;                                    /* it said so */
     uint64_t first_ms, changed_ms, heads;         /* of what waits in the rings; first_ms 0: nothing does */
@@ -282,6 +284,8 @@ static void stop_calls(struct scribe *s) {
     telemetry_stop(s->telemetry);
     alerts_stop(s->alerts);
     jwks_stop(s->jwks);
+    s->drain.share = NULL;
+    share_stop(s->share);
     cluster_free(s->cluster);
     probes_stop(s->probes);
     multi_free(s->multi);
@@ -373,6 +377,7 @@ static void start_calls(struct scribe *s) {
     s->drain.spans_arg = s;
     s->probes = probes_start(s->loop, s->multi, s->shm, s->env->conf);
     s->cluster = cluster_new(s->loop, s->shm, s->env->conf, true);
+    s->share = s->drain.share = share_start(s->cluster, &s->drain);
     s->jwks = jwks_start(s->loop, s->multi, s->shm, s->env->conf);
     s->alerts =
         alerts_start(s->loop, s->multi, s->shm, s->env->conf, s->jwks, &s->drain.spend, store_waits, s);

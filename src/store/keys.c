@@ -3,9 +3,10 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "pack.h"
+#include <inttypes.h>
 
-enum { TABLE_KEYS, TABLE_OUTCOMES };
-const char *const keys_tables[] = {"keys", "outcomes", NULL};
+enum { TABLE_KEYS, TABLE_OUTCOMES, TABLE_STAMPS };
+const char *const keys_tables[] = {"keys", "outcomes", "stamps", NULL};
 
 enum { TEXT_MOST = 256, PATTERN_MOST = 512, LIST_MOST = 64, VERSION_BYTES = 8 };
 
@@ -464,6 +465,122 @@ static void put(struct db_txn *t, const struct key_change *c) {
     db_put(t, TABLE_KEYS, c->id, str_make(value, VERSION_BYTES + c->value.n));
 }
 
+/* --- stamps --- */
+
+enum { DIGITS = 20, STAMP = 2 * DIGITS + 1, STAMP_BYTES = 16 };
+#define GONE_MS ((int64_t)30 * 24 * 3600 * 1000)
+
+struct stamp {
+    uint64_t ms, version; /* of a key that was made before there were stamps: ms is 1 */
+};
+
+static bool stamp_of(struct db_txn *t, struct str id, struct stamp *s) {
+    struct str v;
+    *s = (struct stamp){0};
+    if (db_get(t, TABLE_STAMPS, id, &v) && v.n == STAMP_BYTES) {
+        struct unpack u = {.p = v.p, .n = v.n};
+        s->ms = unpack_u64(&u);
+        s->version = unpack_u64(&u);
+        return true;
+    }
+    if (!db_get(t, TABLE_KEYS, id, &v) || v.n <= VERSION_BYTES)
+        return false;
+    struct unpack u = {.p = v.p, .n = v.n};
+    *s = (struct stamp){1, unpack_u64(&u)};
+    return true;
+}
+
+static void put_stamp(struct db_txn *t, struct str id, struct stamp s) {
+    char v[STAMP_BYTES];
+    pack_u64(pack_u64(v, s.ms), s.version);
+    db_put(t, TABLE_STAMPS, id, str_make(v, sizeof v));
+}
+
+static void stamp_now(struct db_txn *t, struct str id, uint64_t version, int64_t wall_ms) {
+    struct stamp was;
+    stamp_of(t, id, &was);
+    uint64_t now = wall_ms > 0 ? (uint64_t)wall_ms : 1;
+    put_stamp(t, id, (struct stamp){now > was.ms ? now : was.ms + 1, version});
+}
+
+bool keys_line(struct db_txn *t, struct str id, struct buf *out) {
+    struct stamp s;
+    struct str v;
+    if (!stamp_of(t, id, &s))
+        return false;
+    buf_printf(out, "%020" PRIu64 " %020" PRIu64 " ", s.ms, s.version);
+    if (db_get(t, TABLE_KEYS, id, &v) && v.n > VERSION_BYTES)
+        buf_add(out, v.p + VERSION_BYTES, v.n - VERSION_BYTES);
+    return buf_ok(out);
+}
+
+struct lines {
+    struct db_txn *t;
+    bool (*fn)(void *arg, struct str id, struct str line);
+    void *arg;
+    bool unstamped; /* only those */
+};
+
+static bool each_line(void *arg, struct str key, struct str value) {
+    struct lines *l = arg;
+    struct str v;
+    struct buf line;
+    (void)value;
+    if (l->unstamped && db_get(l->t, TABLE_STAMPS, key, &v))
+        return true;
+    buf_init(&line, 0);
+    bool on = !keys_line(l->t, key, &line) || l->fn(l->arg, key, buf_str(&line));
+    buf_free(&line);
+    return on;
+}
+
+void keys_lines(struct db_txn *t, bool (*fn)(void *arg, struct str id, struct str line), void *arg) {
+    struct lines l = {t, fn, arg, false};
+    db_each(t, TABLE_STAMPS, STR_NONE, each_line, &l);
+    l.unstamped = true;
+    db_each(t, TABLE_KEYS, STR_NONE, each_line, &l);
+}
+
+static bool read_stamp(struct str line, struct stamp *s) {
+    return line.n > STAMP && line.p[DIGITS] == ' ' && line.p[STAMP] == ' ' &&
+           str_u64(str_make(line.p, DIGITS), &s->ms) &&
+           str_u64(str_make(line.p + DIGITS + 1, DIGITS), &s->version) && s->ms > 0 && s->version > 0;
+}
+
+/* What cannot be read as a key is none of ours. */
+static bool is_key(struct str id, struct str value) {
+    struct stored_key k;
+    struct str param;
+    const char *why;
+    enum json_kind kind;
+    struct arena *a = arena_new(0);
+    stored_key_init(&k);
+    bool ok = value.n <= KEY_BYTES && json_scan(value, &kind, NULL, NULL, NULL) == 0 && kind == JSON_OBJECT &&
+              stored_key_read(a, value, true, &k, &param, &why) && str_is(id, k.key.id);
+    arena_free(a);
+    return ok;
+}
+
+bool keys_merge(struct db_txn *t, struct str id, struct str line) {
+    struct stamp is, new;
+    if (!key_id_ok(id) || !read_stamp(line, &new))
+        return false;
+    bool known = stamp_of(t, id, &is);
+    if (known && (new.ms < is.ms || (new.ms == is.ms &&new.version <= is.version)))
+        return false;
+    struct key_change c = {.number = new.version, .id = id, .value = str_skip(line, STAMP + 1)};
+    struct str had;
+    bool there = db_get(t, TABLE_KEYS, id, &had);
+    if (c.value.n && (!is_key(id, c.value) || (!there && db_entries(t, TABLE_KEYS) >= KEYS_MOST)))
+        return false;
+    if (c.value.n)
+        put(t, &c);
+    else if (there)
+        db_delete(t, TABLE_KEYS, id);
+    put_stamp(t, id, new);
+    return true;
+}
+
 enum key_outcome keys_make(struct db_txn *t, const struct key_change *c, int64_t wall_ms) {
     char key[8], note[9];
     enum key_outcome o = keys_outcome(t, c->number);
@@ -474,6 +591,8 @@ enum key_outcome keys_make(struct db_txn *t, const struct key_change *c, int64_t
         put(t, c);
     else if (o == KEY_DONE)
         db_delete(t, TABLE_KEYS, c->id);
+    if (o == KEY_DONE)
+        stamp_now(t, c->id, c->number, wall_ms);
     pack_u8(pack_u64(note, (uint64_t)wall_ms), o);
     db_put(t, TABLE_OUTCOMES, number_key(key, c->number), str_make(note, sizeof note));
     return o;
@@ -486,8 +605,22 @@ static unsigned is_old(void *arg, struct str key, struct str value) {
     return (int64_t)unpack_u64(&u) < *before ? DB_DELETE : DB_KEEP;
 }
 
+struct gone {
+    struct db_txn *t;
+    int64_t before;
+};
+
+static unsigned is_long_gone(void *arg, struct str key, struct str value) {
+    struct gone *g = arg;
+    struct unpack u = {.p = value.p, .n = value.n};
+    struct str v;
+    return (int64_t)unpack_u64(&u) < g->before && !db_get(g->t, TABLE_KEYS, key, &v) ? DB_DELETE : DB_KEEP;
+}
+
 void keys_forget(struct db_txn *t, int64_t before_wall_ms) {
+    struct gone g = {t, before_wall_ms - GONE_MS};
     db_each_delete(t, TABLE_OUTCOMES, STR_NONE, is_old, &before_wall_ms);
+    db_each_delete(t, TABLE_STAMPS, STR_NONE, is_long_gone, &g);
 }
 
 struct each {

@@ -1,6 +1,7 @@
 /* DELETE /admin/v1/cache and GET /admin/v1/cache/stats. The index in shared memory is the truth: what is gone
  * from it is gone for all workers at once; the scribe sweeps the store afterwards. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
@@ -31,9 +32,12 @@ static bool read_filter(struct surface_call *c, struct index_filter *out, struct
 }
 
 uint64_t cache_clear_now(struct plane *p, const struct index_filter *f) {
+    char text[96];
     uint64_t gone = index_clear(p->shm, f), pos;
     vectors_clear(p->shm, f);
-    ring_put(p->shm, RECORD_CLEAR, STR("clear"), STR_NONE,
+    snprintf(text, sizeof text, "%" PRIu64 " %" PRIu64 " %" PRIu64, f->model_hash, f->owner_hash,
+             f->older_than_wall_ms);
+    ring_put(p->shm, RECORD_CLEAR, str_of(text), STR_NONE,
              &pos); /* the scribe also sweeps without being told */
     return gone;
 }

@@ -1,0 +1,229 @@
+/* A second connection listens; what it hears came by a script that has also put it where it is found later.
+ * After each connecting all of that is looked at, so nothing is missed that was told in between. */
+#include "cluster/news.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/die.h"
+#include "base/log.h"
+#include "inner.h"
+#include "shm/hosts.h"
+
+#define NEWS_MAGIC 0x6e657773u
+enum { KEPT_CLEARS = 1000, WAITING_CLEARS = 64, KEYS_MOST_HEARD = 8192, AGAIN_MS = 60000, TICK_MS = 1000 };
+
+struct news {
+    unsigned magic;
+    struct cluster *c;
+    struct link *ear;
+    struct news_events events;
+    void *arg;
+    char me[17];
+    char *clears[WAITING_CLEARS]; /* not told yet */
+    size_t nclears;
+    uint64_t due_ms; /* all are asked for again */
+    struct timer tick;
+};
+
+static const char key_script[] =
+    "local is = redis.call('HGET', KEYS[1], ARGV[2])\n"
+    "if is and string.sub(is, 1, 41) >= string.sub(ARGV[3], 1, 41) then return 0 end\n"
+    "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
+    "redis.call('PUBLISH', ARGV[1], ARGV[4] .. ' key ' .. ARGV[2] .. ' ' .. ARGV[3])\n"
+    "return 1";
+/* With the clearing host's time: what was made later is not meant. */
+static const char clear_script[] = "redis.call('LPUSH', KEYS[1], ARGV[4] .. ' ' .. ARGV[3])\n"
+                                   "redis.call('LTRIM', KEYS[1], 0, 999)\n"
+                                   "redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' clear ' .. ARGV[3])\n"
+                                   "return 1";
+
+static struct str word(struct str *rest) {
+    struct str w = STR_NONE;
+    str_next(rest, ' ', &w);
+    return w;
+}
+
+static void put_channel(const struct news *n, struct buf *out) {
+    buf_printf(out, "%snews", n->c->redis->prefix);
+}
+
+/* --- hearing --- */
+
+static void heard(void *arg, const struct resp *r) {
+    struct news *n = arg;
+    struct str text = resp_text(resp_at(r, 2)), host = word(&text), what = word(&text);
+    MAGIC_CHECK(n, NEWS_MAGIC);
+    if (str_is(host, n->me))
+        return;
+    if (str_is(what, "clear")) {
+        n->events.clear(n->arg, text, 0);
+    } else if (str_is(what, "key")) {
+        struct news_key k = {.id = word(&text)};
+        k.line = text;
+        if (k.line.n >= NEWS_STAMP)
+            n->events.keys(n->arg, &k, 1, false);
+    }
+}
+
+static void all_keys(void *arg, const struct resp *r) {
+    struct news *n = arg;
+    size_t most = resp_n(r) / 2, have = 0;
+    if (resp_type(r) != RESP_LIST || most > KEYS_MOST_HEARD) {
+        if (r)
+            cluster_complain(n->c, r);
+        return;
+    }
+    struct news_key *k = mem_array(most + 1, sizeof *k);
+    for (size_t i = 0; i < most; i++) {
+        k[have] = (struct news_key){resp_text(resp_at(r, 2 * i)), resp_text(resp_at(r, 2 * i + 1))};
+        have += k[have].line.n >= NEWS_STAMP;
+    }
+    n->events.keys(n->arg, k, have, true);
+    mem_free(k);
+}
+
+static void all_clears(void *arg, const struct resp *r) {
+    struct news *n = arg;
+    for (size_t i = resp_n(r); i > 0; i--) {
+        struct str text = resp_text(resp_at(r, i - 1));
+        uint64_t at = 0;
+        if (str_u64(word(&text), &at) && at > 0 && at < INT64_MAX)
+            n->events.clear(n->arg, text, (int64_t)at);
+    }
+}
+
+static void ask_for_all(struct news *n) {
+    struct buf keys, clears;
+    buf_init(&keys, 0);
+    buf_init(&clears, 0);
+    cluster_key(n->c, &keys, "keys");
+    cluster_key(n->c, &clears, "clears");
+    const struct str get[] = {STR("HGETALL"), buf_str(&keys)},
+                     list[] = {STR("LRANGE"), buf_str(&clears), STR("0"), STR("-1")};
+    link_send(n->c->link, get, 2, all_keys, n);
+    link_send(n->c->link, list, 4, all_clears, n);
+    buf_free(&keys);
+    buf_free(&clears);
+    n->due_ms = clock_ms() + AGAIN_MS;
+}
+
+static void send_clears(struct news *n);
+
+/* Both connections have to be there: what is told now is heard. */
+static void tick(void *arg) {
+    struct news *n = arg;
+    MAGIC_CHECK(n, NEWS_MAGIC);
+    if (link_up(n->ear) && link_up(n->c->link)) {
+        send_clears(n);
+        if (clock_ms() >= n->due_ms)
+            ask_for_all(n);
+    }
+    timer_set(&n->tick, TICK_MS);
+}
+
+static void subscribed(void *arg, const struct resp *r) {
+    struct news *n = arg;
+    if (r) {
+        n->due_ms = 0;
+        timer_set(&n->tick, 0);
+    }
+}
+
+static void on_state(void *arg, bool up) {
+    struct news *n = arg;
+    struct buf channel;
+    if (!up)
+        return;
+    buf_init(&channel, 0);
+    put_channel(n, &channel);
+    const struct str ask[] = {STR("SUBSCRIBE"), buf_str(&channel)};
+    link_send(n->ear, ask, 2, subscribed, n);
+    buf_free(&channel);
+}
+
+void news_linked(struct news *n) {
+    n->due_ms = 0;
+    timer_set(&n->tick, 0);
+}
+
+/* --- telling --- */
+
+void news_tell_key(struct news *n, const struct news_key *k) {
+    struct buf key, channel;
+    if (!n || !link_up(n->c->link))
+        return;
+    buf_init(&key, 0);
+    buf_init(&channel, 0);
+    cluster_key(n->c, &key, "keys");
+    put_channel(n, &channel);
+    const struct str arg[] = {buf_str(&key), buf_str(&channel), k->id, k->line, str_of(n->me)};
+    cluster_eval(n->c, key_script, arg, 1, 5, NULL, NULL);
+    buf_free(&key);
+    buf_free(&channel);
+}
+
+static bool send_clear(struct news *n, struct str text) {
+    struct buf key, channel;
+    char now[STR_DIGITS];
+    buf_init(&key, 0);
+    buf_init(&channel, 0);
+    cluster_key(n->c, &key, "clears");
+    put_channel(n, &channel);
+    const struct str arg[] = {buf_str(&key), buf_str(&channel), str_of(n->me), text,
+                              str_from_u64(now, (uint64_t)clock_wall_ms())};
+    bool ok = cluster_eval(n->c, clear_script, arg, 1, 5, NULL, NULL);
+    buf_free(&key);
+    buf_free(&channel);
+    return ok;
+}
+
+static void send_clears(struct news *n) {
+    size_t sent = 0;
+    while (sent < n->nclears && send_clear(n, str_of(n->clears[sent])))
+        mem_free(n->clears[sent++]);
+    memmove(n->clears, n->clears + sent, (n->nclears - sent) * sizeof *n->clears);
+    n->nclears -= sent;
+}
+
+void news_tell_clear(struct news *n, struct str text) {
+    char z[256];
+    if (!n || (link_up(n->c->link) && send_clear(n, text)))
+        return;
+    if (n->nclears == WAITING_CLEARS) {
+        log_event(LVL_WARN, "cluster",
+                  "too many clears of the cache wait for the server: one is not told of");
+        return;
+    }
+    str_copy(z, sizeof z, text);
+    n->clears[n->nclears++] = mem_dupz(z);
+}
+
+/* --- life --- */
+
+struct news *news_start(struct cluster *c, const struct news_events *e, void *arg) {
+    static const struct link_events events = {.state = on_state, .push = heard};
+    if (!c)
+        return NULL;
+    struct news *n = mem_alloc(sizeof *n);
+    *n = (struct news){.magic = NEWS_MAGIC, .c = c, .events = *e, .arg = arg};
+    snprintf(n->me, sizeof n->me, "%016" PRIx64, hosts_me(c->shm));
+    n->ear = link_new(c->loop, c->redis, false, &events, n);
+    timer_init(&n->tick, c->loop, tick, n);
+    timer_set(&n->tick, TICK_MS);
+    c->news = n;
+    return n;
+}
+
+void news_stop(struct news *n) {
+    if (!n)
+        return;
+    n->c->news = NULL;
+    link_free(n->ear);
+    timer_free(&n->tick);
+    for (size_t i = 0; i < n->nclears; i++)
+        mem_free(n->clears[i]);
+    n->magic = 0;
+    mem_free(n);
+}

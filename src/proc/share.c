@@ -1,0 +1,131 @@
+#include "share.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/die.h"
+#include "base/log.h"
+#include "cluster/news.h"
+#include "drain.h"
+#include "shm/vectors.h"
+#include "store/keys.h"
+
+struct share {
+    struct drain *d;
+    struct news *news;
+};
+
+/* --- keys --- */
+
+static const struct news_key *find(const struct news_key *k, size_t n, struct str id) {
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(k[i].id, id))
+            return &k[i];
+    return NULL;
+}
+
+struct telling {
+    struct share *s;
+    const struct news_key *known;
+    size_t n;
+};
+
+static bool tell(void *arg, struct str id, struct str line) {
+    struct telling *t = arg;
+    const struct news_key *is = find(t->known, t->n, id);
+    if (line.n >= NEWS_STAMP && (!is || memcmp(is->line.p, line.p, NEWS_STAMP) < 0))
+        news_tell_key(t->s->news, &(struct news_key){id, line});
+    return true;
+}
+
+static unsigned merge(struct share *s, const struct news_key *k, size_t n) {
+    char err[256];
+    unsigned changed = 0;
+    struct db_txn *t = db_begin(s->d->keys, true);
+    for (size_t i = 0; i < n; i++)
+        changed += keys_merge(t, k[i].id, k[i].line);
+    if (changed == 0) {
+        db_end(t);
+        return 0;
+    }
+    if (db_commit(t, err) == 0)
+        return changed;
+    log_event(LVL_ERROR, "store", "gateway keys of other hosts cannot be stored: %s", err);
+    return 0;
+}
+
+static void on_keys(void *arg, const struct news_key *k, size_t n, bool all) {
+    struct share *s = arg;
+    if (!drain_keys(s->d))
+        return;
+    unsigned changed = merge(s, k, n);
+    if (changed) {
+        drain_keys_changed(s->d);
+        log_event(LVL_INFO, "cluster", "%u gateway key%s changed by other hosts", changed,
+                  changed == 1 ? " was" : "s were");
+    }
+    if (!all)
+        return;
+    struct telling t = {s, k, n};
+    struct db_txn *read = db_begin(s->d->keys, false);
+    keys_lines(read, tell, &t);
+    db_end(read);
+}
+
+void share_key(struct share *s, struct str id) {
+    struct buf line;
+    if (!s || !drain_keys(s->d))
+        return;
+    buf_init(&line, 0);
+    struct db_txn *t = db_begin(s->d->keys, false);
+    if (keys_line(t, id, &line))
+        news_tell_key(s->news, &(struct news_key){id, buf_str(&line)});
+    db_end(t);
+    buf_free(&line);
+}
+
+/* --- the cache --- */
+
+static bool number(struct str *rest, uint64_t *out) {
+    struct str w = STR_NONE;
+    return str_next(rest, ' ', &w) && str_u64(w, out);
+}
+
+static void on_clear(void *arg, struct str text, int64_t before_wall_ms) {
+    struct share *s = arg;
+    struct index_filter f = {0};
+    if (!number(&text, &f.model_hash) || !number(&text, &f.owner_hash) ||
+        !number(&text, &f.older_than_wall_ms))
+        return;
+    uint64_t before = (uint64_t)before_wall_ms;
+    if (before && (f.older_than_wall_ms == 0 || before < f.older_than_wall_ms))
+        f.older_than_wall_ms = before;
+    index_clear(s->d->shm, &f);
+    vectors_clear(s->d->shm, &f);
+    drain_cleared(s->d);
+}
+
+void share_clear(struct share *s, struct str text) {
+    if (s)
+        news_tell_clear(s->news, text);
+}
+
+/* --- life --- */
+
+struct share *share_start(struct cluster *c, struct drain *d) {
+    static const struct news_events events = {on_keys, on_clear};
+    if (!c)
+        return NULL;
+    struct share *s = mem_alloc(sizeof *s);
+    s->d = d;
+    s->news = news_start(c, &events, s);
+    return s;
+}
+
+void share_stop(struct share *s) {
+    if (!s)
+        return;
+    news_stop(s->news);
+    mem_free(s);
+}

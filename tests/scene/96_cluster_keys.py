@@ -1,0 +1,134 @@
+"""What three hosts that share a Redis tell each other: keys that are made, changed and revoked, and cleared caches."""
+
+import time
+
+import scene
+from layers import admin_and_keys, bearer
+from redis import Redis
+
+ADMIN = bearer("admin")
+
+
+def hosts(up, redis, n=3):
+    conf = {"providers": [up.provider()], "auth": admin_and_keys("one"), "cluster": {"redis": redis.url},
+            "cache": {"enabled": True, "scope": "global"}}
+    gws = [scene.Gateway(conf, start=False) for _ in range(n)]
+    for gw in gws:
+        gw.start(wait=False)
+    for gw in gws:
+        gw.wait_ready()
+        wait_cluster(gw, "connected")
+    # each listens, the ear of each scribe is subscribed
+    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news")[1] == n, "the subscriptions")
+    return gws
+
+
+def cluster(gw):
+    return gw.get("/health", headers=ADMIN).json()["cluster"]
+
+
+def wait_cluster(gw, status):
+    scene.wait_for(lambda: cluster(gw)["status"] == status, f"a cluster that is {status}", 30)
+
+
+def make(gw, key, **more):
+    r = gw.admin("/keys", "POST", {"id": key, **more}, headers=ADMIN)
+    assert r.status in (200, 201), r
+    return {"authorization": "Bearer " + r.json()["key"]}
+
+
+def status(gw, headers):
+    return gw.chat(headers=headers).status
+
+
+def wait_all(gws, headers, want, seconds=1.0):
+    """On all hosts within a second (and what a busy machine adds)."""
+    for gw in gws:
+        scene.wait_for(lambda: status(gw, headers) == want, f"{want}", seconds + 4)
+
+
+def test_keys_are_good_and_gone_on_all_hosts():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis)
+    begin = time.monotonic()
+    key = make(gws[0], "shared", owner="somebody", limits={"requests_per_hour": 500})
+    wait_all(gws, key, 200)
+    rows = [next(k for k in gw.admin("/keys", headers=ADMIN).json()["keys"] if k["id"] == "shared") for gw in gws]
+    assert all(r["owner"] == "somebody" and r["limits"] == rows[0]["limits"] for r in rows), rows
+    # changed on another host than it was made on
+    r = gws[1].admin("/keys/shared", "PATCH", {"owner": "else"}, headers=ADMIN)
+    assert r.status == 200, r
+    for gw in gws:
+        scene.wait_for(lambda: any(k["owner"] == "else" for k in gw.admin("/keys", headers=ADMIN).json()["keys"]
+                                   if k["id"] == "shared"), "the change")
+    # and revoked on the third
+    assert gws[2].admin("/keys/shared", "DELETE", headers=ADMIN).status in (200, 204)
+    wait_all(gws, key, 401)
+    assert time.monotonic() - begin < 20
+    assert "Bearer" not in str(redis.ask("HGETALL", "penstock:{c}:keys"))
+
+
+def test_what_happened_while_the_server_or_a_host_was_away():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis)
+    stays, goes = make(gws[0], "stays"), make(gws[0], "goes")
+    for key in (stays, goes):
+        wait_all(gws, key, 200)
+    gws[2].stop()
+    redis.kill()
+    for gw in gws[:2]:
+        wait_cluster(gw, "away")
+    assert gws[1].admin("/keys/goes", "DELETE", headers=ADMIN).status in (200, 204)
+    assert status(gws[1], goes) == 401 and status(gws[0], goes) == 200
+    apart = make(gws[0], "apart")
+    redis.start()  # knows nothing: the hosts tell it, and a revoked key does not come back
+    wait_all(gws[:2], goes, 401, 15)
+    wait_all(gws[:2], apart, 200, 15)
+    gws[2].start()
+    wait_all(gws, goes, 401, 15)
+    wait_all(gws, apart, 200, 15)
+    wait_all(gws, stays, 200, 15)
+    # all of them anew
+    for gw in gws:
+        gw.stop()
+    redis.kill()
+    redis.start()
+    for gw in gws:
+        gw.start()
+    wait_all(gws, goes, 401, 15)
+    wait_all(gws, apart, 200, 15)
+
+
+def test_clearing_the_cache_clears_it_on_all_hosts():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis)
+
+    def cached(gw, text="Hi"):
+        return gw.chat(headers=bearer("one"), text=text).headers.get("x-penstock-cache")
+
+    for gw in gws:
+        scene.wait_for(lambda: cached(gw) == "hit", "the answer to be cached")
+    assert gws[0].admin("/cache", "DELETE", headers=ADMIN).status == 200
+    for gw in gws[1:]:
+        scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 5)
+        assert cached(gw) != "hit"
+    # by model, and what is of another stays
+    for gw in gws:
+        scene.wait_for(lambda: cached(gw) == "hit", "the answer to be cached")
+    assert gws[1].admin("/cache?model=other", "DELETE", headers=ADMIN).status == 200
+    assert gws[1].admin("/cache?model=up/m", "DELETE", headers=ADMIN).status == 200
+    for gw in gws:
+        scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 5)
+    # while the server was away: when it is back
+    for gw in gws:
+        scene.wait_for(lambda: cached(gw) == "hit", "the answer to be cached")
+    redis.kill()
+    for gw in gws:
+        wait_cluster(gw, "away")
+    assert gws[0].admin("/cache", "DELETE", headers=ADMIN).status == 200
+    redis.start()
+    for gw in gws:
+        scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 20)
+
+
+scene.main()
