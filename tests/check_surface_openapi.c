@@ -395,6 +395,37 @@ START_TEST(open_sessions) {
 }
 END_TEST
 
+/* Nobody's page but the gateway's own may administer where no key is asked for. */
+START_TEST(pages_of_other_sites) {
+    static const struct {
+        const char *host, *headers;
+        bool good;
+    } rows[] = {
+        {"127.0.0.1:8080", "", true},
+        {"localhost:8080", "Origin: http://localhost:8080\r\nSec-Fetch-Site: same-origin\r\n", true},
+        {"[::1]:8080", "Origin: http://[::1]:8080\r\n", true},
+        {"gateway", "Sec-Fetch-Site: none\r\n", true},
+        {"localhost:8080", "Origin: http://localhost:8081\r\n", false},
+        {"localhost:8080", "Origin: https://example.com\r\n", false},
+        {"localhost:8080", "Origin: null\r\n", false},
+        {"localhost:8080", "Sec-Fetch-Site: cross-site\r\n", false},
+        {"localhost:8080", "Sec-Fetch-Site: same-site\r\n", false},
+        {"rebound.example.com:8080", "", false},
+        {"rebound.example.com:8080", "Origin: http://rebound.example.com:8080\r\n", false},
+        {"127.0.0.1.example.com", "", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct answer a = talk_to(rows[i].host, "GET", "/admin/v1/workers", rows[i].headers);
+        ck_assert_msg(a.status == (rows[i].good ? 200 : 403), "%s %s: %d", rows[i].host, rows[i].headers,
+                      a.status);
+        a = talk_to(rows[i].host, "GET", "/ui/session", rows[i].headers);
+        ck_assert_msg((str_find(a.body, STR("\"admin\"]")) >= 0) == rows[i].good, STR_FMT, STR_ARG(a.body));
+        a = talk_to(rows[i].host, "GET", "/v1/models", rows[i].headers);
+        ck_assert_int_eq(a.status, 200);
+    }
+}
+END_TEST
+
 TCase *case_openapi(void) {
     TCase *t = tcase_create("openapi");
     top = getenv("srcdir"); /* the fixture clears the environment */
@@ -409,5 +440,6 @@ TCase *case_openapi(void) {
     tcase_add_test(t, assets_are_their_files);
     tcase_add_test(t, sessions);
     tcase_add_test(t, open_sessions);
+    tcase_add_test(t, pages_of_other_sites);
     return t;
 }

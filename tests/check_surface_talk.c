@@ -74,16 +74,20 @@ void site_load(const char *yaml) {
     http_server_listen(server, listener, NULL, SURFACE_ALL);
 }
 
-int talk_start(const char *method, const char *target, const char *headers) {
+static int start_to(const char *host, const char *method, const char *target, const char *headers) {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert(fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
-    struct str s = arena_printf(w.a, "%s %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n%s\r\n", method,
-                                target, headers);
+    struct str s = arena_printf(w.a, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n", method,
+                                target, host, headers);
     ck_assert_int_eq(send(fd, s.p, s.n, MSG_NOSIGNAL), (ssize_t)s.n);
     ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     return fd;
+}
+
+int talk_start(const char *method, const char *target, const char *headers) {
+    return start_to("a", method, target, headers);
 }
 
 /* Turns of the loop until the server has closed. */
@@ -116,6 +120,10 @@ struct answer talk_end(int fd) {
 
 struct answer talk(const char *method, const char *target, const char *headers) {
     return talk_end(talk_start(method, target, headers));
+}
+
+struct answer talk_to(const char *host, const char *method, const char *target, const char *headers) {
+    return talk_end(start_to(host, method, target, headers));
 }
 
 struct answer get(const char *target, const char *key) {

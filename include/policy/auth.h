@@ -28,4 +28,7 @@ bool auth_tenant(const struct plane *p, struct arena *a, struct str tenant, stru
 bool auth_is_key(struct plane *p, const struct exchange *x, struct str text);
 /* May this key use this model? Patterns with '*'. */
 bool auth_model(const struct caller *c, struct str model);
+/* Without authentication (auth.mode none): may who asks this administer? From this machine, and no browser's page of
+ * another site. */
+bool auth_local(const struct exchange *x);
 #endif

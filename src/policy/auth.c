@@ -144,12 +144,46 @@ static enum fault_class identify(struct plane *p, const struct exchange *x, stru
     return v == JWT_OK ? FAULT_NONE : no;
 }
 
-/* Without any authentication the administration is for this machine only. */
+/* --- without authentication --- */
+
+/* A name of the DNS, which may have been made to mean this machine by whoever owns it; an address, localhost
+ * and names without a dot are nobody's. */
+static bool is_foreign_host(struct str host) {
+    bool letter = false, dot = false;
+    if (host.n && host.p[0] == '[')
+        return false;
+    for (size_t i = 0; i < host.n && host.p[i] != ':'; i++) {
+        dot = dot || host.p[i] == '.';
+        letter = letter || !((host.p[i] >= '0' && host.p[i] <= '9') || host.p[i] == '.');
+    }
+    return letter && dot;
+}
+
+/* What a browser says of the page that asks: Sec-Fetch-Site (Fetch Metadata), Origin; and Host, for a page
+ * whose own name leads here (DNS rebinding). Programs say none of it. */
+static bool is_foreign_page(const struct exchange *x) {
+    struct str site = exchange_header(x, "sec-fetch-site"), origin = exchange_header(x, "origin"),
+               host = exchange_header(x, "host");
+    ptrdiff_t at = str_find(origin, STR("://"));
+    if (site.n && !str_is(site, "same-origin") && !str_is(site, "none"))
+        return true;
+    if (origin.n && (at < 0 || !str_eqi(str_skip(origin, (size_t)at + 3), host)))
+        return true;
+    return is_foreign_host(host);
+}
+
+bool auth_local(const struct exchange *x) {
+    return x->peer_loopback && (str_is(x->peer, "unix") || !is_foreign_page(x));
+}
+
+/* The administration is for this machine only, and not for whatever page its browser shows. */
 static bool anonymous(struct plane *p, const struct exchange *x, unsigned permission, struct caller *c,
                       struct fault *f) {
-    if ((permission & PERM_ADMIN) && !x->peer_loopback) {
+    if ((permission & PERM_ADMIN) && !auth_local(x)) {
         fault_set(f, x->arena, FAULT_PERMISSION,
-                  "Administration without authentication is only possible from this machine.");
+                  x->peer_loopback
+                      ? "Administration without authentication is not for pages of other sites."
+                      : "Administration without authentication is only possible from this machine.");
         return false;
     }
     *c = (struct caller){.key = &p->anonymous, .entity = p->anonymous_entity};

@@ -132,7 +132,7 @@ void surface_ui_session(struct surface_call *c) {
     jw_key(&w, "caller");
     if (k) {
         unsigned may = k->permissions;
-        if (none && !c->x->peer_loopback) /* as auth_caller() has it */
+        if (none && !auth_local(c->x))
             may &= ~(unsigned)PERM_ADMIN;
         jw_obj(&w);
         jw_kz(&w, "key", k->id);
