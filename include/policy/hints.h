@@ -20,7 +20,7 @@ struct hints {
     bool fallbacks_said;
     struct hint_list tags;
     struct str provider;   /* the request names one: it is asked first, and the model is sought there; never in the JSON */
-    bool alone;            /* and nobody else is */
+    bool alone;            /* and nobody else is; by the gateway itself, which asks an open breaker's, too */
     struct str task;       /* of routing.tasks: stands in for a missing model */
     bool known_model;      /* as in struct ask */
     int64_t max_cost_nano; /* -1: not said */

@@ -97,7 +97,7 @@ enum route_no route_why_not(struct plane *p, const struct plan *plan, const stru
         return ROUTE_DRAINED;
     if (rest_left_ns(p->shm, t->entity, now) != 0)
         return ROUTE_RESTS;
-    if (!breaker_would_pass(p->shm, t->entity, &t->provider->breaker, now))
+    if (!plan->hints->alone && !breaker_would_pass(p->shm, t->entity, &t->provider->breaker, now))
         return ROUTE_BREAKER;
     if (too_dear(p, plan, t))
         return ROUTE_COST;

@@ -254,6 +254,9 @@ static enum tried try_target(struct request *r, bool last_resort, struct fault *
 static enum tried try_paid(struct request *r, struct fault *f) {
     struct target *t = r->now.target;
     r->now.pass = breaker_ask(r->p->shm, t->entity, &t->provider->breaker, clock_coarse_ns());
+    if (r->now.pass == BREAKER_REFUSE &&
+        r->own) /* it is to find out; what comes of it moves no open breaker */
+        r->now.pass = BREAKER_PASS;
     if (r->now.pass == BREAKER_REFUSE) {
         fault_set(f, r->a, FAULT_NO_TARGET, "The provider is not available at the moment.");
         return SKIPPED;

@@ -255,6 +255,16 @@ def test_its_environment_alone():
     assert gw.get("/health").json()["status"] == "healthy"
 
 
+def test_lists_by_the_environment():
+    gw = Bare({"API_KEY": "sk-env", "PENSTOCK_AUTH_OPEN_SURFACES": "s0, s2", "PENSTOCK_CORS_ORIGINS": "https://a.example,https://b.example",
+               "PENSTOCK_CORS_METHODS": "GET,POST"})
+    assert gw.post("/chat/completions", HELLO).status == 200 and gw.get("/v1/providers").status == 200
+    assert gw.post("/v1/chat/completions", HELLO).status == 401
+    assert preflight(gw, origin="https://b.example").headers["access-control-allow-methods"] == "GET, POST"
+    gw.refuses("open_surfaces", "never open", PENSTOCK_AUTH_OPEN_SURFACES="s1")
+    gw.refuses("is no origin", CORS_ORIGINS="", PENSTOCK_CORS_ORIGINS="app.example.com")
+
+
 def test_the_example():
     for model in (None, "google/gemini-flash-1.5:free"):
         up = scene.Upstream()

@@ -444,6 +444,19 @@ def test_the_test():
         error(gw.post(BASE + "/test", body, headers=BOSS), 400, "invalid_request_error")
 
 
+def test_a_test_asks_whatever_the_breaker_says():
+    (up,), gw = start(provider={"breaker": {"consecutive_failures": 2, "open_for": "5m", "max_open_for": "5m"},
+                                "health_check": {"every": "0s"}})
+    up.default = scene.status_script(500)
+    for _ in range(2):
+        error(gw.post(CHAT, HELLO), 500, "service_unavailable", "p0")
+    assert [r["ok"] for r in data(gw.post(BASE + "/test"))["results"]] == [False] and len(up.requests) == 3
+    up.default = scene.chat_script()
+    assert [r["ok"] for r in data(gw.post(BASE + "/test"))["results"]] == [True]
+    error(gw.post(CHAT, HELLO), 503, "service_unavailable")
+    assert len(up.requests) == 4, "others wait for the breaker"
+
+
 def test_who_leaves_a_test_cancels_it():
     ups, gw = start(3)
     for u in ups:
