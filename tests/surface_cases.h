@@ -18,7 +18,7 @@ extern void *reload_arg;
 
 struct answer talk(const char *method, const char *target, const char *headers); /* lines with \r\n, or "" */
 struct answer talk_to(const char *host, const char *method, const char *target, const char *headers);
-struct answer get(const char *target, const char *key);                          /* key: "" for none */
+struct answer get(const char *target, const char *key); /* key: "" for none */
 int talk_start(const char *method, const char *target, const char *headers);
 struct answer talk_end(int fd); /* also turns the loop */
 struct str header_of(const struct answer *a, const char *name);
