@@ -1,7 +1,9 @@
 // The page and the description of the API, in a real browser. node --test-concurrency=1 --test web.mjs
 
 import assert from 'node:assert/strict';
+import {once} from 'node:events';
 import fs from 'node:fs';
+import http from 'node:http';
 import {after, before, test} from 'node:test';
 import {Ajv2020 as Ajv} from 'ajv/dist/2020.js';
 import {Validator} from '@seriousme/openapi-schema-validator';
@@ -100,6 +102,27 @@ test('each address says what it does not serve', async () => {
     await see(admin, '2 keys');
     await close(admin);
     await other.stop();
+});
+
+test('without authentication a page of another site administers nothing', async () => {
+    const free = await Gateway.start({auth: {mode: 'none'}});
+    const site = http.createServer((_, r) => r.writeHead(200, {'content-type': 'text/html'}).end('<!doctype html><title>elsewhere</title>')).listen(0, '127.0.0.1');
+    await once(site, 'listening');
+    const status = async () => (await (await free.call('GET', '/admin/v1/providers')).json()).providers[0].status;
+    const drain = (page) => page.evaluate((to) => fetch(to, {method: 'POST', mode: 'no-cors'}).then(() => 'sent', (e) => e.message), `${free.url}/admin/v1/providers/north/drain`);
+    for (const host of ['127.0.0.1', 'localhost']) {
+        const page = await open(`http://${host}:${site.address().port}/`);
+        await drain(page);
+        await page.context().close();
+        assert.equal(await status(), 'healthy');
+    }
+    const own = await open(`${free.url}/#/config`);
+    await see(own, 'What is in force');
+    assert.equal(await drain(own), 'sent');
+    assert.equal(await status(), 'drained');
+    await close(own);
+    site.close();
+    await free.stop();
 });
 
 test('without authentication no key is asked for; where a surface is open, only for the rest', async () => {
