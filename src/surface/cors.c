@@ -4,7 +4,7 @@
 
 /* What the answers to this exchange say: the origin, or "*"; p NULL: nothing. */
 static struct str allowed(const struct exchange *x, const struct conf *c) {
-    struct str origin = exchange_header(x, "origin");
+    struct str origin = c->cors.norigins ? exchange_header(x, "origin") : STR_NONE;
     for (size_t i = 0; origin.n && i < c->cors.norigins; i++) {
         if (str_is(str_of(c->cors.origins[i]), "*"))
             return STR("*");
