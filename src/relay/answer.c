@@ -475,7 +475,8 @@ static void reply_fault(struct request *r, struct buf *body) {
         put(h, &n, STR("retry-after"), arena_u64(r->a, ((uint64_t)r->fault.retry_after_ms + 999) / 1000));
     if (r->status == 401)
         put(h, &n, STR("www-authenticate"), STR("Bearer"));
-    size_t rates = admit_headers(r->p, &r->held, r->a, h + n);
+    bool its = r->client->client->provider_rates && r->fault.provider.n;
+    size_t rates = its ? provider_rates(r, h + n) : admit_headers(r->p, &r->held, r->a, h + n);
     n += rates;
     if (r->fault.from_provider)
         n += provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0, true);

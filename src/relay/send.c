@@ -293,6 +293,8 @@ static enum verdict give_up(struct request *r, const struct fault *why) {
         if (in_ns)
             r->fault.retry_after_ms = (int64_t)(in_ns / 1000000) + 1;
     }
+    if (r->fault.cls == FAULT_RATE_LIMIT && !r->fault.provider.n && r->now.target)
+        r->fault.provider = str_of(r->now.target->provider->conf->name); /* a limit of it, by us */
     if (r->fault.cls == FAULT_RATE_LIMIT && !r->fault.from_provider)
         stat_add(r->p->shm, STAT_RATE_LIMITED, 1);
     if (r->fault.cls == FAULT_BUDGET) {

@@ -295,6 +295,15 @@ def test_limits():
     r = gw.post(CHAT, HELLO, headers=TEAM)
     error(r, 429, "rate_limit_error")
     assert int(r.headers["retry-after"]) > 0 and r.headers["x-ratelimit-remaining"] == "0"
+    # a provider's, where there is no other
+    (up,), gw = start(provider={"limits": {"requests_per_minute": 1}}, limits={"requests_per_minute": 100})
+    data(gw.post(CHAT, HELLO))
+    for body in (HELLO, {**HELLO, "stream": True}):
+        r = gw.post(CHAT, body)
+        error(r, 429, "rate_limit_error", "p0")
+        assert int(r.headers["retry-after"]) > 0, r.headers
+        assert (r.headers["x-ratelimit-limit"], r.headers["x-ratelimit-remaining"], r.headers["x-ratelimit-provider"]) == ("1", "0", "p0")
+    assert len(up.requests) == 1
 
 
 def test_keys_and_tokens():
