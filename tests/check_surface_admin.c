@@ -411,7 +411,7 @@ static const struct {
     {"format=csvx", "format"},
     {"from=", "from"},
     {"group-by=key", "group-by"},
-    {"scope=cluster", "scope"}, /* not in this version: said, not ignored */
+    {"scope=galaxy", "scope"},
     {"from=%zz", "from"},
 };
 

@@ -14,6 +14,7 @@ struct news_events {
     /* all: every key that the cluster has; those that are missing or older there are to be told. */
     void (*keys)(void *arg, const struct news_key *k, size_t n, bool all);
     void (*clear)(void *arg, struct str text, int64_t before_wall_ms); /* 0: whatever is there */
+    void (*ask)(void *arg, struct str question, struct buf *answer); /* of a survey (survey.h) */
 };
 struct news;
 struct news *news_start(struct cluster *c, const struct news_events *e, void *arg); /* c NULL: NULL */

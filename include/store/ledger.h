@@ -117,6 +117,15 @@ struct ledger_sum {
 /* Sums over hours that touch [from, to). Rows sorted; *total over all. At most `max` rows (then *truncated). */
 struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_ms, int64_t to_ms, unsigned group_by,
                                 size_t max, size_t *n, struct ledger_sum *total, bool *truncated);
+/* The same of several ledgers: packed by one host, added by another. The rows stay sorted. */
+struct ledger_sums {
+    struct ledger_sum *rows;
+    size_t n;
+    struct ledger_sum total;
+    bool truncated;
+};
+void ledger_sums_pack(struct buf *out, const struct ledger_sums *s);
+bool ledger_sums_add(struct arena *a, struct ledger_sums *s, struct str packed); /* false: that is no such thing */
 /* Each sum of money of an hour from `from_ms` on. Names as they are kept: long ones are cut, see ledger_name_is. */
 void ledger_each_cost(struct db_txn *t, int64_t from_ms,
                       void (*fn)(void *arg, int64_t hour_ms, const struct ledger_sum *names, int64_t cost_nano),

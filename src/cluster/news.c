@@ -12,7 +12,14 @@
 #include "shm/hosts.h"
 
 #define NEWS_MAGIC 0x6e657773u
-enum { KEPT_CLEARS = 1000, WAITING_CLEARS = 64, KEYS_MOST_HEARD = 8192, AGAIN_MS = 60000, TICK_MS = 1000 };
+enum {
+    KEPT_CLEARS = 1000,
+    WAITING_CLEARS = 64,
+    KEYS_MOST_HEARD = 8192,
+    AGAIN_MS = 60000,
+    ANSWER_MOST = 8 << 20,
+    TICK_MS = 1000
+};
 
 struct news {
     unsigned magic;
@@ -51,6 +58,29 @@ static void put_channel(const struct news *n, struct buf *out) {
 
 /* --- hearing --- */
 
+static void answer(struct news *n, struct str text) {
+    struct buf key, what, out;
+    struct str id = word(&text);
+    if (id.n != 16)
+        return;
+    buf_init(&key, 0);
+    buf_init(&what, 64);
+    buf_init(&out, ANSWER_MOST);
+    buf_printf(&what, "u:" STR_FMT, STR_ARG(id));
+    buf_addc(&what, '\0');
+    cluster_key(n->c, &key, buf_at(&what));
+    n->events.ask(n->arg, text, &out);
+    const struct str push[] = {STR("RPUSH"), buf_str(&key), buf_str(&out)},
+                     expire[] = {STR("EXPIRE"), buf_str(&key), STR("30")};
+    if (buf_ok(&out) && buf_len(&out) > 0) {
+        link_send(n->c->link, push, 3, NULL, NULL);
+        link_send(n->c->link, expire, 3, NULL, NULL);
+    }
+    buf_free(&key);
+    buf_free(&what);
+    buf_free(&out);
+}
+
 static void heard(void *arg, const struct resp *r) {
     struct news *n = arg;
     struct str text = resp_text(resp_at(r, 2)), host = word(&text), what = word(&text);
@@ -59,6 +89,8 @@ static void heard(void *arg, const struct resp *r) {
         return;
     if (str_is(what, "clear")) {
         n->events.clear(n->arg, text, 0);
+    } else if (str_is(what, "ask")) {
+        answer(n, text);
     } else if (str_is(what, "key")) {
         struct news_key k = {.id = word(&text)};
         k.line = text;

@@ -17,7 +17,7 @@
 #include "inner.h"
 #include "shm/hosts.h"
 
-enum { EVERY_MS = 1000, APART_MS = 200, GONE_MS = 10000, HOSTS_MOST = 10000 };
+enum { EVERY_MS = 1000, APART_MS = 200, NEW_MS = 3000, GONE_MS = 10000, HOSTS_MOST = 10000 };
 
 struct roll {
     struct cluster *c;
@@ -102,7 +102,8 @@ void roll_call(struct roll *r) {
     char me[17];
     if (now < r->due_ms || r->asked || !link_up(r->c->link))
         return;
-    r->due_ms = now + (hosts_apart(r->c->shm) ? APART_MS : EVERY_MS);
+    bool soon = hosts_apart(r->c->shm) || now - r->up_ms < NEW_MS; /* others come as well */
+    r->due_ms = now + (soon ? APART_MS : EVERY_MS);
     buf_init(&key, 0);
     cluster_key(r->c, &key, "hosts");
     snprintf(me, sizeof me, "%016" PRIx64, r->me);

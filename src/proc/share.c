@@ -10,6 +10,7 @@
 #include "drain.h"
 #include "shm/vectors.h"
 #include "store/keys.h"
+#include "store/ledger.h"
 
 struct share {
     struct drain *d;
@@ -111,10 +112,32 @@ void share_clear(struct share *s, struct str text) {
         news_tell_clear(s->news, text);
 }
 
+/* --- usage --- */
+
+/* "usage FROM TO GROUPS" */
+static void on_ask(void *arg, struct str question, struct buf *answer) {
+    enum { ROWS_MOST = 20000 };
+    struct share *s = arg;
+    struct str what = STR_NONE;
+    uint64_t from, to, groups;
+    if (!str_next(&question, ' ', &what) || !str_is(what, "usage") || !number(&question, &from) ||
+        !number(&question, &to) || !number(&question, &groups) || to > INT64_MAX || from > to ||
+        !s->d->ledger)
+        return;
+    struct arena *a = arena_new(0);
+    struct ledger_sums sums = {0};
+    struct db_txn *t = db_begin(s->d->ledger, false);
+    sums.rows = ledger_query(a, t, (int64_t)from, (int64_t)to, (unsigned)groups, ROWS_MOST, &sums.n,
+                             &sums.total, &sums.truncated);
+    db_end(t);
+    ledger_sums_pack(answer, &sums);
+    arena_free(a);
+}
+
 /* --- life --- */
 
 struct share *share_start(struct cluster *c, struct drain *d) {
-    static const struct news_events events = {on_keys, on_clear};
+    static const struct news_events events = {on_keys, on_clear, on_ask};
     if (!c)
         return NULL;
     struct share *s = mem_alloc(sizeof *s);

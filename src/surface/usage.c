@@ -1,6 +1,11 @@
 /* GET /admin/v1/usage: client requests (not attempts), tokens and money, from the ledger's hourly sums. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/clock.h"
+#include "cluster/survey.h"
 #include "query.h"
+#include "shm/hosts.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
 
@@ -17,7 +22,7 @@ enum { NGROUPS = sizeof(groups) / sizeof(*groups) };
 struct query {
     int64_t from, to;
     unsigned group_by;
-    bool csv;
+    bool csv, cluster;
 };
 
 static bool read_groups(struct str list, unsigned *mask) {
@@ -34,12 +39,12 @@ static bool read_groups(struct str list, unsigned *mask) {
 }
 
 static bool read_query(struct surface_call *c, struct query *q, struct fault *f) {
-    static const char *const names[] = {"from", "to", "group_by", "format"};
-    struct str v[4];
+    static const char *const names[] = {"from", "to", "group_by", "format", "scope"};
+    struct str v[5];
     *q = (struct query){.to = clock_wall_ms() + 1};
-    if (!query_read(c, names, v, 4, f))
+    if (!query_read(c, names, v, 5, f))
         return false;
-    const struct str from = v[0], to = v[1], group = v[2], format = v[3];
+    const struct str from = v[0], to = v[1], group = v[2], format = v[3], scope = v[4];
     if (to.n && !clock_parse(to, &q->to))
         return query_wrong(c, f, STR("to"), "expected a date (2026-01-31) or a time (2026-01-31T12:00:00Z)");
     if (to.n == 10) /* a date means its whole day */
@@ -56,6 +61,9 @@ static bool read_query(struct surface_call *c, struct query *q, struct fault *f)
     q->csv = str_isi(format, "csv");
     if (format.n && !q->csv && !str_isi(format, "json"))
         return query_wrong(c, f, STR("format"), "expected json or csv");
+    q->cluster = str_isi(scope, "cluster");
+    if (scope.n && !q->cluster && !str_isi(scope, "host"))
+        return query_wrong(c, f, STR("scope"), "expected host or cluster");
     return true;
 }
 
@@ -118,8 +126,8 @@ static void time_member(struct jw *w, const char *key, int64_t ms) {
     jw_kz(w, key, t);
 }
 
-static void write_json(struct buf *b, const struct query *q, const struct ledger_sum *rows, size_t n,
-                       const struct ledger_sum *total, bool truncated) {
+static void write_json(struct buf *b, const struct query *q, const struct ledger_sums *sums, size_t hosts,
+                       size_t missing) {
     struct jw w;
     jw_init(&w, b);
     jw_obj(&w);
@@ -133,13 +141,17 @@ static void write_json(struct buf *b, const struct query *q, const struct ledger
     jw_arr_end(&w);
     jw_key(&w, "rows");
     jw_arr(&w);
-    for (size_t i = 0; i < n; i++)
-        write_sum(&w, &rows[i], q->group_by);
+    for (size_t i = 0; i < sums->n; i++)
+        write_sum(&w, &sums->rows[i], q->group_by);
     jw_arr_end(&w);
     jw_key(&w, "total");
-    write_sum(&w, total, 0);
-    if (truncated)
+    write_sum(&w, &sums->total, 0);
+    if (sums->truncated)
         jw_kbool(&w, "truncated", true);
+    if (q->cluster) {
+        jw_ku64(&w, "hosts", hosts);
+        jw_ku64(&w, "missing_hosts", missing);
+    }
     jw_obj_end(&w);
 }
 
@@ -180,28 +192,78 @@ static void write_csv(struct buf *b, const struct query *q, const struct ledger_
     }
 }
 
+static void answer(struct surface_call *c, const struct query *q, const struct ledger_sums *sums,
+                   size_t hosts, size_t missing) {
+    struct buf b;
+    buf_init(&b, 0);
+    if (q->csv)
+        write_csv(&b, q, sums->rows, sums->n);
+    else
+        write_json(&b, q, sums, hosts, missing);
+    surface_text(c, 200, q->csv ? "text/csv; charset=utf-8" : "application/json", buf_str(&b));
+    buf_free(&b);
+}
+
+/* --- of all hosts --- */
+
+struct asking {
+    struct surface_call call;
+    struct query query;
+    struct ledger_sums sums;
+    struct survey *survey;
+};
+
+static void gone(struct exchange *x) {
+    struct asking *g = x->owner;
+    survey_drop(g->survey);
+    g->survey = NULL;
+    surface_audit(&g->call, 499);
+}
+
+static void all_answered(void *arg, const struct str *answers, size_t n, size_t missing) {
+    struct asking *g = arg;
+    size_t hosts = 1;
+    g->survey = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (ledger_sums_add(g->call.x->arena, &g->sums, answers[i]))
+            hosts++;
+        else
+            missing++;
+    answer(&g->call, &g->query, &g->sums, hosts, missing);
+}
+
+static bool ask_all(struct surface_call *c, const struct query *q, const struct ledger_sums *sums) {
+    char text[96];
+    struct asking *g = arena_alloc(c->x->arena, sizeof *g);
+    snprintf(text, sizeof text, "usage %" PRIu64 " %" PRIu64 " %u", (uint64_t)(q->from > 0 ? q->from : 0),
+             (uint64_t)(q->to > 0 ? q->to : 0), q->group_by);
+    *g = (struct asking){.call = *c, .query = *q, .sums = *sums};
+    g->survey = survey_start(c->plane->cluster, c->x->arena, str_of(text), all_answered, g);
+    if (!g->survey)
+        return false;
+    c->x->owner = g;
+    c->x->on_gone = gone;
+    return true;
+}
+
 void surface_usage(struct surface_call *c) {
     struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
     struct query q;
+    struct hosts hosts;
     if (!read_query(c, &q, &f)) {
         surface_fault(c, &f);
         return;
     }
-    struct ledger_sum *rows = NULL, total = {0};
-    size_t n = 0;
-    bool truncated = false;
+    struct ledger_sums sums = {0};
     struct db *d = plane_ledger(c->plane);
     if (d) {
         struct db_txn *t = db_begin(d, false);
-        rows = ledger_query(c->x->arena, t, q.from, q.to, q.group_by, MAX_ROWS, &n, &total, &truncated);
+        sums.rows = ledger_query(c->x->arena, t, q.from, q.to, q.group_by, MAX_ROWS, &sums.n, &sums.total,
+                                 &sums.truncated);
         db_end(t);
     }
-    struct buf b;
-    buf_init(&b, 0);
-    if (q.csv)
-        write_csv(&b, &q, rows, n);
-    else
-        write_json(&b, &q, rows, n, &total, truncated);
-    surface_text(c, 200, q.csv ? "text/csv; charset=utf-8" : "application/json", buf_str(&b));
-    buf_free(&b);
+    if (q.cluster && c->plane->cluster && ask_all(c, &q, &sums))
+        return;
+    hosts_look(c->plane->shm, &hosts);
+    answer(c, &q, &sums, 1, hosts.n - 1);
 }

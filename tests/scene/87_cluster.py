@@ -6,7 +6,7 @@ import subprocess
 
 import scene
 from layers import admin_and_keys, bearer
-from redis import Redis, needed
+from redis import Redis, needed, redis_cluster
 
 ADMIN = bearer("admin")
 
@@ -149,6 +149,31 @@ def test_a_paused_server_is_away_until_it_goes_on():
     assert gw.chat(headers=bearer("one")).status == 200
     redis.signal(signal.SIGCONT)
     wait_cluster(gw, "connected")
+
+
+def test_a_redis_cluster_of_three():
+    up, nodes = scene.Upstream(), redis_cluster()
+    auth = admin_and_keys("one", limits={"requests_per_hour": 30})
+    gws = [scene.Gateway({"providers": [up.provider()], "auth": auth, "cluster": {
+        "redis": {"url": node.url, "addresses": [f"127.0.0.1:{n.port}" for n in nodes]}, "exact": True}})
+        for node in nodes]  # each begins at another node, one of them has the slot
+    for gw in gws:
+        wait_cluster(gw, "connected")
+        scene.wait_for(lambda: health(gw)["cluster"]["hosts"] == 3, "three hosts")
+    got = [gws[i % 3].chat(headers=bearer("one")).status for i in range(45)]
+    assert got.count(200) == 30, got
+    # keys by pub/sub reach all, wherever they listen
+    made = gws[1].admin("/keys", "POST", {"id": "k"}, headers=ADMIN).json()["key"]
+    for gw in gws:
+        scene.wait_for(lambda: gw.chat(headers={"authorization": f"Bearer {made}"}).status == 200, "the key")
+
+
+def test_a_sentinel_names_the_primary():
+    up, redis = scene.Upstream(), Redis()
+    sentinel = Redis(options=[f"sentinel monitor mine 127.0.0.1 {redis.port} 1"], sentinel=True)
+    gw = host(up, sentinel.url)
+    wait_cluster(gw, "connected")
+    scene.wait_for(lambda: redis.ask("ZCARD", "penstock:{c}:hosts") == 1, "the host at the primary")
 
 
 scene.main()

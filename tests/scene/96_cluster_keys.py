@@ -131,4 +131,34 @@ def test_clearing_the_cache_clears_it_on_all_hosts():
         scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 20)
 
 
+def test_usage_of_all_hosts():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis)
+    for i, gw in enumerate(gws):
+        for n in range(i + 1):
+            assert gw.chat(headers=bearer("one"), text=f"Hello {n}").status == 200
+
+    def usage(gw, query=""):
+        return gw.admin("/usage?scope=cluster" + query, headers=ADMIN).json()
+
+    for gw in gws:
+        got = scene.wait_for(lambda: (u := usage(gw))["total"]["requests"] == 6 and u, "all requests")
+        assert got["hosts"] == 3 and got["missing_hosts"] == 0, got
+        own = gw.admin("/usage", headers=ADMIN).json()
+        assert own["total"]["requests"] < 6 and "hosts" not in own
+    by = usage(gws[0], "&group_by=key,provider,day")
+    assert len(by["rows"]) == 1 and by["rows"][0]["requests"] == 6 and by["rows"][0]["key"] == "one", by
+    assert by["rows"][0]["input_tokens"] == 42 and by["rows"][0]["provider"] == "up", by
+    csv = gws[0].admin("/usage?scope=cluster&format=csv&group_by=key", headers=ADMIN)
+    assert '"one",6,' in csv.text, csv
+    # a host that does not answer is told of
+    scene.wait_for(lambda: cluster(gws[0])["hosts"] == 3, "the roll")
+    gws[2].kill_all()
+    got = usage(gws[0])
+    assert got["hosts"] == 2 and got["missing_hosts"] == 1 and got["total"]["requests"] == 3, got
+    redis.kill()
+    got = usage(gws[0])
+    assert got["hosts"] == 1 and got["missing_hosts"] == 2, got
+
+
 scene.main()

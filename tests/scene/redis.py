@@ -23,7 +23,7 @@ def needed(build=True):
 class Redis:
     """password: of the default user. options: further lines of its configuration."""
 
-    def __init__(self, password=None, options=(), port=None, start=True):
+    def __init__(self, password=None, options=(), port=None, start=True, sentinel=False):
         needed()
         self.dir = tempfile.mkdtemp(prefix="penstock-redis-")
         self.port = port or scene.free_port()
@@ -31,6 +31,9 @@ class Redis:
         self.tls = "tls-port" in " ".join(options)
         self.options = [f"port {0 if self.tls else self.port}", "bind 127.0.0.1", f"dir {self.dir}", 'save ""',
                         "appendonly no", "daemonize no", "loglevel warning", f"logfile {self.dir}/log", *options]
+        if sentinel:
+            self.options = [o for o in self.options if not o.startswith(("save", "appendonly"))]
+        self.sentinel = ["--sentinel"] if sentinel else []
         if password:
             self.options.append(f'requirepass "{password}"')
         self.process = None
@@ -47,7 +50,7 @@ class Redis:
         path = os.path.join(self.dir, "redis.conf")
         with open(path, "w") as f:
             f.write("\n".join(self.options) + "\n")
-        self.process = subprocess.Popen([BIN, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        self.process = subprocess.Popen([BIN, path, *self.sentinel], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
         scene.wait_for(self.answers, "the redis-server to answer")
         return self
@@ -106,3 +109,18 @@ class Redis:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def redis_cluster(n=3):
+    """n nodes of a Redis Cluster that share the slots."""
+    nodes = [Redis(options=["cluster-enabled yes", "cluster-node-timeout 2000", f"cluster-config-file nodes-{i}.conf",
+                            f"cluster-port {scene.free_port()}"]) for i in range(n)]
+    for i, node in enumerate(nodes):
+        node.ask("CLUSTER", "ADDSLOTS", *range(16384 * i // n, 16384 * (i + 1) // n))
+        if i:
+            bus = nodes[0].options[-1].split()[1]
+            node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, bus)
+    for node in nodes:
+        scene.wait_for(lambda: "cluster_state:ok" in node.ask("CLUSTER", "INFO") and
+                       f"cluster_known_nodes:{n}" in node.ask("CLUSTER", "INFO"), "the nodes to agree", 30)
+    return nodes
