@@ -220,7 +220,8 @@ def hedged(stream=False, **hedge):
     script = scene.chat_script if stream else lambda: (lambda a: a.whole(200, scene.chat_reply()))
     for u in ups:
         u.default = script()
-    assert served(gw, 40, stream=stream) == {"p0": 40}
+    # as many as it takes to know what is late: none of these is hedged itself, however slow this machine is
+    assert served(gw, 20, stream=stream) == {"p0": 20}
     return ups, gw
 
 
@@ -280,7 +281,7 @@ def test_hedges_have_a_budget():
     ups[0].default = lambda a: (a.wait(go), a.whole(200, scene.chat_reply()))
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
         waiting = [pool.submit(gw.chat, model="m", timeout=30) for _ in range(10)]
-        ups[0].wait_requests(50)
+        ups[0].wait_requests(30)
         ups[1].wait_requests(1)
         assert [w.result(20).status for w in waiting if w.done()] in ([], [200])
         go.set()
