@@ -373,7 +373,7 @@ struct conf {
         struct conf_redis *redis; /* at most one */
         size_t nredis;
         uint64_t timeout;
-        bool exact;
+        bool exact, cache;
     } cluster;
 
     struct {

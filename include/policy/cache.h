@@ -26,6 +26,9 @@ void cache_ticket(struct plane *p, struct arena *a, const struct exchange *x, co
                   struct cache_ticket *t);
 bool cache_find(struct plane *p, struct arena *a, const struct cache_ticket *t, struct reply_head *h,
                 struct str *body);
+/* One that another host has kept (cluster/shelf.h): true and as found, and kept here from now on. */
+bool cache_adopt(struct plane *p, struct arena *a, const struct cache_ticket *t, struct str value, struct reply_head *h,
+                 struct str *body);
 /* Into my ring and the index. A full ring or a body over max_entry is no error: it is not stored. */
 void cache_store(struct plane *p, const struct cache_ticket *t, struct reply_head *h, struct str body);
 #endif

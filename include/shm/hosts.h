@@ -13,6 +13,10 @@ void hosts_set(struct shm *s, uint64_t me, uint32_t n);
 void hosts_set_apart(struct shm *s, bool apart);
 bool hosts_apart(const struct shm *s);
 
+/* When a cache of the cluster was cleared last, by the server's clock in ms; the latest that was heard of. */
+void hosts_set_cleared(struct shm *s, uint64_t server_ms);
+uint64_t hosts_cleared(const struct shm *s);
+
 struct hosts {
     uint64_t me;                /* 0: not known yet */
     uint32_t n;                 /* hosts last seen, at least 1 */

@@ -40,11 +40,14 @@ static const char key_script[] =
     "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
     "redis.call('PUBLISH', ARGV[1], ARGV[4] .. ' key ' .. ARGV[2] .. ' ' .. ARGV[3])\n"
     "return 1";
-/* With the clearing host's time: what was made later is not meant. */
-static const char clear_script[] = "redis.call('LPUSH', KEYS[1], ARGV[4] .. ' ' .. ARGV[3])\n"
-                                   "redis.call('LTRIM', KEYS[1], 0, 999)\n"
-                                   "redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' clear ' .. ARGV[3])\n"
-                                   "return 1";
+/* With the server's time, for the shelf, and the clearing host's: what was made later is not meant. */
+static const char clear_script[] =
+    "local t = redis.call('TIME')\n"
+    "local ms = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))\n"
+    "redis.call('LPUSH', KEYS[1], ms .. ' ' .. ARGV[4] .. ' ' .. ARGV[3])\n"
+    "redis.call('LTRIM', KEYS[1], 0, 999)\n"
+    "redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' clear ' .. ms .. ' ' .. ARGV[3])\n"
+    "return ms";
 
 static struct str word(struct str *rest) {
     struct str w = STR_NONE;
@@ -85,6 +88,9 @@ static void heard(void *arg, const struct resp *r) {
     struct news *n = arg;
     struct str text = resp_text(resp_at(r, 2)), host = word(&text), what = word(&text);
     MAGIC_CHECK(n, NEWS_MAGIC);
+    uint64_t at = 0;
+    if (str_is(what, "clear") && str_u64(word(&text), &at))
+        hosts_set_cleared(n->c->shm, at);
     if (str_is(host, n->me))
         return;
     if (str_is(what, "clear")) {
@@ -120,7 +126,9 @@ static void all_clears(void *arg, const struct resp *r) {
     struct news *n = arg;
     for (size_t i = resp_n(r); i > 0; i--) {
         struct str text = resp_text(resp_at(r, i - 1));
-        uint64_t at = 0;
+        uint64_t at = 0, server = 0;
+        if (str_u64(word(&text), &server))
+            hosts_set_cleared(n->c->shm, server);
         if (str_u64(word(&text), &at) && at > 0 && at < INT64_MAX)
             n->events.clear(n->arg, text, (int64_t)at);
     }
@@ -196,6 +204,13 @@ void news_tell_key(struct news *n, const struct news_key *k) {
     buf_free(&channel);
 }
 
+/* Known to this host before it is heard. */
+static void cleared(void *arg, const struct resp *r) {
+    uint64_t at;
+    if (r && str_u64(resp_text(r), &at))
+        hosts_set_cleared(((struct news *)arg)->c->shm, at);
+}
+
 static bool send_clear(struct news *n, struct str text) {
     struct buf key, channel;
     char now[STR_DIGITS];
@@ -205,7 +220,7 @@ static bool send_clear(struct news *n, struct str text) {
     put_channel(n, &channel);
     const struct str arg[] = {buf_str(&key), buf_str(&channel), str_of(n->me), text,
                               str_from_u64(now, (uint64_t)clock_wall_ms())};
-    bool ok = cluster_eval(n->c, clear_script, arg, 1, 5, NULL, NULL);
+    bool ok = cluster_eval(n->c, clear_script, arg, 1, 5, cleared, n);
     buf_free(&key);
     buf_free(&channel);
     return ok;

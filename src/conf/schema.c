@@ -659,6 +659,8 @@ static const struct option rows[] = {
      .shown = "REDIS_URL", .help = "The server, as a URL or a map."},
     {DURATION("cluster.timeout", conf, cluster.timeout), .min = 1, .max = SECOND, .def = "5ms",
      .help = "The longest that a request waits for it; after that this host's own share decides."},
+    {BOOL("cluster.cache", conf, cluster.cache), .def = "true",
+     .help = "Keep answers of the cache there as well, for all hosts."},
     {BOOL("cluster.exact", conf, cluster.exact), .def = "false",
      .help = "Ask it for each request in place of taking leases: exactly the limit passes, for a round trip "
              "each."},

@@ -7,6 +7,7 @@
 #include "base/die.h"
 #include "base/hash.h"
 #include "cache_key.h"
+#include "cluster/shelf.h"
 #include "policy/semantic.h"
 #include "shm/ring.h"
 #include "shm/slot.h"
@@ -158,6 +159,32 @@ bool cache_find(struct plane *p, struct arena *a, const struct cache_ticket *t, 
     return t->read && cache_fetch(p, a, t->key, h, body);
 }
 
+/* The index first: the scribe throws away what it does not find there. A reader that comes between the two
+ * finds nothing at that place yet, which is a miss. */
+static bool keep(struct plane *p, const struct cache_ticket *t, const struct reply_head *h,
+                 struct str packed) {
+    struct index_entry e = {
+        .expires_wall_ms = h->expires_wall_ms,
+        .bytes = packed.n,
+        .slot = slot_mine(p->shm),
+        .model_hash = t->model_hash,
+        .owner_hash = t->owner_hash,
+        .created_wall_ms = (uint64_t)clock_wall_ms(),
+    };
+    memcpy(e.key, t->key, INDEX_KEY);
+    return ring_where(p->shm, packed.n, &e.pos) && index_put(p->shm, &e, t->epoch) &&
+           ring_put(p->shm, RECORD_REPLY, packed, STR_NONE, NULL);
+}
+
+bool cache_adopt(struct plane *p, struct arena *a, const struct cache_ticket *t, struct str value,
+                 struct reply_head *h, struct str *body) {
+    if (value.n == 0 || shm_cache_epoch(p->shm) != t->epoch || !reply_unpack(a, value, h, body) ||
+        memcmp(h->key, t->key, INDEX_KEY) != 0 || h->expires_wall_ms <= clock_wall_ms())
+        return false;
+    keep(p, t, h, value);
+    return true;
+}
+
 void cache_store(struct plane *p, const struct cache_ticket *t, struct reply_head *h, struct str body) {
     const struct conf *c = p->conf;
     if (!t->store || body.n == 0 || body.n > c->cache.max_entry || shm_cache_epoch(p->shm) != t->epoch)
@@ -170,20 +197,10 @@ void cache_store(struct plane *p, const struct cache_ticket *t, struct reply_hea
     struct buf packed;
     buf_init(&packed, body.n + 4096);
     reply_pack(&packed, h, body);
-    struct index_entry e = {
-        .expires_wall_ms = h->expires_wall_ms,
-        .bytes = buf_len(&packed),
-        .slot = slot_mine(p->shm),
-        .model_hash = t->model_hash,
-        .owner_hash = t->owner_hash,
-        .created_wall_ms = (uint64_t)h->created_wall_ms,
-    };
-    memcpy(e.key, t->key, INDEX_KEY);
-    /* The index first: the scribe throws away what it does not find there. A reader that comes between the
-     * two finds nothing at that place yet, which is a miss. */
-    if (buf_ok(&packed) && ring_where(p->shm, buf_len(&packed), &e.pos) && index_put(p->shm, &e, t->epoch) &&
-        ring_put(p->shm, RECORD_REPLY, buf_str(&packed), STR_NONE, NULL)) {
+    if (buf_ok(&packed) && keep(p, t, h, buf_str(&packed))) {
         stat_add(p->shm, STAT_CACHE_STORES, 1);
+        if (p->cluster && c->cluster.cache)
+            shelf_put(p->cluster, t->key, buf_str(&packed), t->ttl_ms);
         semantic_store(p, t, h);
     }
     buf_free(&packed);

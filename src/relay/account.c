@@ -237,6 +237,7 @@ enum verdict step_settle(struct request *r) {
     queue_quit(r);
     limits_drop(&r->limits);
     purse_drop(&r->purse);
+    shelf_drop(&r->shelf);
     r->status = r->gone || r->left                     ? 499
                 : fault_is(&r->fault) && !r->committed ? fault_status(&r->fault)
                 : r->pass                              ? r->now.status

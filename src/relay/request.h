@@ -4,6 +4,7 @@
 #ifndef PENSTOCK_RELAY_REQUEST_H
 #define PENSTOCK_RELAY_REQUEST_H
 #include "bill.h"
+#include "cluster/shelf.h"
 #include "dialect/pipe.h"
 #include "outbox.h"
 #include "pass.h"
@@ -110,6 +111,7 @@ struct request {
     struct waiter wait;       /* for a limit */
     struct limits_ask limits; /* of the cluster; serves one admission at a time */
     struct purse_ask purse;   /* likewise, of budgets */
+    struct shelf_ask shelf;   /* likewise, of its cache */
     struct admit_tokens estimate;
     struct cache_ticket ticket;
     struct share *share; /* share.h; NULL: it shares no call */
@@ -182,7 +184,7 @@ static inline bool from_cache(const struct request *r) {
 enum verdict step_auth(struct request *r);
 enum verdict step_read(struct request *r);
 enum verdict step_decode(struct request *r);
-void steps_limits_known(void *request); /* limits_ask.done */
+void steps_cluster_known(void *request); /* done of what asks the cluster */
 enum verdict step_admit(struct request *r);
 enum verdict step_lookup(struct request *r);
 enum verdict step_similar(struct request *r);

@@ -133,7 +133,7 @@ static struct admit_tokens estimate(struct request *r) {
 }
 
 /* In the queue others may come first. */
-void steps_limits_known(void *arg) {
+void steps_cluster_known(void *arg) {
     struct request *r = arg;
     MAGIC_CHECK(r, REQUEST_MAGIC);
     if (r->wait.r)
@@ -194,9 +194,20 @@ enum verdict answer_from_cache(struct request *r, enum ledger_cache how, const s
     return SETTLE;
 }
 
+/* Another host may have it. */
+static bool look_on_shelf(struct request *r) {
+    const struct conf *c = r->p->conf;
+    return r->p->cluster && c->cluster.cache && r->ticket.read &&
+           shelf_find(r->p->cluster, r->ticket.key, c->cache.max_entry + 65536, &r->shelf);
+}
+
 enum verdict step_lookup(struct request *r) {
     struct reply_head h;
     struct str body;
+    if (r->shelf.known)
+        return cache_adopt(r->p, r->a, &r->ticket, r->shelf.value, &h, &body)
+                   ? answer_from_cache(r, LEDGER_CACHE_HIT, &h, body)
+                   : NEXT;
     if (r->pass || r->ask.dry_run)
         return NEXT;
     cache_ticket(r->p, r->a, r->x, &r->caller, r->client, &r->ask, &r->plan, &r->ticket);
@@ -205,7 +216,7 @@ enum verdict step_lookup(struct request *r) {
     r->cache = r->ticket.read ? LEDGER_CACHE_MISS : LEDGER_CACHE_BYPASS;
     if (cache_find(r->p, r->a, &r->ticket, &h, &body))
         return answer_from_cache(r, LEDGER_CACHE_HIT, &h, body);
-    return NEXT;
+    return look_on_shelf(r) ? WAIT : NEXT;
 }
 
 /* --- the same in other words --- */

@@ -29,6 +29,16 @@ bool hosts_apart(const struct shm *s) {
     return atomic_load_explicit(&s->head->apart, memory_order_relaxed) != 0;
 }
 
+void hosts_set_cleared(struct shm *s, uint64_t server_ms) {
+    uint64_t is = atomic_load(&s->head->cleared_ms);
+    while (is < server_ms && !atomic_compare_exchange_weak(&s->head->cleared_ms, &is, server_ms))
+        ;
+}
+
+uint64_t hosts_cleared(const struct shm *s) {
+    return atomic_load(&s->head->cleared_ms);
+}
+
 void hosts_look(const struct shm *s, struct hosts *out) {
     *out = (struct hosts){.me = hosts_me(s), .n = hosts_n(s), .apart = hosts_apart(s)};
     for (uint32_t i = 0, high = slot_high(s); i < high; i++) {

@@ -93,6 +93,7 @@ struct shm_head {
     word jwks_generation;
     word host; /* likewise, see hosts.c */
     half hosts, apart;
+    word cleared_ms;
     half jwks_wanted; /* the workers' */
     struct shm_spent spent[SPENT_MINUTES];
     struct shm_alert alert[ALERT_PLACES];

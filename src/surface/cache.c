@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "cache.h"
 #include "query.h"
+#include "shm/hosts.h"
 #include "shm/index.h"
 #include "shm/ring.h"
 #include "shm/stat.h"
@@ -35,6 +36,8 @@ uint64_t cache_clear_now(struct plane *p, const struct index_filter *f) {
     char text[96];
     uint64_t gone = index_clear(p->shm, f), pos;
     vectors_clear(p->shm, f);
+    if (p->cluster) /* the server's own time of it comes in a moment */
+        hosts_set_cleared(p->shm, (uint64_t)clock_wall_ms());
     snprintf(text, sizeof text, "%" PRIu64 " %" PRIu64 " %" PRIu64, f->model_hash, f->owner_hash,
              f->older_than_wall_ms);
     ring_put(p->shm, RECORD_CLEAR, str_of(text), STR_NONE,

@@ -1,5 +1,6 @@
 """What three hosts that share a Redis tell each other: keys that are made, changed and revoked, and cleared caches."""
 
+import signal
 import time
 
 import scene
@@ -111,7 +112,8 @@ def test_clearing_the_cache_clears_it_on_all_hosts():
     assert gws[0].admin("/cache", "DELETE", headers=ADMIN).status == 200
     for gw in gws[1:]:
         scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 5)
-        assert cached(gw) != "hit"
+    n = len(up.requests)
+    assert cached(gws[1]) != "hit" and len(up.requests) == n + 1
     # by model, and what is of another stays
     for gw in gws:
         scene.wait_for(lambda: cached(gw) == "hit", "the answer to be cached")
@@ -131,12 +133,40 @@ def test_clearing_the_cache_clears_it_on_all_hosts():
         scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 20)
 
 
+def test_an_answer_that_one_host_has_is_had_by_all():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis)
+    for text, words in (("short", ("Hello",)), ("long", ("word " * 4000,))):
+        up.default = scene.chat_script(words)
+        first = gws[0].chat(headers=bearer("one"), text=text)
+        assert first.headers.get("x-penstock-cache") == "miss", first.headers
+        n = len(up.requests)
+        for gw in gws[1:]:
+            r = scene.wait_for(lambda: (r := gw.chat(headers=bearer("one"), text=text)).headers.get(
+                "x-penstock-cache") == "hit" and r, "the answer of another host")
+            assert r.body == first.body
+        assert len(up.requests) - n <= 1, "asked again"
+    kept = [k for k in redis.ask("KEYS", "penstock:{c}:a:*")]
+    assert len(kept) == 2 and all(0 < redis.ask("PTTL", k) <= 3600_000 for k in kept)
+    assert min(redis.ask("STRLEN", k) for k in kept) < 2000 and max(redis.ask("STRLEN", k) for k in kept) < 21000
+    # what was cleared anywhere is not taken from there
+    assert gws[2].admin("/cache", "DELETE", headers=ADMIN).status == 200
+    assert gws[2].chat(headers=bearer("one"), text="long").headers.get("x-penstock-cache") == "miss"
+    # paused: nobody waits for it
+    redis.signal(signal.SIGSTOP)
+    begin = time.monotonic()
+    for i in range(20):
+        assert gws[1].chat(headers=bearer("one"), text=f"other {i}").status == 200
+    assert time.monotonic() - begin < 5
+    redis.signal(signal.SIGCONT)
+
+
 def test_usage_of_all_hosts():
     up, redis = scene.Upstream(), Redis()
     gws = hosts(up, redis)
     for i, gw in enumerate(gws):
         for n in range(i + 1):
-            assert gw.chat(headers=bearer("one"), text=f"Hello {n}").status == 200
+            assert gw.chat(headers=bearer("one"), text=f"Hello {i} {n}").status == 200
 
     def usage(gw, query=""):
         return gw.admin("/usage?scope=cluster" + query, headers=ADMIN).json()
