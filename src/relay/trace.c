@@ -20,7 +20,7 @@ struct trace {
         uint8_t span[SPAN_ID];
         uint64_t start_ns, end_ns;
     } attempt[LEDGER_MAX_ATTEMPTS];
-    uint64_t end_ns; /* of all */
+    uint64_t end_ns, end_wall_ns; /* of all */
 };
 
 /* --- the header --- */
@@ -76,10 +76,10 @@ void trace_begin(struct request *r) {
     *r->trace = t;
 }
 
-static struct str hex_of(struct request *r, const uint8_t *id, size_t n) {
-    char *text = arena_alloc(r->a, 2 * n + 1);
+static void add_hex(struct buf *b, const uint8_t *id, size_t n) {
+    char text[2 * TRACE_ID + 1];
     hex_encode(text, id, n);
-    return str_make(text, 2 * n);
+    buf_add(b, text, 2 * n);
 }
 
 struct str trace_parent(struct request *r) {
@@ -88,8 +88,16 @@ struct str trace_parent(struct request *r) {
     if (!r->trace->exported)
         return r->trace->came;
     make_id(r->now.span, SPAN_ID);
-    struct str id = hex_of(r, r->trace->id, TRACE_ID), span = hex_of(r, r->now.span, SPAN_ID);
-    return arena_printf(r->a, "00-" STR_FMT "-" STR_FMT "-01", STR_ARG(id), STR_ARG(span));
+    struct buf b;
+    buf_init(&b, 0);
+    BUF_ADD(&b, "00-");
+    add_hex(&b, r->trace->id, TRACE_ID);
+    BUF_ADD(&b, "-");
+    add_hex(&b, r->now.span, SPAN_ID);
+    BUF_ADD(&b, "-01");
+    struct str parent = arena_dup(r->a, buf_str(&b));
+    buf_free(&b);
+    return parent;
 }
 
 void trace_attempt(struct request *r, uint64_t end_ns) {
@@ -101,57 +109,24 @@ void trace_attempt(struct request *r, uint64_t end_ns) {
     a->end_ns = end_ns;
 }
 
-/* --- spans --- */
+/* --- spans: some 1,200 bytes a request, so their fixed parts are whole --- */
 
-static void attr_str(struct jw *w, const char *key, struct str v) {
-    if (v.n == 0)
-        return;
-    jw_obj(w);
-    jw_kz(w, "key", key);
-    jw_key(w, "value");
-    jw_obj(w);
-    jw_kstr(w, "stringValue", v);
-    jw_obj_end(w);
-    jw_obj_end(w);
-}
-
-static void attr_int(struct jw *w, const char *key, uint64_t v) {
-    char digits[STR_DIGITS];
-    jw_obj(w);
-    jw_kz(w, "key", key);
-    jw_key(w, "value");
-    jw_obj(w);
-    jw_kstr(w, "intValue", str_from_u64(digits, v));
-    jw_obj_end(w);
-    jw_obj_end(w);
-}
-
-static void put_time(struct jw *w, const struct trace *t, const char *key, uint64_t ns) {
-    char digits[STR_DIGITS];
-    uint64_t wall = (uint64_t)clock_wall_ms() * 1000000, ago = t->end_ns > ns ? t->end_ns - ns : 0;
-    jw_kstr(w, key, str_from_u64(digits, wall - ago));
-}
-
-static void span_begin(struct jw *w, struct request *r, const uint8_t *span, const uint8_t *parent,
-                       int kind) {
-    static const uint8_t none[SPAN_ID];
-    jw_obj(w);
-    jw_kstr(w, "traceId", hex_of(r, r->trace->id, TRACE_ID));
-    jw_kstr(w, "spanId", hex_of(r, span, SPAN_ID));
-    if (memcmp(parent, none, SPAN_ID) != 0)
-        jw_kstr(w, "parentSpanId", hex_of(r, parent, SPAN_ID));
-    jw_kint(w, "kind", kind);
-}
-
-static void span_end(struct jw *w, bool failed) {
-    jw_arr_end(w);
-    jw_key(w, "status");
-    jw_obj(w);
-    if (failed)
-        jw_kint(w, "code", STATUS_ERROR);
-    jw_obj_end(w);
-    jw_obj_end(w);
-}
+#define ATTR(key, type) ",{\"key\":\"" key "\",\"value\":{\"" type "\":\""
+#define ATTR_STR(b, key, v)                                                                                  \
+    do {                                                                                                     \
+        struct str value_ = (v);                                                                             \
+        if (value_.n > 0) {                                                                                  \
+            BUF_ADD((b), ATTR(key, "stringValue"));                                                          \
+            json_escape((b), value_);                                                                        \
+            BUF_ADD((b), "\"}}");                                                                            \
+        }                                                                                                    \
+    } while (0)
+#define ATTR_INT(b, key, v)                                                                                  \
+    do {                                                                                                     \
+        BUF_ADD((b), ATTR(key, "intValue"));                                                                 \
+        buf_addu((b), (v));                                                                                  \
+        BUF_ADD((b), "\"}}");                                                                                \
+    } while (0)
 
 static struct str operation(const struct request *r) {
     switch (r->client->op) {
@@ -164,41 +139,77 @@ static struct str operation(const struct request *r) {
     }
 }
 
-static struct str span_name(struct request *r, struct str model) {
-    struct str op = operation(r);
-    return model.n ? arena_printf(r->a, STR_FMT " " STR_FMT, STR_ARG(op), STR_ARG(model)) : op;
+static uint64_t wall_ns(const struct trace *t, uint64_t ns) {
+    return t->end_wall_ns - (t->end_ns > ns ? t->end_ns - ns : 0);
 }
 
-static void put_usage(struct jw *w, const struct request *r) {
+/* Up to the first attribute, which is the operation. */
+static void span_begin(struct buf *b, struct request *r, const uint8_t *span, const uint8_t *parent,
+                       int kind) {
+    static const uint8_t none[SPAN_ID];
+    BUF_ADD(b, "{\"traceId\":\"");
+    add_hex(b, r->trace->id, TRACE_ID);
+    BUF_ADD(b, "\",\"spanId\":\"");
+    add_hex(b, span, SPAN_ID);
+    if (memcmp(parent, none, SPAN_ID) != 0) {
+        BUF_ADD(b, "\",\"parentSpanId\":\"");
+        add_hex(b, parent, SPAN_ID);
+    }
+    BUF_ADD(b, "\",\"kind\":");
+    buf_addi(b, kind);
+}
+
+static void span_head(struct buf *b, const struct request *r, struct str model, uint64_t start_ns,
+                      uint64_t end_ns) {
+    struct str op = operation(r);
+    BUF_ADD(b, ",\"name\":\"");
+    json_escape(b, op);
+    if (model.n)
+        BUF_ADD(b, " ");
+    json_escape(b, model);
+    BUF_ADD(b, "\",\"startTimeUnixNano\":\"");
+    buf_addu(b, wall_ns(r->trace, start_ns));
+    BUF_ADD(b, "\",\"endTimeUnixNano\":\"");
+    buf_addu(b, wall_ns(r->trace, end_ns));
+    BUF_ADD(b, "\",\"attributes\":[{\"key\":\"gen_ai.operation.name\",\"value\":{\"stringValue\":\"");
+    json_escape(b, op);
+    BUF_ADD(b, "\"}}");
+}
+
+static void span_end(struct buf *b, bool failed) {
+    BUF_ADD(b, "],\"status\":{");
+    if (failed) {
+        BUF_ADD(b, "\"code\":");
+        buf_addi(b, STATUS_ERROR);
+    }
+    BUF_ADD(b, "}}");
+}
+
+static void put_usage(struct buf *b, const struct request *r) {
     const struct usage *u = &r->row.usage;
     if (!u->known)
         return;
-    attr_int(w, "gen_ai.usage.input_tokens", u->input);
-    attr_int(w, "gen_ai.usage.output_tokens", u->output);
+    ATTR_INT(b, "gen_ai.usage.input_tokens", u->input);
+    ATTR_INT(b, "gen_ai.usage.output_tokens", u->output);
     if (u->cache_read)
-        attr_int(w, "gen_ai.usage.cache_read.input_tokens", u->cache_read);
+        ATTR_INT(b, "gen_ai.usage.cache_read.input_tokens", u->cache_read);
 }
 
-static void put_request(struct jw *w, struct request *r) {
+static void put_request(struct buf *b, struct request *r) {
     const struct ledger_row *row = &r->row;
-    span_begin(w, r, r->trace->span, r->trace->parent, KIND_SERVER);
-    jw_kstr(w, "name", span_name(r, row->model_asked));
-    put_time(w, r->trace, "startTimeUnixNano", r->x->started_ns);
-    put_time(w, r->trace, "endTimeUnixNano", r->trace->end_ns);
-    jw_key(w, "attributes");
-    jw_arr(w);
-    attr_str(w, "gen_ai.operation.name", operation(r));
-    attr_str(w, "gen_ai.request.model", row->model_asked);
-    attr_str(w, "gen_ai.response.model", row->model);
+    span_begin(b, r, r->trace->span, r->trace->parent, KIND_SERVER);
+    span_head(b, r, row->model_asked, r->x->started_ns, r->trace->end_ns);
+    ATTR_STR(b, "gen_ai.request.model", row->model_asked);
+    ATTR_STR(b, "gen_ai.response.model", row->model);
     if (r->now.target && row->provider.n)
-        attr_str(w, "gen_ai.provider.name", str_of(r->now.target->provider->conf->kind->name));
-    put_usage(w, r);
-    attr_int(w, "http.response.status_code", (uint64_t)row->status);
-    attr_str(w, "error.type", row->fault);
-    attr_str(w, "penstock.request_id", row->request_id);
-    attr_str(w, "penstock.provider", row->provider);
-    attr_str(w, "penstock.key", row->key);
-    span_end(w, row->status >= 500 || row->fault.n);
+        ATTR_STR(b, "gen_ai.provider.name", str_of(r->now.target->provider->conf->kind->name));
+    put_usage(b, r);
+    ATTR_INT(b, "http.response.status_code", (uint64_t)row->status);
+    ATTR_STR(b, "error.type", row->fault);
+    ATTR_STR(b, "penstock.request_id", row->request_id);
+    ATTR_STR(b, "penstock.provider", row->provider);
+    ATTR_STR(b, "penstock.key", row->key);
+    span_end(b, row->status >= 500 || row->fault.n);
 }
 
 static const char *kind_of(const struct request *r, struct str provider) {
@@ -208,25 +219,20 @@ static const char *kind_of(const struct request *r, struct str provider) {
     return "";
 }
 
-static void put_attempt(struct jw *w, struct request *r, unsigned i) {
+static void put_attempt(struct buf *b, struct request *r, unsigned i) {
     const struct ledger_attempt *a = &r->row.attempt[i];
     const struct trace_attempt *t = &r->trace->attempt[i];
     bool failed = !str_is(a->reason, "ok");
-    span_begin(w, r, t->span, r->trace->span, KIND_CLIENT);
-    jw_kstr(w, "name", span_name(r, a->model));
-    put_time(w, r->trace, "startTimeUnixNano", t->start_ns);
-    put_time(w, r->trace, "endTimeUnixNano", t->end_ns);
-    jw_key(w, "attributes");
-    jw_arr(w);
-    attr_str(w, "gen_ai.operation.name", operation(r));
-    attr_str(w, "gen_ai.request.model", a->model);
-    attr_str(w, "gen_ai.provider.name", str_of(kind_of(r, a->provider)));
-    attr_str(w, "penstock.provider", a->provider);
+    span_begin(b, r, t->span, r->trace->span, KIND_CLIENT);
+    span_head(b, r, a->model, t->start_ns, t->end_ns);
+    ATTR_STR(b, "gen_ai.request.model", a->model);
+    ATTR_STR(b, "gen_ai.provider.name", str_of(kind_of(r, a->provider)));
+    ATTR_STR(b, "penstock.provider", a->provider);
     if (a->status)
-        attr_int(w, "http.response.status_code", (uint64_t)a->status);
+        ATTR_INT(b, "http.response.status_code", (uint64_t)a->status);
     if (failed)
-        attr_str(w, "error.type", a->reason);
-    span_end(w, failed);
+        ATTR_STR(b, "error.type", a->reason);
+    span_end(b, failed);
 }
 
 /* Spans shall never take the place of what is billed: not by the outbox, and not into a ring that fills. */
@@ -234,16 +240,15 @@ void trace_end(struct request *r) {
     if (!r->trace || !r->trace->exported)
         return;
     struct buf b;
-    struct jw w;
     uint64_t pos;
     r->trace->end_ns = clock_ns();
+    r->trace->end_wall_ns = (uint64_t)clock_wall_ms() * 1000000;
     buf_init(&b, SPANS_MOST);
-    jw_init(&w, &b);
-    put_request(&w, r);
+    (void)buf_room(&b, 2048);
+    put_request(&b, r);
     for (unsigned i = 0; i < r->row.attempts; i++) {
         buf_addc(&b, ',');
-        jw_init(&w, &b);
-        put_attempt(&w, r, i);
+        put_attempt(&b, r, i);
     }
     bool room = ring_room(r->p->shm) >= ring_max(r->p->shm) / 2;
     if (!room || !buf_ok(&b) || !ring_put(r->p->shm, RECORD_SPANS, buf_str(&b), STR_NONE, &pos))

@@ -181,7 +181,31 @@ http {{
 PLENTY = {"requests_per_minute": 1000000000, "tokens_per_minute": 1000000000000, "concurrent": 1000000}
 
 
-def penstock_conf(directory, port, upstream, cache):
+def everything(conf, upstream):
+    """All that can be on beside it, but for the caches, which would answer themselves: limits of every layer, budgets, the queue, two targets by speed, conversations, texts kept and masked, alerts, traces, metrics."""
+    limits = {"requests_per_minute": 1000000000, "tokens_per_minute": 1000000000000, "tokens_per_day": 1000000000000,
+              "concurrent": 1000000}
+    budget = {"usd": 1000000, "period": "month"}
+    conf["limits"].update(limits)
+    conf["endpoint_limits"] = [dict(limits, endpoint="chat")]
+    conf["tenants"] = [{"id": "bench", "limits": limits, "budget": budget}]
+    conf["auth"].update(default_limits=limits, user_limits=limits)
+    conf["auth"]["keys"][0].update(tenant="bench", limits=limits, budget=budget)
+    for p in conf["providers"]:
+        p.update(limits=limits, budget=budget, keys=[{"value": "sk-upstream", "limits": limits}])
+    plain = conf["models"][0]
+    other = dict(conf["providers"][0], name="p-other")
+    conf["providers"].append(other)
+    plain.update(limits=limits, budget=budget, strategy="latency",
+                 targets=plain["targets"] + [dict(plain["targets"][0], provider="p-other")])
+    conf["queue"] = {"max_wait": "10s"}
+    conf["log"].update(content="masked")
+    conf["alerts"] = {"error_rate": 0.5, "latency": "30s", "cost_per_hour": 1000000}
+    conf["telemetry"] = {"otlp_endpoint": f"http://127.0.0.1:{upstream}", "sample": 1}
+    return conf
+
+
+def penstock_conf(directory, port, upstream, name):
     """Every model is a provider of its own: (name, kind, base_url)."""
     at = f"http://127.0.0.1:{upstream}"
     models = [
@@ -197,7 +221,7 @@ def penstock_conf(directory, port, upstream, cache):
         ("gemini-fast", "gemini", f"{at}/stream/0/200/5/v1beta"),
     ]
     real = {"openai": "gpt-4o-mini", "anthropic": "claude-3-5-haiku", "gemini": "gemini-2.5-flash"}
-    return json.dumps({
+    conf = {
         "listen": f"127.0.0.1:{port}",
         "workers": 1,
         "state_dir": f"{directory}/state",
@@ -215,9 +239,10 @@ def penstock_conf(directory, port, upstream, cache):
         "auth": {"mode": "keys", "keys": [{
             "id": "bench", "hash": "sha256:" + hashlib.sha256(KEY.encode()).hexdigest(), "limits": PLENTY,
         }]},
-        "cache": {"enabled": cache},
+        "cache": {"enabled": name == "penstock-cache"},
         "log": {"level": "info", "target": f"{directory}/log", "access": True},
-    }, indent=1)
+    }
+    return json.dumps(everything(conf, upstream) if name == "penstock-all" else conf, indent=1)
 
 
 class Bench:
@@ -245,7 +270,7 @@ class Bench:
         return subprocess.Popen(["taskset", "-c", str(self.load_cpu)] + argv, text=True, **more)
 
     def get(self, name):
-        """nginx, penstock or penstock-cache: started when first asked for."""
+        """nginx, penstock, penstock-cache or penstock-all: started when first asked for."""
         if name not in self.running:
             start = self.start_nginx if name == "nginx" else self.start_penstock
             self.running[name] = start(name)
@@ -269,7 +294,7 @@ class Bench:
     def start_penstock(self, name):
         where, port = self.directory(name), free_port()
         with open(f"{where}/conf.yaml", "w") as f:
-            f.write(penstock_conf(where, port, self.upstream_port, cache=name == "penstock-cache"))
+            f.write(penstock_conf(where, port, self.upstream_port, name))
         argv = [self.options.penstock, "-c", f"{where}/conf.yaml", "-f"]
         return Contender(name, argv, port, self.proxy_cpu, where)
 
@@ -447,9 +472,9 @@ def compare_requests(bench, what, limit, nginx, penstock):
     return [Line(what, "us", [r[0] for r in rounds], [r[1] for r in rounds], limit)]
 
 
-def pass_through(bench, what, limit, size):
-    body = bench.body("bench-plain", size)
-    ways = [Way(bench, server, CHAT, body) for server in ("nginx", "penstock")]
+def pass_through(bench, what, limit, size, penstock="penstock", **more):
+    body = bench.body("bench-plain", size, **more)
+    ways = [Way(bench, server, CHAT, body) for server in ("nginx", penstock)]
     for way in ways:
         way.check()
     return compare_requests(bench, what, limit, *ways)
@@ -457,6 +482,10 @@ def pass_through(bench, what, limit, size):
 
 def row_1k(bench):
     return pass_through(bench, "1 KiB chat, passed through", 2.3, 1 * KIB)
+
+
+def row_all(bench):
+    return pass_through(bench, "the same with everything on", 2.6, 1 * KIB, "penstock-all", user="bench")
 
 
 def row_20k(bench):
@@ -596,6 +625,7 @@ ROWS = {  # in this order: memory before load
     "idle": row_idle,
     "memory": row_memory,
     "1k": row_1k,
+    "all": row_all,
     "20k": row_20k,
     "translated": row_translated,
     "events": row_events,
