@@ -112,7 +112,8 @@ static bool take_member(void *arg, struct str key, struct json_value v);
 static void walk(const struct level *of, struct str name, struct json_value v) {
     struct level l = {of->e, name, of->asked};
     struct json_value role;
-    if (v.kind == JSON_OBJECT && l.asked && json_member(v.raw, "role", &role) && role.kind == JSON_STRING)
+    bool turn = v.kind == JSON_OBJECT && l.asked && name.n; /* the request itself has no role */
+    if (turn && json_member(v.raw, "role", &role) && role.kind == JSON_STRING)
         l.e->role = json_text(l.e->a, role);
     json_each(v.raw, take_member, &l);
 }

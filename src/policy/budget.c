@@ -148,22 +148,20 @@ static struct budget_span span(int64_t from_day, int64_t until_day) {
     return (struct budget_span){from_day * DAY_MS, until_day * DAY_MS};
 }
 
-/* The first day of a month since the epoch, whatever its number (0 to 12 and beyond). */
-static int64_t month_start(int year, int month) {
-    char text[CLOCK_RFC3339_SIZE];
-    int64_t ms = 0;
-    snprintf(text, sizeof text, "%04d-%02d-01", year + month / 12, month % 12 + 1);
-    clock_parse(str_of(text), &ms);
-    return ms / DAY_MS;
+/* The first day since the epoch of a month, counted from January 1970. Leap days are counted up to the
+ * February before it, in years that begin with March. */
+static int64_t month_start(int64_t months) {
+    static const int before[] = {306, 337, 0,   31,  61,  92,
+                                 122, 153, 184, 214, 245, 275}; /* days since March 1 */
+    int64_t year = 1970 + months / 12 - (months % 12 < 2);
+    return year * 365 + year / 4 - year / 100 + year / 400 + before[months % 12] - 719468;
 }
 
-static struct budget_span month_of(int64_t wall_ms) {
-    char text[CLOCK_RFC3339_SIZE];
-    clock_rfc3339(text, wall_ms);
-    uint64_t year = 1970, month = 1;
-    str_u64(str_make(text, 4), &year);
-    str_u64(str_make(text + 5, 2), &month);
-    return span(month_start((int)year, (int)month - 1), month_start((int)year, (int)month));
+static struct budget_span month_of(int64_t day) {
+    int64_t months = day / 31; /* the months since 1970 are not fewer */
+    while (month_start(months + 1) <= day)
+        months += (day - month_start(months + 1)) / 31 + 1;
+    return span(month_start(months), month_start(months + 1));
 }
 
 struct budget_span budget_span(enum conf_period period, int64_t wall_ms) {
@@ -177,7 +175,7 @@ struct budget_span budget_span(enum conf_period period, int64_t wall_ms) {
         monday = (day + 3) / 7 * 7 - 3;
         return (struct budget_span){monday < 0 ? 0 : monday * DAY_MS, (monday + 7) * DAY_MS};
     case PERIOD_MONTH:
-        return month_of(now);
+        return month_of(day);
     default:
         return (struct budget_span){0, INT64_MAX};
     }

@@ -33,32 +33,55 @@ static bool each_turn(void *arg, struct str key, struct json_value v) {
     return !(t->begun && t->answered);
 }
 
-static struct str named(const struct exchange *x, struct str body) {
+/* What tells conversations apart in a request, found in one scan. */
+enum look_part { SESSION, METADATA, BEFORE, BEFORE_LAST = BEFORE + 2, TURNS, PARTS };
+
+struct look {
+    const char *turns;
+    struct json_value part[PARTS]; /* raw.p NULL: absent */
+};
+
+static bool each_member(void *arg, struct str key, struct json_value v) {
+    static const char *const names[TURNS] = {"prompt_cache_key", "metadata", "system", "instructions",
+                                             "systemInstruction"};
+    struct look *l = arg;
+    if (l->turns && json_key_is(key, l->turns)) {
+        l->part[TURNS] = v;
+        return true;
+    }
+    for (int i = 0; i < TURNS; i++)
+        if (json_key_is(key, names[i]))
+            l->part[i] = v;
+    return true;
+}
+
+static struct str named(const struct exchange *x, const struct look *l) {
     struct json_value v;
     struct str s = exchange_header(x, "x-penstock-session");
     if (s.n)
         return s;
-    if (json_member(body, "prompt_cache_key", &v) && v.kind == JSON_STRING)
-        return v.raw;
-    return json_path(body, &v, "metadata", "user_id", NULL) && v.kind == JSON_STRING ? v.raw : STR_NONE;
+    if (l->part[SESSION].raw.p && l->part[SESSION].kind == JSON_STRING)
+        return l->part[SESSION].raw;
+    return l->part[METADATA].raw.p && l->part[METADATA].kind == JSON_OBJECT &&
+                   json_member(l->part[METADATA].raw, "user_id", &v) && v.kind == JSON_STRING
+               ? v.raw
+               : STR_NONE;
 }
 
 struct conversation conversation_of(const struct exchange *x, const struct caller *c,
                                     const struct dialect *client, const struct ask *ask, struct str model) {
-    static const char *const before[] = {"system", "instructions", "systemInstruction"};
     struct turns t = {.hash = hash64(c->key->id, strlen(c->key->id))};
-    struct json_value v;
+    struct look l = {.turns = client->client->turns};
+    json_each(ask->body, each_member, &l);
     t.hash = hash64_more(t.hash, model.p, model.n);
-    struct str name = named(x, ask->body);
+    struct str name = named(x, &l);
     if (name.n)
         return (struct conversation){hash64_more(t.hash, name.p, name.n) | 1, true};
-    const char *turns = client->client->turns;
-    if (!turns || !json_member(ask->body, turns, &v) || v.kind != JSON_ARRAY)
+    if (!l.part[TURNS].raw.p || l.part[TURNS].kind != JSON_ARRAY)
         return (struct conversation){0, false};
-    struct json_value list = v;
-    for (size_t i = 0; i < sizeof before / sizeof *before; i++)
-        if (json_member(ask->body, before[i], &v))
-            t.hash = hash64_more(t.hash, v.raw.p, v.raw.n);
-    json_each(list.raw, each_turn, &t);
+    for (int i = BEFORE; i <= BEFORE_LAST; i++)
+        if (l.part[i].raw.p)
+            t.hash = hash64_more(t.hash, l.part[i].raw.p, l.part[i].raw.n);
+    json_each(l.part[TURNS].raw, each_turn, &t);
     return (struct conversation){t.begun ? t.hash | 1 : 0, t.answered};
 }
