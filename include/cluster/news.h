@@ -14,11 +14,13 @@ struct news_events {
     /* all: every key that the cluster has; those that are missing or older there are to be told. */
     void (*keys)(void *arg, const struct news_key *k, size_t n, bool all);
     void (*clear)(void *arg, struct str text, int64_t before_wall_ms); /* 0: whatever is there */
+    void (*breaker)(void *arg, struct str target);                   /* it has opened elsewhere */
     void (*ask)(void *arg, struct str question, struct buf *answer); /* of a survey (survey.h) */
 };
 struct news;
 struct news *news_start(struct cluster *c, const struct news_events *e, void *arg); /* c NULL: NULL */
 void news_stop(struct news *n);                                                    /* before the cluster; NULL is fine */
 void news_tell_key(struct news *n, const struct news_key *k); /* lost while the server is away: all are asked for then */
+void news_breaker(struct cluster *c, struct str target);      /* any process; lost while the server is away; c may be NULL */
 void news_tell_clear(struct news *n, struct str text);        /* kept until the server is back */
 #endif

@@ -33,6 +33,9 @@ struct breaker_change breaker_done(struct shm *s, uint32_t entity, const struct 
                                    enum outcome o, uint64_t now_ns, double unit);
 /* *retry_in_ns (may be NULL): of an open one, until it may be probed; else, and when that is past, 0. */
 enum breaker_state breaker_state(const struct shm *s, uint32_t entity, uint64_t *retry_in_ns, uint64_t now_ns);
+/* Somebody else's has opened: a closed one opens with the next failure (of consecutive ones), and forgets it with the next
+ * success. Nobody is refused for it. true: it was told something new. */
+bool breaker_hint(struct shm *s, uint32_t entity, unsigned consecutive_failures);
 void breaker_reset(struct shm *s, uint32_t entity); /* closed; errors of before do not open it again */
 const char *breaker_state_name(enum breaker_state st); /* "closed", "open", "half_open" */
 #endif

@@ -95,6 +95,8 @@ static void heard(void *arg, const struct resp *r) {
         return;
     if (str_is(what, "clear")) {
         n->events.clear(n->arg, text, 0);
+    } else if (str_is(what, "breaker")) {
+        n->events.breaker(n->arg, text);
     } else if (str_is(what, "ask")) {
         answer(n, text);
     } else if (str_is(what, "key")) {
@@ -189,6 +191,20 @@ void news_linked(struct news *n) {
 }
 
 /* --- telling --- */
+
+void news_breaker(struct cluster *c, struct str target) {
+    struct buf channel, text;
+    if (!c || !cluster_linked(c))
+        return;
+    buf_init(&channel, 0);
+    buf_init(&text, 0);
+    buf_printf(&channel, "%snews", c->redis->prefix);
+    buf_printf(&text, "%016" PRIx64 " breaker " STR_FMT, hosts_me(c->shm), STR_ARG(target));
+    const struct str publish[] = {STR("PUBLISH"), buf_str(&channel), buf_str(&text)};
+    link_send(c->link, publish, 3, NULL, NULL);
+    buf_free(&channel);
+    buf_free(&text);
+}
 
 void news_tell_key(struct news *n, const struct news_key *k) {
     struct buf key, channel;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cluster/news.h"
 #include "drain.h"
+#include "shm/breaker.h"
 #include "shm/vectors.h"
 #include "store/keys.h"
 #include "store/ledger.h"
@@ -112,6 +113,25 @@ void share_clear(struct share *s, struct str text) {
         news_tell_clear(s->news, text);
 }
 
+/* --- breakers --- */
+
+static const struct conf_provider *provider_of(const struct conf *c, struct str target) {
+    const char *slash = target.n ? memchr(target.p, '/', target.n) : NULL;
+    return slash ? conf_provider(c, str_make(target.p, (size_t)(slash - target.p))) : NULL;
+}
+
+static void on_breaker(void *arg, struct str target) {
+    struct share *s = arg;
+    const struct conf_provider *p = provider_of(s->d->conf, target);
+    enum entity_kind kind;
+    struct str name;
+    for (uint32_t e = 0; p && shm_entity_at(s->d->shm, e, &kind, &name); e++)
+        if (kind == ENTITY_TARGET && str_eq(name, target) &&
+            breaker_hint(s->d->shm, e, p->breaker.consecutive_failures))
+            log_event(LVL_INFO, "breaker", STR_FMT ": opened at another host, the next failure opens it here",
+                      STR_ARG(target));
+}
+
 /* --- usage --- */
 
 /* "usage FROM TO GROUPS" */
@@ -137,7 +157,7 @@ static void on_ask(void *arg, struct str question, struct buf *answer) {
 /* --- life --- */
 
 struct share *share_start(struct cluster *c, struct drain *d) {
-    static const struct news_events events = {on_keys, on_clear, on_ask};
+    static const struct news_events events = {on_keys, on_clear, on_breaker, on_ask};
     if (!c)
         return NULL;
     struct share *s = mem_alloc(sizeof *s);

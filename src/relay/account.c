@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "cluster/news.h"
 #include "policy/price.h"
 #include "request.h"
 #include "shm/affinity.h"
@@ -18,8 +19,13 @@
 static void log_breaker(struct request *r, const struct target *t, const struct breaker_change *c) {
     if (!c->changed)
         return;
-    if (c->to == BREAKER_OPEN)
+    if (c->to == BREAKER_OPEN) {
+        enum entity_kind kind;
+        struct str name;
         stat_add(r->p->shm, STAT_BREAKER_OPENED, 1);
+        if (r->p->cluster && shm_entity_at(r->p->shm, t->entity, &kind, &name))
+            news_breaker(r->p->cluster, name);
+    }
     const struct log_fields about = {
         .request_id = r->request_id, .provider = str_of(t->provider->conf->name), .model = t->model};
     log_about(c->to == BREAKER_OPEN ? LVL_WARN : LVL_INFO, "breaker", &about, "%s/" STR_FMT ": %s to %s",

@@ -190,6 +190,22 @@ enum breaker_state breaker_state(const struct shm *s, uint32_t entity, uint64_t 
     return b.state;
 }
 
+bool breaker_hint(struct shm *s, uint32_t entity, unsigned consecutive_failures) {
+    struct shm_state *e = state_of(s, entity);
+    unsigned last = consecutive_failures > FAILURES_MAX ? FAILURES_MAX - 1 : consecutive_failures - 1;
+    if (!e || consecutive_failures < 2)
+        return false;
+    uint64_t w = atomic_load(&e->breaker);
+    for (;;) {
+        struct breaker b = unpack(w);
+        if (b.state != BREAKER_CLOSED || b.failures >= last)
+            return false;
+        b.failures = last;
+        if (atomic_compare_exchange_strong(&e->breaker, &w, pack(b)))
+            return true;
+    }
+}
+
 void breaker_reset(struct shm *s, uint32_t entity) {
     struct shm_state *e = state_of(s, entity);
     if (e)

@@ -161,6 +161,39 @@ def test_an_answer_that_one_host_has_is_had_by_all():
     redis.signal(signal.SIGCONT)
 
 
+def test_a_breaker_that_opened_elsewhere_is_a_hint():
+    up, redis = scene.Upstream(), Redis()
+    conf = {"providers": [up.provider(retry={"max": 0}, breaker={"consecutive_failures": 5, "error_rate": 0})],
+            "auth": admin_and_keys("one"), "cluster": {"redis": redis.url}}
+    gws = [scene.Gateway(conf) for _ in range(2)]
+    for gw in gws:
+        wait_cluster(gw, "connected")
+    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news")[1] == 2, "the subscriptions")
+    assert gws[1].chat(headers=bearer("one")).status == 200  # the target is known there
+    up.default = scene.status_script(500)
+    for _ in range(5):
+        assert gws[0].chat(headers=bearer("one")).status >= 500
+    gws[1].wait_log("opened at another host", "breaker")
+    n = len(up.requests)
+    for _ in range(5):
+        assert gws[1].chat(headers=bearer("one")).status >= 500
+    assert len(up.requests) == n + 1, "one failure opens it here"
+    # a hint about what works here is forgotten with the next success
+    up.default = scene.chat_script()
+    two = scene.Gateway(conf)
+    wait_cluster(two, "connected")
+    assert two.chat(headers=bearer("one")).status == 200
+    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news")[1] == 3, "the subscription")
+    redis.ask("PUBLISH", "penstock:news", "0123456789abcdef breaker up/m")
+    two.wait_log("opened at another host", "breaker")
+    for _ in range(3):
+        assert two.chat(headers=bearer("one")).status == 200
+    up.next(*[scene.status_script(500)] * 4)
+    for _ in range(4):
+        assert two.chat(headers=bearer("one")).status >= 500
+    assert two.chat(headers=bearer("one")).status == 200
+
+
 def test_usage_of_all_hosts():
     up, redis = scene.Upstream(), Redis()
     gws = hosts(up, redis)
