@@ -205,7 +205,7 @@ def everything(conf, upstream):
     return conf
 
 
-def penstock_conf(directory, port, upstream, name):
+def penstock_conf(directory, port, upstream, name, redis=None):
     """Every model is a provider of its own: (name, kind, base_url)."""
     at = f"http://127.0.0.1:{upstream}"
     models = [
@@ -242,6 +242,8 @@ def penstock_conf(directory, port, upstream, name):
         "cache": {"enabled": name == "penstock-cache"},
         "log": {"level": "info", "target": f"{directory}/log", "access": True},
     }
+    if redis:
+        conf["cluster"] = {"redis": f"redis://127.0.0.1:{redis}", "exact": name == "penstock-exact"}
     return json.dumps(everything(conf, upstream) if name == "penstock-all" else conf, indent=1)
 
 
@@ -253,6 +255,7 @@ class Bench:
         self.rounds, self.seconds = (2, 1) if options.quick else (5, 2)  # wrk takes whole seconds
         self.dir = tempfile.mkdtemp(prefix="penstock-bench.")
         self.running = {}
+        self.redis = None
         cpus = sorted(os.sched_getaffinity(0))
         self.proxy_cpu, self.load_cpu = cpus[0], cpus[-1]
         if len(cpus) < 2:
@@ -270,7 +273,7 @@ class Bench:
         return subprocess.Popen(["taskset", "-c", str(self.load_cpu)] + argv, text=True, **more)
 
     def get(self, name):
-        """nginx, penstock, penstock-cache or penstock-all: started when first asked for."""
+        """nginx, penstock, penstock-cache, -all, -cluster or -exact: started when first asked for."""
         if name not in self.running:
             start = self.start_nginx if name == "nginx" else self.start_penstock
             self.running[name] = start(name)
@@ -293,10 +296,22 @@ class Bench:
 
     def start_penstock(self, name):
         where, port = self.directory(name), free_port()
+        redis = self.redis_port() if name in ("penstock-cluster", "penstock-exact") else None
         with open(f"{where}/conf.yaml", "w") as f:
-            f.write(penstock_conf(where, port, self.upstream_port, name))
+            f.write(penstock_conf(where, port, self.upstream_port, name, redis))
         argv = [self.options.penstock, "-c", f"{where}/conf.yaml", "-f"]
         return Contender(name, argv, port, self.proxy_cpu, where)
+
+    def redis_port(self):
+        """Of one server, on the processor of the load."""
+        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        if not program:
+            raise Invalid("there is no redis-server")
+        if not self.redis:
+            port = free_port()
+            self.redis = self.on_load_cpu([program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir",
+                                           self.dir], stdout=subprocess.DEVNULL), port
+        return self.redis[1]
 
     def body(self, model, size, path=CHAT, **more):
         """A file with a request of exactly that many bytes, for OpenAI's or Anthropic's path."""
@@ -315,6 +330,9 @@ class Bench:
     def stop(self):
         for server in self.running.values():
             server.stop()
+        if self.redis:
+            self.redis[0].kill()
+            self.redis[0].wait()
         self.upstream.kill()
         self.upstream.wait()
         if self.options.keep:
@@ -492,6 +510,22 @@ def row_20k(bench):
     return pass_through(bench, "20 KiB chat, passed through", 4, 20 * KIB)
 
 
+def row_cluster(bench):
+    """Beside penstock without a cluster, in the first column; one worker and the server of the cluster on one machine."""
+    body = bench.body("bench-plain", 1 * KIB)
+    ways = [Way(bench, server, CHAT, body) for server in ("penstock", "penstock-cluster", "penstock-exact")]
+    for way in ways:
+        way.check()
+    rounds = [[way.cpu_per_request(64, bench.seconds) for way in ways] for _ in range(bench.rounds)]
+    alone = [r[0] for r in rounds]
+    lines = [Line("cluster by leases (left: alone)", "us", alone, [r[1] for r in rounds]),
+             Line("cluster, exact (left: alone)", "us", alone, [r[2] for r in rounds])]
+    rounds = [[way.wrk(1, bench.seconds)["p50"] for way in ways] for _ in range(bench.rounds)]
+    alone = [r[0] for r in rounds]
+    return lines + [Line("  1 connection, p50, leases", "us", alone, [r[1] for r in rounds]),
+                    Line("  1 connection, p50, exact", "us", alone, [r[2] for r in rounds])]
+
+
 def cache_hit(bench, what, limit, model, answer):
     body = bench.body(f"bench-{model}", 1 * KIB)
     nginx, penstock = Way(bench, "nginx", f"/answer/{answer}{CHAT}", body), Way(bench, "penstock-cache", CHAT, body)
@@ -632,6 +666,7 @@ ROWS = {  # in this order: memory before load
     "events1000": row_events1000,
     "translated-events": row_translated_events,
     "latency": row_latency,
+    "cluster": row_cluster,
     "hit": row_hit,
     "hit8k": row_hit8k,
     "vectors": row_vectors,
