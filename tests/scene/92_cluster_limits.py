@@ -1,6 +1,7 @@
 """Limits of three hosts that share a Redis: what passes in all, by leases and exactly, with the server there and away."""
 
 import signal
+import socket
 import threading
 import time
 
@@ -152,6 +153,60 @@ def test_a_paused_server_holds_nobody_up():
     assert metric(gws[0], "penstock_cluster_asked_total") == asked + 10
 
 
+class Slow:
+    """Between hosts and server: what the server says comes later."""
+
+    def __init__(self, port, delay):
+        self.target, self.delay, self.errors = port, delay, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+        scene._started.insert(0, self)
+
+    def accept(self):
+        while True:
+            try:
+                a, _ = self.listener.accept()
+            except OSError:
+                return
+            b = socket.create_connection(("127.0.0.1", self.target))
+            threading.Thread(target=self.copy, args=(a, b, 0), daemon=True).start()
+            threading.Thread(target=self.copy, args=(b, a, self.delay), daemon=True).start()
+
+    @staticmethod
+    def copy(a, b, delay):
+        try:
+            while data := a.recv(65536):
+                time.sleep(delay)  # the distance that is tested
+                b.sendall(data)
+        except OSError:
+            pass
+        for s in (a, b):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+def test_a_slow_server_costs_the_timeout_at_most():
+    up, redis = scene.Upstream(), Redis()
+    slow = Slow(redis.port, 0.05)
+    near = hosts(up, redis, n=1, limits={"requests_per_hour": 9000})
+    usual = sorted(g[1] for g in flood(near, 60, threads=1))
+    far = scene.Gateway({"providers": [up.provider()], "auth": admin_and_keys("one", limits={"requests_per_hour": 9000}),
+                         "cluster": {"redis": f"redis://127.0.0.1:{slow.port}", "exact": True}})
+    scene.wait_for(lambda: metric(far, "penstock_cluster_links") >= 2, "the links")
+    got = flood([far], 100, threads=2)
+    assert count(got) == 100
+    took = sorted(g[1] for g in got)
+    assert took[80] < usual[30] + 0.025, (usual[30], took[80])
+    assert metric(far, "penstock_cluster_late_total") > 0 and metric(far, "penstock_cluster_alone_total") > 0
+
+
 def test_a_server_that_takes_no_writes():
     up, redis = scene.Upstream(), Redis()
     gws = hosts(up, redis, n=2, limits={"requests_per_hour": 40})
@@ -194,6 +249,37 @@ def test_killed_workers_and_hosts_take_no_more_than_they_had():
     refilled = (time.monotonic() - begin) * 600 / 3600
     assert got <= 600 + 6 + refilled + 1 and len(up.requests) <= 640, (got, len(up.requests))
     assert got > 100, got
+
+
+def test_reloads_and_killed_scribes_change_nothing():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis, n=2, limits={"requests_per_hour": 200}, exact=True)
+    ok = 0
+    for i in range(6):
+        ok += count(flood(gws, 30, threads=6))
+        gws[0].signal(signal.SIGHUP)
+        if i % 2:
+            gws[1].signal(signal.SIGKILL, scene.wait_for(lambda: gws[1].scribe(), "a scribe").pid)
+    ok += count(flood(gws, 60, threads=6))
+    assert ok == 200 == len(up.requests), (ok, len(up.requests))
+    for gw in gws:
+        scene.wait_for(lambda: cluster(gw)["status"] == "connected" and cluster(gw)["hosts"] == 2, "two hosts", 30)
+
+
+def test_a_cluster_that_begins_and_ends_with_a_reload():
+    up, redis = scene.Upstream(), Redis()
+    gw = scene.Gateway({"providers": [up.provider()], "auth": admin_and_keys("one", limits={"requests_per_hour": 10})})
+    assert "cluster" not in gw.get("/health", headers=ADMIN).json()
+    for url in (redis.url, "", redis.url):
+        gw.reconfigure({"cluster": {"redis": {"url": url}}})
+        before = gw.get("/health", headers=ADMIN).json()["generation"]
+        gw.signal(signal.SIGHUP)
+        scene.wait_for(lambda: gw.get("/health", headers=ADMIN).json()["generation"] > before, "the reload")
+        if url:
+            scene.wait_for(lambda: cluster(gw)["status"] == "connected", "the cluster", 30)
+        else:
+            assert "cluster" not in gw.get("/health", headers=ADMIN).json()
+        assert gw.chat(headers=ONE).status == 200
 
 
 def test_requests_wait_in_the_queue_for_the_cluster():
