@@ -109,7 +109,7 @@ START_TEST(scopes) {
                  {"tenant", {true, true, false, false, false}},
                  {"global", {true, true, true, true, true}}};
     for (size_t i = 0; i < 3; i++) {
-        world_reload(yaml(arena_printf(w.a, "scope: %s", cases[i].scope).p));
+        world_load(yaml(arena_printf(w.a, "scope: %s", cases[i].scope).p));
         for (size_t k = 0; k < 5; k++)
             ck_assert_msg(same(ticket_of(0, BODY, NULL), ticket_of(k, BODY, NULL)) == cases[i].share[k],
                           "%s, %zu", cases[i].scope, k);
@@ -140,11 +140,11 @@ START_TEST(what_headers_and_hints_allow) {
     allows(BODY ",\"routing\":{\"cache\":{\"mode\":\"exact\"}}", NULL, true, true);
     allows(BODY, "x-penstock-routing: {\"cache\":{\"mode\":\"off\"}}", false, false);
     allows(BODY ",\"stream\":true", NULL, true, true);
-    world_reload(yaml("stream: false"));
+    world_load(yaml("stream: false"));
     allows(BODY ",\"stream\":true", NULL, false, false);
     allows(BODY, NULL, true, true);
-    world_reload("providers: [{kind: mock}]\nmodels: [{name: m, targets: [{provider: mock}]}]\n"
-                 "auth: {keys: [{id: a, key: {value: ka}}]}\n");
+    world_load("providers: [{kind: mock}]\nmodels: [{name: m, targets: [{provider: mock}]}]\n"
+               "auth: {keys: [{id: a, key: {value: ka}}]}\n");
     allows(BODY, NULL, false, false);
 }
 END_TEST

@@ -84,7 +84,7 @@ START_TEST(a_default_that_takes_whole_ids) {
     means("anthropic/claude-3.5-sonnet:beta", "openrouter/anthropic/claude-3.5-sonnet:beta");
     means("gpt-4o", "openrouter/gpt-4o");
     means("claude", "openrouter/claude");
-    world_reload("providers:\n" OPENAI LOCAL "routing: {default_provider: local}\n");
+    world_load("providers:\n" OPENAI LOCAL "routing: {default_provider: local}\n");
     means("openai/gpt-4o", "local/openai/gpt-4o");
 }
 END_TEST
@@ -132,7 +132,7 @@ START_TEST(a_provider_alone) {
     means("anthropic", "anthropic/claude-sonnet-4-5");
     means("Claude", "anthropic/claude-sonnet-4-5");
     unknown("local"); /* has no default model: an empty id would mean nothing to it */
-    world_reload("providers:\n" OPENAI LOCAL "routing: {default_provider: openai}\n");
+    world_load("providers:\n" OPENAI LOCAL "routing: {default_provider: openai}\n");
     means("local", "openai/local");
 }
 END_TEST
@@ -151,10 +151,10 @@ START_TEST(inference) {
     unknown("xgpt-4o");
     unknown("GPT-4o");
     unknown("llama-3");
-    world_reload("providers:\n" ANTHROPIC "models: [{name: m, targets: [{provider: anthropic}]}]\n");
+    world_load("providers:\n" ANTHROPIC "models: [{name: m, targets: [{provider: anthropic}]}]\n");
     unknown("gpt-4o"); /* nobody of that kind is configured */
-    world_reload("providers:\n" OPENAI
-                 "models: [{name: m, targets: [{provider: openai}]}]\nrouting: {infer_provider: false}\n");
+    world_load("providers:\n" OPENAI
+               "models: [{name: m, targets: [{provider: openai}]}]\nrouting: {infer_provider: false}\n");
     unknown("gpt-4o");
 }
 END_TEST
@@ -164,10 +164,9 @@ START_TEST(the_default_provider_last) {
     means("gpt-4o", "openai/gpt-4o");
     means("something", "anthropic/something");
     means("a/b.c", "anthropic/a/b.c");
-    world_reload(
-        "providers:\n" OPENAI ANTHROPIC); /* nothing configured at all: the first takes what is left */
+    world_load("providers:\n" OPENAI ANTHROPIC); /* nothing configured at all: the first takes what is left */
     means("something", "openai/something");
-    world_reload("providers:\n" OPENAI ANTHROPIC MODELS);
+    world_load("providers:\n" OPENAI ANTHROPIC MODELS);
     unknown("something");
     ck_assert_int_eq(fault_status(&fault), 404);
     ck_assert(str_find(fault.message, STR("`something`")) > 0);
@@ -215,7 +214,7 @@ START_TEST(odd_ids) {
     ck_assert_ptr_null(plan.model);
     means("/", "openai//");
     means(".", "openai/.");
-    world_reload("providers:\n" OPENAI ANTHROPIC MODELS);
+    world_load("providers:\n" OPENAI ANTHROPIC MODELS);
     memset(id, 'x', sizeof id);
     ck_assert(!route_resolve(w.p, w.a, str_make(id, sizeof id), NULL, &plan, &fault));
     ck_assert_uint_lt(fault.message.n, 256); /* the text does not grow with it */
@@ -227,20 +226,20 @@ START_TEST(no_model_at_all) {
                "routing: {default_model: openai/gpt-y, default_provider: claude}\n");
     means("", "openai/gpt-y");
     ck_str(plan.asked, "openai/gpt-y");
-    world_reload("providers:\n" OPENAI ANTHROPIC MODELS "routing: {default_model: fast}\n");
+    world_load("providers:\n" OPENAI ANTHROPIC MODELS "routing: {default_model: fast}\n");
     means("", "openai/gpt-4o-mini anthropic/c");
     ck_assert_ptr_eq(plan.model, model("fast"));
-    world_reload("providers:\n" OPENAI ANTHROPIC "routing: {default_provider: anthropic}\n");
+    world_load("providers:\n" OPENAI ANTHROPIC "routing: {default_provider: anthropic}\n");
     means("", "anthropic/claude-sonnet-4-5");
-    world_reload("providers:\n" ANTHROPIC OPENAI);
+    world_load("providers:\n" ANTHROPIC OPENAI);
     means("", "anthropic/claude-sonnet-4-5");
     ck_str(plan.asked, "claude-sonnet-4-5");
-    world_reload("providers:\n" OPENAI ANTHROPIC MODELS);
+    world_load("providers:\n" OPENAI ANTHROPIC MODELS);
     means("", "openai/gpt-4o-mini");
-    world_reload("providers:\n" LOCAL
-                 "models: [{name: m, targets: [{provider: local}]}]\n"); /* has no default of its own */
+    world_load("providers:\n" LOCAL
+               "models: [{name: m, targets: [{provider: local}]}]\n"); /* has no default of its own */
     means("", "local/m");
-    world_reload("providers:\n" LOCAL);
+    world_load("providers:\n" LOCAL);
     ck_assert(!resolve(""));
     ck_assert_int_eq(fault.cls, FAULT_BAD_REQUEST);
     ck_str(fault.param, "model");
@@ -254,9 +253,9 @@ START_TEST(a_default_model_is_its_providers) {
                "routing: {default_provider: second}\n");
     means("", "second/gpt-z");
     means("second", "second/gpt-z");
-    world_reload("providers:\n" OPENROUTER OPENAI);
+    world_load("providers:\n" OPENROUTER OPENAI);
     means("", "openrouter/openai/gpt-4o-mini");
-    world_reload("providers:\n  - {kind: openai, keys: [k], default_model: fast}\n" ANTHROPIC MODELS);
+    world_load("providers:\n  - {kind: openai, keys: [k], default_model: fast}\n" ANTHROPIC MODELS);
     means("", "openai/gpt-4o-mini anthropic/c"); /* but a configured model of that name is meant */
 }
 END_TEST
@@ -292,7 +291,7 @@ START_TEST(round_robin_is_exact) {
         order("r");
         ck_assert_str_eq(listed(0, plan.n), turns[i % 3]);
     }
-    world_reload(THREE); /* a worker more takes part in the same turns */
+    world_load(THREE); /* a worker more takes part in the same turns */
     order("r");
     ck_assert_str_eq(listed(0, plan.n), turns[0]);
     order("r");
@@ -466,7 +465,7 @@ START_TEST(switched_off) {
     ck_next(FAULT_NONE, "a/m");
     ck_next(FAULT_SERVER, "b/m");
     ck_next(FAULT_SERVER, "");
-    world_reload("routing: {fallback: false}\nproviders:\n" OPENAI ANTHROPIC);
+    world_load("routing: {fallback: false}\nproviders:\n" OPENAI ANTHROPIC);
     order("gpt-4o");
     ck_next(FAULT_NONE, "openai/gpt-4o");
     ck_next(FAULT_SERVER, "");
@@ -539,7 +538,7 @@ START_TEST(a_fallback_names_its_provider) {
     ck_next(FAULT_NONE, "openrouter/x");
     ck_next(FAULT_SERVER, "anthropic/c");
     ck_next(FAULT_SERVER, "openai/g");
-    world_reload(
+    world_load(
         "providers:\n" OPENROUTER "  - {kind: anthropic, keys: [k], enabled: false}\n"
         "models: [{name: m, targets: [{provider: openrouter, model: x}], fallbacks: [anthropic/c]}]\n");
     order("m");
@@ -704,7 +703,7 @@ START_TEST(a_reload_wakes_refused_keys) {
     uint64_t far = clock_ns() + 3600000000000u;
     rest_until(w.shm, provider("openai")->keys[0].entity, UINT64_MAX);
     rest_until(w.shm, provider("openai")->keys[1].entity, far);
-    world_reload(yaml); /* a worker that was replaced wakes nobody */
+    world_load(yaml); /* a worker that was replaced wakes nobody */
     ck_assert_ptr_null(key(provider("openai"), 0));
     plane_wake_keys(w.shm, w.conf);
     ck_assert_ptr_eq(key(provider("openai"), 0), &provider("openai")->keys[0]);
@@ -723,7 +722,7 @@ START_TEST(no_keys_and_many) {
     for (int i = 0; i < 64; i++)
         buf_printf(&b, "{value: k%d, weight: 10000},", i);
     buf_addz(&b, "]}]\n");
-    world_reload(arena_dup(w.a, buf_str(&b)).p);
+    world_load(arena_dup(w.a, buf_str(&b)).p);
     buf_free(&b);
     struct plane_provider *pr = provider("openai");
     uint64_t tried = 0;

@@ -235,7 +235,7 @@ START_TEST(scopes) {
     static const bool share[3][3] = {{true, false, false}, {true, true, false}, {true, true, true}};
     static const char *const scope[] = {"key", "tenant", "global"};
     for (size_t i = 0; i < 3; i++) {
-        world_reload(yaml(arena_printf(w.a, "scope: %s", scope[i]).p));
+        world_load(yaml(arena_printf(w.a, "scope: %s", scope[i]).p));
         for (size_t k = 0; k < 3; k++)
             ck_assert(same(ticket(0, BODY("Hi")), ticket(k, BODY("Hi"))) == share[i][k]);
     }
@@ -323,7 +323,7 @@ START_TEST(thresholds) {
     ck_assert_ptr_null(ticket(0, BODY("Hi") ",\"routing\":{\"cache\":{\"mode\":\"exact\"}}").semantic);
     ck_assert_ptr_null(ticket(0, BODY("Hi") ",\"routing\":{\"cache\":{\"mode\":\"off\"}}").semantic);
     ck_assert_ptr_nonnull(ticket(0, BODY("Hi") ",\"routing\":{\"cache\":{\"mode\":\"semantic\"}}").semantic);
-    world_reload(yaml("only_deterministic: true"));
+    world_load(yaml("only_deterministic: true"));
     ck_assert_ptr_null(ticket(0, BODY("Hi")).semantic);
 }
 END_TEST
@@ -375,13 +375,12 @@ END_TEST
 START_TEST(another_embedder_is_another_world) {
     world_load(yaml(""));
     struct cache_ticket before = ticket(0, BODY("Hi"));
-    world_reload(arena_printf(w.a,
-                              "providers:\n  - {name: one, kind: mock}\n"
-                              "models:\n  - {name: m, targets: [{provider: one}]}\n"
-                              "auth: {keys: [{id: a, key: {value: ka}, tenant: t}]}\n"
-                              "cache: {enabled: true, semantic: {enabled: true, embedder: {provider: one, "
-                              "model: e}}}\n")
-                     .p);
+    world_load(arena_printf(w.a, "providers:\n  - {name: one, kind: mock}\n"
+                                 "models:\n  - {name: m, targets: [{provider: one}]}\n"
+                                 "auth: {keys: [{id: a, key: {value: ka}, tenant: t}]}\n"
+                                 "cache: {enabled: true, semantic: {enabled: true, embedder: {provider: one, "
+                                 "model: e}}}\n")
+                   .p);
     ck_assert_ptr_nonnull(w.p->embedder);
     struct cache_ticket after = ticket(0, BODY("Hi"));
     ck_assert(after.semantic && !after.semantic->embedded && !same(before, after));

@@ -65,6 +65,7 @@ const char *world_file(const char *name, const char *text) {
 }
 
 void world_load(const char *yaml) {
+    drop_plane(); /* of one before */
     const char *text = arena_printf(w.a, "state_dir: %s\npid_file: %s/pid\n%s", w.dir, w.dir, yaml).p;
     struct conf_source src = {.kinds = &provider_table, .file = world_file("penstock.yaml", text)};
     struct conf_errors errors;
@@ -74,11 +75,6 @@ void world_load(const char *yaml) {
     conf_errors_free(&errors);
     w.p = plane_new(w.loop, w.multi, w.shm, w.conf, err);
     ck_assert_msg(w.p != NULL, "%s", err);
-}
-
-void world_reload(const char *yaml) {
-    drop_plane();
-    world_load(yaml);
 }
 
 struct plane_provider *provider(const char *name) {

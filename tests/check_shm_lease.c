@@ -120,6 +120,7 @@ START_TEST(lease_crowd) {
         taken += atomic_load(&c.scratch->note[TAKEN + i]);
     ck_assert_uint_eq(taken, GIVEN / 3 * 3);
     ck_assert_int_eq(lease_held(c.s, e, KIND), GIVEN % 3);
+    shm_free(c.s);
     crowd_free(&c);
 }
 END_TEST

@@ -63,7 +63,7 @@ static void listen_anywhere(void) {
 void site_load(const char *yaml) {
     char err[256] = "";
     site_stop();
-    world_reload(yaml);
+    world_load(yaml);
     struct gateway_env env = {
         .loop = w.loop, .multi = w.multi, .shm = w.shm, .conf = w.conf, .reload = take_reload};
     gateway = gateway_new(&env, err);

@@ -20,8 +20,7 @@ extern struct world w;
 
 void world_open(void);               /* fixture: all but configuration and plane */
 void world_close(void);              /* fixture */
-void world_load(const char *yaml);   /* loads it and joins the plane */
-void world_reload(const char *yaml); /* a worker of the next generation: another plane, the same segment */
+void world_load(const char *yaml); /* loads it and joins the plane, in place of one before */
 const char *world_file(const char *name, const char *text); /* its path; one of four buffers in turn */
 struct plane_provider *provider(const char *name);
 struct plane_model *model(const char *name);
