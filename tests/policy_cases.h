@@ -18,8 +18,8 @@ struct world {
 };
 extern struct world w;
 
-void world_open(void);               /* fixture: all but configuration and plane */
-void world_close(void);              /* fixture */
+void world_open(void);             /* fixture: all but configuration and plane */
+void world_close(void);            /* fixture */
 void world_load(const char *yaml); /* loads it and joins the plane, in place of one before */
 const char *world_file(const char *name, const char *text); /* its path; one of four buffers in turn */
 struct plane_provider *provider(const char *name);
