@@ -372,7 +372,7 @@ struct conf {
     struct {
         struct conf_redis *redis; /* at most one */
         size_t nredis;
-        uint64_t timeout;
+        uint64_t timeout, export; /* export 0: none */
         bool exact, cache;
     } cluster;
 

@@ -661,6 +661,8 @@ static const struct option rows[] = {
      .help = "The longest that a request waits for it; after that this host's own share decides."},
     {BOOL("cluster.cache", conf, cluster.cache), .def = "true",
      .help = "Keep answers of the cache there as well, for all hosts."},
+    {COUNT("cluster.export", conf, cluster.export), .max = 1000000000, .def = "0", .example = "1000000",
+     .help = "Add the ledger's records to a stream there, of about so many; 0: do not."},
     {BOOL("cluster.exact", conf, cluster.exact), .def = "false",
      .help = "Ask it for each request in place of taking leases: exactly the limit passes, for a round trip "
              "each."},

@@ -7,6 +7,7 @@
 #include "base/die.h"
 #include "base/log.h"
 #include "cluster/news.h"
+#include "cluster/stream.h"
 #include "drain.h"
 #include "shm/breaker.h"
 #include "shm/vectors.h"
@@ -16,6 +17,7 @@
 struct share {
     struct drain *d;
     struct news *news;
+    struct stream *stream;
 };
 
 /* --- keys --- */
@@ -154,6 +156,26 @@ static void on_ask(void *arg, struct str question, struct buf *answer) {
     arena_free(a);
 }
 
+/* --- records for others --- */
+
+static void on_fetch(void *arg, uint64_t from, struct stream_batch *b) {
+    struct share *s = arg;
+    struct ledger_page page;
+    if (!s->d->ledger)
+        return;
+    struct db_txn *t = db_begin(s->d->ledger, false);
+    for (b->next = from; b->n < STREAM_AT_ONCE; b->next = page.next) {
+        struct jw w;
+        jw_init(&w, &b->text);
+        ledger_list(t, b->next, 1, &w, &page);
+        if (page.next == b->next)
+            break;
+        b->number[b->n] = page.next - 1;
+        b->end[b->n++] = buf_len(&b->text);
+    }
+    db_end(t);
+}
+
 /* --- life --- */
 
 struct share *share_start(struct cluster *c, struct drain *d) {
@@ -163,12 +185,14 @@ struct share *share_start(struct cluster *c, struct drain *d) {
     struct share *s = mem_alloc(sizeof *s);
     s->d = d;
     s->news = news_start(c, &events, s);
+    s->stream = stream_start(c, d->conf->cluster.export, on_fetch, s);
     return s;
 }
 
 void share_stop(struct share *s) {
     if (!s)
         return;
+    stream_stop(s->stream);
     news_stop(s->news);
     mem_free(s);
 }

@@ -1,5 +1,6 @@
 """What three hosts that share a Redis tell each other: keys that are made, changed and revoked, and cleared caches."""
 
+import json
 import signal
 import time
 
@@ -192,6 +193,34 @@ def test_a_breaker_that_opened_elsewhere_is_a_hint():
     for _ in range(4):
         assert two.chat(headers=bearer("one")).status >= 500
     assert two.chat(headers=bearer("one")).status == 200
+
+
+def test_records_are_exported_once_each():
+    up, redis = scene.Upstream(), Redis()
+    conf = {"providers": [up.provider()], "auth": admin_and_keys("one"), "cluster": {"redis": redis.url, "export": 1000}}
+    gws = [scene.Gateway(conf) for _ in range(2)]
+    for gw in gws:
+        wait_cluster(gw, "connected")
+
+    def entries():
+        return [dict(zip(fields[::2], fields[1::2])) for _, fields in redis.ask("XRANGE", "penstock:{c}:ledger", "-", "+")]
+
+    asked = 0
+    for i in range(6):
+        for gw in gws:
+            asked += gw.chat(headers=bearer("one"), text=f"{i}").status == 200
+        if i % 2:
+            gws[0].signal(signal.SIGKILL, scene.wait_for(lambda: gws[0].scribe(), "a scribe").pid)
+    scene.wait_for(lambda: len(entries()) >= asked, "all records", 20)
+    got = entries()
+    assert len(got) == len({e["id"] for e in got}) == asked == 12, got
+    rows = [json.loads(e["record"]) for e in got]
+    assert all(r["key"] == "one" and r["status"] == 200 and r["provider"] == "up" for r in rows), rows[0]
+    assert len({e["id"].split("-")[0] for e in got}) == 2
+    # the server has lost its memory: all again, by the same ids
+    redis.kill()
+    redis.start()
+    scene.wait_for(lambda: {e["id"] for e in entries()} == {e["id"] for e in got}, "the same records", 20)
 
 
 def test_usage_of_all_hosts():
