@@ -378,7 +378,7 @@ static const struct table embedder_options = {TABLE(embedder_rows), .size = size
 /* ---- cluster.redis ---- */
 
 static const struct option redis_rows[] = {
-    {STRING(TYPE_REDIS, "url", conf_redis, url), .example = "redis://127.0.0.1:6379",
+    {STRING(TYPE_REDIS, "url", conf_redis, url), .example = "\"\"",
      .help = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, unix:/path, or HOST:PORT."},
     {TEXTS("addresses", conf_redis, addresses, naddresses),
      .example = "[\"10.0.0.2:6379\", \"10.0.0.3:6379\"]",
