@@ -728,7 +728,7 @@ static const struct option rows[] = {
      .help = "How long the log store in state_dir keeps what GET /admin/v1/logs tells."},
     {SIZE("log.max_size", conf, log.max_size), .min = MIB, .max = 1024 * GIB, .def = "1GiB",
      .help = "Size of that store; when it is full, the oldest go before their time."},
-    {CHOICE("log.content", conf, log.content), .def = "masked", .words = "off|none|false masked|true full",
+    {CHOICE("log.content", conf, log.content), .def = "off", .words = "off|none|false masked|true full",
      .help = "What is kept of prompts and answers, in the log store and in the log: off (nothing), masked "
              "(their beginning, without what log.mask names), full (their beginning as it is)."},
     {SIZE("log.truncate", conf, log.truncate), .min = 1, .max = 256 * KIB, .def = "2KiB",

@@ -20,7 +20,7 @@ MASKED = ("Write to [EMAIL], pay with [CARD], call [PHONE], use the key [SECRET]
 
 def start(log=None, workers=4, up=None, **more):
     up = up or scene.Upstream()
-    return up, scene.Gateway({"providers": [up.provider(retry={"max": 0})], "auth": KEYS, "log": log or {}, **more}, workers=workers)
+    return up, scene.Gateway({"providers": [up.provider(retry={"max": 0})], "auth": KEYS, "log": {"content": "masked", **(log or {})}, **more}, workers=workers)
 
 
 def record(gw, request_id, kind="response,error"):
@@ -292,7 +292,7 @@ def test_long_lines_in_a_file_and_on_a_pipe():
     ask(gw, "q", "\\\"" * 4000)
     assert record(gw, "q")["answer"] == line(gw, "q")["answer"] == said
     assert line(gw, "q")["prompt"] == "user: " + "\\\"" * 4000
-    gw = scene.Gateway({"providers": [up.provider()], "auth": KEYS}, workers=4, start=False)
+    gw = scene.Gateway({"providers": [up.provider()], "auth": KEYS, "log": {"content": "masked"}}, workers=4, start=False)
     pipe = gw.path("pipe")
     os.mkfifo(pipe)
     got, reader = [], os.open(pipe, os.O_RDWR)  # so that there is always a writer
