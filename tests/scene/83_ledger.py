@@ -133,6 +133,9 @@ def test_usage_is_the_sum_of_records_over_kills():
     assert [r["hash"] for r in must_add_up(gw)] == [r["hash"] for r in rows]
 
 
+test_usage_is_the_sum_of_records_over_kills.seconds = 240
+
+
 def test_what_is_known_of_tokens():
     up = scene.Upstream()
     gw = start(up)

@@ -12,6 +12,9 @@ from redis import Redis
 ONE, ADMIN = bearer("one"), bearer("admin")
 
 
+PATIENT = "1s"  # where numbers must be exact on a busy machine: who is late is decided by the host alone
+
+
 def hosts(up, redis, n=3, workers=2, limits=None, url=None, provider=None, **options):
     conf = {"providers": [up.provider(**(provider or {}))], "auth": admin_and_keys("one", "two", limits=limits or {}),
             "cluster": {"redis": url or redis.url, **options}, "log": {"access": False}}
@@ -40,6 +43,11 @@ def flood(gws, n, threads=12, **more):
     """n requests, over all hosts in turn. Statuses, and how long the slowest took."""
     got, lock, left = [], threading.Lock(), list(range(n))
 
+    def ask(c):
+        c.request("POST", "/v1/chat/completions",
+                  {"model": "up/m", "messages": [{"role": "user", "content": "Hi"}], **more}, ONE)
+        return c.response()
+
     def run(k):
         clients = [gw.client() for gw in gws]
         while True:
@@ -47,11 +55,13 @@ def flood(gws, n, threads=12, **more):
                 if not left:
                     return
                 i = left.pop()
-            c = clients[(i + k) % len(gws)]
+            h = (i + k) % len(gws)
             begin = time.monotonic()
-            c.request("POST", "/v1/chat/completions",
-                      {"model": "up/m", "messages": [{"role": "user", "content": "Hi"}], **more}, ONE)
-            r = c.response()
+            try:
+                r = ask(clients[h])
+            except (scene.Closed, OSError):  # an idle connection of a worker that gave way: nobody has read the request
+                clients[h] = gws[h].client()
+                r = ask(clients[h])
             with lock:
                 got.append((r.status, time.monotonic() - begin, r))
     ts = [threading.Thread(target=run, args=(k,), daemon=True) for k in range(threads)]
@@ -68,7 +78,7 @@ def count(got, status=200):
 
 def test_exactly_the_limit_passes_over_three_hosts():
     up, redis = scene.Upstream(), Redis()
-    gws = hosts(up, redis, limits={"requests_per_hour": 60}, exact=True)
+    gws = hosts(up, redis, limits={"requests_per_hour": 60}, exact=True, timeout=PATIENT)
     got = flood(gws, 240)
     assert count(got) == 60 and count(got, 429) == 180, (count(got), count(got, 429))
     assert len(up.requests) == 60
@@ -86,7 +96,7 @@ def test_exactly_the_limit_passes_over_three_hosts():
 
 def test_by_leases_at_most_the_limit_and_a_hundredth():
     up, redis = scene.Upstream(), Redis()
-    gws = hosts(up, redis, limits={"requests_per_hour": 1200})
+    gws = hosts(up, redis, limits={"requests_per_hour": 1200}, timeout=PATIENT)
     begin = time.monotonic()
     got = flood(gws, 2000)
     refilled = (time.monotonic() - begin) * 1200 / 3600
@@ -100,7 +110,7 @@ def test_by_leases_at_most_the_limit_and_a_hundredth():
 
 def test_tokens_are_settled_over_all_hosts():
     up, redis = scene.Upstream(default=lambda a: a.whole(200, scene.chat_reply(prompt=10, completion=90))), Redis()
-    gws = hosts(up, redis, limits={"tokens_per_hour": 5000})
+    gws = hosts(up, redis, limits={"tokens_per_hour": 5000}, timeout=PATIENT)
     got = flood(gws, 120, threads=3, max_tokens=100)
     # 100 each; never more than fits, but for what is on its way and a lease
     assert 44 <= count(got) <= 56, count(got)
@@ -109,7 +119,7 @@ def test_tokens_are_settled_over_all_hosts():
 def test_layers_are_taken_together_or_not_at_all():
     up, redis = scene.Upstream(), Redis()
     conf = {"requests_per_hour": 30}
-    gws = hosts(up, redis, limits=conf, provider={"limits": {"requests_per_hour": 20}, "retry": {"max": 0}}, exact=True)
+    gws = hosts(up, redis, limits=conf, provider={"limits": {"requests_per_hour": 20}, "retry": {"max": 0}}, exact=True, timeout=PATIENT)
     got = flood(gws, 90)
     assert count(got) == 20 and len(up.requests) == 20, count(got)
     # what the provider's limit refused has cost the key nothing
@@ -222,7 +232,7 @@ def test_a_server_that_takes_no_writes():
 
 def test_killed_workers_and_hosts_take_no_more_than_they_had():
     up, redis = scene.Upstream(), Redis()
-    gws = hosts(up, redis, limits={"requests_per_hour": 600})
+    gws = hosts(up, redis, limits={"requests_per_hour": 600}, timeout=PATIENT)
     stop = threading.Event()
 
     def murder():
@@ -253,7 +263,7 @@ def test_killed_workers_and_hosts_take_no_more_than_they_had():
 
 def test_reloads_and_killed_scribes_change_nothing():
     up, redis = scene.Upstream(), Redis()
-    gws = hosts(up, redis, n=2, limits={"requests_per_hour": 200}, exact=True)
+    gws = hosts(up, redis, n=2, limits={"requests_per_hour": 200}, exact=True, timeout=PATIENT)
     ok = 0
     for i in range(6):
         ok += count(flood(gws, 30, threads=6))

@@ -32,7 +32,7 @@ def at_once(n, fn):
     for t in threads:
         t.start()
     for t in threads:
-        t.join(60)
+        t.join(180)
     return out
 
 
