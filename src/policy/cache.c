@@ -169,7 +169,7 @@ static bool keep(struct plane *p, const struct cache_ticket *t, const struct rep
         .slot = slot_mine(p->shm),
         .model_hash = t->model_hash,
         .owner_hash = t->owner_hash,
-        .created_wall_ms = (uint64_t)clock_wall_ms(),
+        .created_wall_ms = (uint64_t)h->created_wall_ms, /* the same: a reader compares them */
     };
     memcpy(e.key, t->key, INDEX_KEY);
     return ring_where(p->shm, packed.n, &e.pos) && index_put(p->shm, &e, t->epoch) &&
