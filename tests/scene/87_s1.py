@@ -336,8 +336,7 @@ def test_who_may():
 
 def test_status():
     _, gw = start(2, cache={"enabled": True}, limits={"requests_per_minute": 100}, routing={"fallback": False})
-    gw.wait_workers(4)
-    d = data(gw.get(BASE + "/status"))
+    d = scene.wait_for(lambda: (lambda d: d["workers"] == 4 and d)(data(gw.get(BASE + "/status"))), "all workers to be ready")
     assert d["version"] and d["uptime"] >= 0 and d["workers"] == 4 and d["providers"] == ["p0", "p1"], d
     assert d["features"] == {"failover": False, "caching": True, "semanticCaching": False, "rateLimiting": True,
                              "authentication": False, "streaming": True, "alerts": False}, d
