@@ -56,6 +56,7 @@ START_TEST(trees_print_back) {
     ck_print(STR("{\"a\\u0000b\":1,\"a\":2}"), "{\"a\xEF\xBF\xBD"
                                                "b\":1,\"a\":2}");
     ck_print(STR("\"\\ud800\""), "\"\xEF\xBF\xBD\"");
+    ck_print(STR("{\"\\ud800\":1,\"\\udfff\":2,\"\\ufffd\":3}"), "{\"\xEF\xBF\xBD\":3}");
     char deep[2 * JSON_MAX_DEPTH + 1] = "";
     memset(deep, '[', JSON_MAX_DEPTH);
     memset(deep + JSON_MAX_DEPTH, ']', JSON_MAX_DEPTH);

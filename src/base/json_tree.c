@@ -90,17 +90,19 @@ static struct json_object *take_value(struct build *b) {
     }
 }
 
-/* json-c's keys are C strings: a NUL in one (only by \u0000) becomes U+FFFD, or two keys could be one. */
+/* json-c's keys are C strings: a NUL in one (only by \u0000) becomes U+FFFD, or two keys could be one. So
+ * does half of a UTF-16 pair, as in print: two keys of a tree never print as the same one. */
 static char *take_key(struct build *b) {
     struct str s = take_string(b);
     struct buf key;
     buf_init(&key, 0);
-    while (s.n > 0) {
-        size_t n = strnlen(s.p, s.n);
-        buf_add(&key, s.p, n);
-        if (n < s.n)
+    for (size_t i = 0; i < s.n;) {
+        size_t bad = !s.p[i] ? 1 : utf8_half(s.p + i, s.n - i) ? 3 : 0;
+        if (bad)
             BUF_ADD(&key, UTF8_REPLACEMENT);
-        s = str_skip(s, n < s.n ? n + 1 : n);
+        else
+            buf_addc(&key, s.p[i]);
+        i += bad ? bad : 1;
     }
     buf_addc(&key, '\0');
     MUST(buf_ok(&key));
