@@ -61,15 +61,26 @@ def test_curl():
     assert SAID in run(start(auth=None), "sh", CLIENTS + "/curl/s4.sh", key="").stdout
 
 
-def test_python():
-    gw, ran = start(), []
-    for path in sorted(glob.glob(CLIENTS + "/python/*.py")):
-        module = re.search(r"_(\w+)\.py$", path)[1]
-        if subprocess.run([PYTHON, "-c", "import " + module], capture_output=True).returncode == 0:
-            answers(gw, PYTHON, "-B", path)
-            ran.append(path)
-    if not ran:
-        scene.skip("no openai, no requests, no httpx")
+def python(module):
+    if subprocess.run([PYTHON, "-c", "import " + module], capture_output=True).returncode != 0:
+        scene.skip("no " + module + " for " + PYTHON)
+    gw = start()
+    paths = sorted(glob.glob(CLIENTS + f"/python/*_{module}.py"))
+    assert paths, module
+    for path in paths:
+        answers(gw, PYTHON, "-B", path)
+
+
+def test_python_requests():
+    python("requests")
+
+
+def test_python_httpx():
+    python("httpx")
+
+
+def test_python_openai():
+    python("openai")
 
 
 def test_javascript():

@@ -9,12 +9,13 @@ URL = os.environ.get("PENSTOCK_URL", "http://127.0.0.1:8080")
 client = httpx.Client(base_url=URL, headers={"Authorization": "Bearer " + os.environ.get("PENSTOCK_KEY", "none")}, timeout=600)
 chat = {"messages": [{"role": "user", "content": "Say hello."}], "routing": {"strategy": "cost"}}
 
-answer = client.post("/v1/completions", json=chat).raise_for_status().json()
-print(answer["choices"][0]["message"]["content"])
+response = client.post("/v1/completions", json=chat)
+response.raise_for_status()
+print(response.json()["choices"][0]["message"]["content"])
 
 with client.stream("POST", "/v1/completions/stream", json=chat) as stream:
     stream.raise_for_status()
-    for line in stream.iter_lines():
+    for line in map(str.rstrip, stream.iter_lines()):  # httpx before 0.24 keeps their ends
         if line.startswith("data: ") and line != "data: [DONE]":
             for choice in json.loads(line[6:])["choices"]:
                 print(choice["delta"].get("content") or "", end="", flush=True)
