@@ -34,6 +34,8 @@ struct hints {
 #define HINTS_NONE ((struct hints){.max_cost_nano = -1})
 /* `routing`: the object's bytes, checked JSON; empty: none. Texts lie in the arena or in them. false and *f. */
 bool hints_read(struct arena *a, struct str routing, struct hints *out, struct fault *f);
+/* The header x-penstock-routing, if there is one (p not NULL): its hints come in place of the body's. */
+bool hints_header(struct arena *a, struct str header, struct ask *ask, struct fault *f);
 /* All that a request says of it: `routing`, and what members of the body say besides (struct ask). */
 bool hints_of(struct arena *a, const struct ask *ask, struct hints *out, struct fault *f);
 #endif

@@ -43,8 +43,18 @@ uint64_t route_input_tokens(struct plane *p, const struct plan *plan, const stru
 int64_t route_cost(struct plane *p, const struct plan *plan, const struct target *t);
 double route_weight(struct plane *p, const struct plan *plan, const struct target *t); /* what its strategy sorts by */
 /* Why a target may not be asked now. */
-enum route_no { ROUTE_OK, ROUTE_DRAINED, ROUTE_RESTS, ROUTE_BREAKER, ROUTE_WINDOW, ROUTE_COST };
+enum route_no {
+    ROUTE_OK,
+    ROUTE_DRAINED,
+    ROUTE_RESTS,
+    ROUTE_BREAKER,
+    ROUTE_WINDOW,
+    ROUTE_COST,
+    ROUTE_EXCLUDED, /* by the hints; such a target is in no plan */
+    ROUTE_TAGS,
+};
 enum route_no route_why_not(struct plane *p, const struct plan *plan, const struct target *t);
+enum route_no route_hints_against(const struct hints *h, const struct target *t);
 /* Nothing may be asked: is there one reason of the request's own for it (COST_LIMIT, CONTEXT_LENGTH)? false: no. */
 const char *route_no_name(enum route_no why); /* "ok", "breaker_open" ... */
 bool route_refused(struct plane *p, struct arena *a, const struct plan *plan, struct fault *f);

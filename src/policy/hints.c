@@ -172,6 +172,19 @@ bool hints_read(struct arena *a, struct str routing, struct hints *out, struct f
     return m.ok;
 }
 
+bool hints_header(struct arena *a, struct str header, struct ask *ask, struct fault *f) {
+    enum json_kind kind;
+    if (!header.p)
+        return true;
+    if (json_scan(header, &kind, NULL, NULL, NULL) != 0 || kind != JSON_OBJECT) {
+        fault_set(f, a, FAULT_BAD_REQUEST, "The header x-penstock-routing must hold a JSON object.");
+        f->param = STR("x-penstock-routing");
+        return false;
+    }
+    ask->routing = header;
+    return true;
+}
+
 /* It is preferred to those that were preferred. */
 static void name_provider(struct hints *h, struct str provider) {
     struct hint_list *l = &h->preferred;

@@ -37,6 +37,11 @@ static bool named_in(const struct hint_list *l, const struct plane_provider *pr)
     return false;
 }
 
+static bool left_out(const struct hints *h, const struct plane_provider *pr) {
+    const struct hint_list only = {.at = {h->provider}, .n = 1};
+    return named_in(&h->excluded, pr) || (h->alone && !named_in(&only, pr));
+}
+
 static bool has_tags(const struct conf_target *t, const struct hint_list *tags) {
     for (size_t i = 0; i < tags->n; i++) {
         size_t k = 0;
@@ -46,6 +51,12 @@ static bool has_tags(const struct conf_target *t, const struct hint_list *tags) 
             return false;
     }
     return true;
+}
+
+enum route_no route_hints_against(const struct hints *h, const struct target *t) {
+    if (left_out(h, t->provider))
+        return ROUTE_EXCLUDED;
+    return has_tags(t->tags, &h->tags) ? ROUTE_OK : ROUTE_TAGS;
 }
 
 /* "*" in a target's model stands for what the star of the model's name stood for. */
@@ -289,15 +300,10 @@ static bool check_hints(struct plane *p, struct arena *a, const struct hints *h,
     return !h->task.n || is_usual(h->task) || task_of(p, h->task) || no_task(p, a, h->task, f);
 }
 
-static bool left_out(const struct hints *h, const struct plane_provider *pr) {
-    const struct hint_list only = {.at = {h->provider}, .n = 1};
-    return named_in(&h->excluded, pr) || (h->alone && !named_in(&only, pr));
-}
-
 void plan_leave_out(struct plan *plan) {
     size_t n = 0, own = 0;
     for (size_t i = 0; i < plan->n; i++)
-        if (!left_out(plan->hints, plan->list[i]->provider)) {
+        if (route_hints_against(plan->hints, plan->list[i]) == ROUTE_OK) {
             own += i < plan->own;
             plan->list[n++] = plan->list[i];
         }
@@ -404,12 +410,19 @@ bool route_resolve(struct plane *p, struct arena *a, struct str model, const str
 
 /* --- what passes untouched --- */
 
-static struct plane_provider *who_knows(struct plane *p, const struct dialect *d) {
-    struct plane_provider *pr = default_provider(p);
-    if (pr && plane_endpoint(pr, d, STR_NONE))
+static bool knows(const struct plane_provider *pr, const struct dialect *d, const struct hints *h) {
+    return pr && pr->upstream && !left_out(h, pr) && plane_endpoint(pr, d, STR_NONE);
+}
+
+static struct plane_provider *who_knows(struct plane *p, const struct dialect *d, const struct hints *h) {
+    struct plane_provider *pr;
+    for (size_t i = 0; i < h->preferred.n; i++)
+        if (knows(pr = plane_provider(p, h->preferred.at[i]), d, h))
+            return pr;
+    if (knows(pr = default_provider(p), d, h))
         return pr;
     for (size_t i = 0; i < p->nproviders; i++)
-        if (p->providers[i].upstream && plane_endpoint(&p->providers[i], d, STR_NONE))
+        if (knows(&p->providers[i], d, h))
             return &p->providers[i];
     return NULL;
 }
@@ -433,16 +446,17 @@ static void add_at(struct plane *p, struct arena *a, struct plan *plan, struct p
  * those that a configured model has. */
 bool route_pass(struct plane *p, struct arena *a, struct str provider, struct str model,
                 const struct hints *hints, const struct dialect *d, struct plan *plan, struct fault *f) {
+    if (!hints)
+        hints = &no_hints;
+    if (!check_hints(p, a, hints, f))
+        return false;
     bool resolved = !provider.n && model.n && route_resolve(p, a, model, hints, plan, f);
     if (resolved && (plan->model || plane_endpoint(plan->list[0]->provider, d, plan->list[0]->model))) {
         plan->fallbacks_added = plan->fallbacks_added || !plan->model;
         return true;
     }
-    *plan = (struct plan){.asked = model,
-                          .model_entity = SHM_NONE,
-                          .fallbacks_added = true,
-                          .hints = hints ? hints : &no_hints};
-    struct plane_provider *pr = provider.n ? plane_provider(p, provider) : who_knows(p, d);
+    *plan = (struct plan){.asked = model, .model_entity = SHM_NONE, .fallbacks_added = true, .hints = hints};
+    struct plane_provider *pr = provider.n ? plane_provider(p, provider) : who_knows(p, d, hints);
     if (!pr && provider.n) {
         fault_set(f, a, FAULT_BAD_REQUEST,
                   "The header x-penstock-provider names no provider of this gateway.");

@@ -105,8 +105,8 @@ enum route_no route_why_not(struct plane *p, const struct plan *plan, const stru
 }
 
 const char *route_no_name(enum route_no why) {
-    static const char *const names[] = {"ok",           "drained",        "resting",
-                                        "breaker_open", "context_window", "max_cost_usd"};
+    static const char *const names[] = {
+        "ok", "drained", "resting", "breaker_open", "context_window", "max_cost_usd", "excluded", "tags"};
     return names[why];
 }
 

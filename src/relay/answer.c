@@ -119,8 +119,8 @@ static void capture(struct request *r) {
 
 void answer_commit(struct request *r) {
     struct http_header h[ANSWER_HEADERS];
-    size_t n = answer_headers(r, h, false);
     hedge_won(r);
+    size_t n = answer_headers(r, h, false);
     r->committed = true;
     r->first_byte_ms = (clock_ns() - r->x->started_ns) / 1000000;
     timer_clear(&r->timer);
@@ -475,7 +475,9 @@ static void reply_fault(struct request *r, struct buf *body) {
         put(h, &n, STR("retry-after"), arena_u64(r->a, ((uint64_t)r->fault.retry_after_ms + 999) / 1000));
     if (r->status == 401)
         put(h, &n, STR("www-authenticate"), STR("Bearer"));
-    bool its = r->client->client->provider_rates && r->fault.provider.n;
+    /* Refused by our limit of a provider: that one's are told, not those of the caller that it met. */
+    bool limit = r->fault.cls == FAULT_RATE_LIMIT && !r->fault.from_provider;
+    bool its = r->fault.provider.n && (limit || r->client->client->provider_rates);
     size_t rates = its ? provider_rates(r, h + n) : admit_headers(r->p, &r->held, r->a, h + n);
     n += rates;
     if (r->fault.from_provider)

@@ -57,18 +57,9 @@ enum verdict step_read(struct request *r) {
 
 /* --- what is asked --- */
 
-/* The header's come over the body's. */
 static bool take_hints(struct request *r) {
-    struct str h = exchange_header(r->x, "x-penstock-routing");
-    enum json_kind kind;
-    if (h.p && (json_scan(h, &kind, NULL, NULL, NULL) != 0 || kind != JSON_OBJECT)) {
-        fault_set(&r->fault, r->a, FAULT_BAD_REQUEST,
-                  "The header x-penstock-routing must hold a JSON object.");
-        r->fault.param = STR("x-penstock-routing");
+    if (!hints_header(r->a, exchange_header(r->x, "x-penstock-routing"), &r->ask, &r->fault))
         return false;
-    }
-    if (h.p)
-        r->ask.routing = h;
     if (!r->ask.routing.n && !r->ask.provider.n && !r->ask.task.n && !r->ask.max_cost_said &&
         !r->ask.known_model)
         return true;

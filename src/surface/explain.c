@@ -87,6 +87,7 @@ static bool decide(struct surface_call *c, struct asked *q, struct fault *f) {
     struct plane *p = c->plane;
     struct arena *a = c->x->arena;
     if (!read_query(c, q, f) || !q->client->client->peek(a, c->x->body, &q->ask, f) ||
+        !hints_header(a, exchange_header(c->x, "x-penstock-routing"), &q->ask, f) ||
         !hints_of(a, &q->ask, &q->hints, f) || !route_resolve(p, a, q->ask.model, &q->hints, &q->plan, f))
         return false;
     q->plan.input_bytes = q->ask.input_bytes;
@@ -96,6 +97,7 @@ static bool decide(struct surface_call *c, struct asked *q, struct fault *f) {
         auth_tenant(p, a, q->ask.tenant, &q->as);
     know_limits(c, q);
     route_order_dry(p, &q->plan);
+    route_fallbacks(p, a, &q->plan);
     q->conversation = conversation_of(c->x, &q->as, q->client, &q->ask, q->plan.asked);
     q->warm = SHM_NONE;
     if (p->conf->routing.affinity && q->conversation.id && q->conversation.goes_on &&
@@ -155,6 +157,8 @@ static bool write_target_budgets(struct jw *w, struct surface_call *c, const str
 
 static const char *reason(struct plane *p, const struct asked *q, const struct target *t, bool limits,
                           bool budgets) {
+    if (route_hints_against(&q->hints, t) != ROUTE_OK)
+        return route_no_name(route_hints_against(&q->hints, t));
     if (!plane_endpoint(t->provider, q->client, t->model))
         return "no_endpoint";
     const char *why = route_no_name(route_why_not(p, &q->plan, t));
@@ -171,9 +175,9 @@ static void write_cost(struct jw *w, int64_t nano) {
         jw_nano(w, nano);
 }
 
-static void write_target(struct jw *w, struct surface_call *c, const struct asked *q, size_t i) {
+static void write_target(struct jw *w, struct surface_call *c, const struct asked *q, struct target *t,
+                         bool fallback) {
     struct plane *p = c->plane;
-    struct target *t = q->plan.list[i];
     struct health h;
     uint64_t now = clock_ns(), again_ns = 0;
     struct speed v = speed_look(p->shm, t->entity, now);
@@ -181,7 +185,7 @@ static void write_target(struct jw *w, struct surface_call *c, const struct aske
     jw_obj(w);
     jw_kz(w, "provider", t->provider->conf->name);
     jw_kstr(w, "model", t->model);
-    jw_kbool(w, "fallback", i >= q->plan.own);
+    jw_kbool(w, "fallback", fallback);
     bool limits = write_target_limits(w, c, q, t), budgets = write_target_budgets(w, c, q, t);
     const char *why = reason(p, q, t, limits, budgets);
     jw_kbool(w, "eligible", strcmp(why, "ok") == 0);
@@ -199,6 +203,45 @@ static void write_target(struct jw *w, struct surface_call *c, const struct aske
     jw_ku64(w, "input_tokens", route_input_tokens(p, &q->plan, t));
     write_cost(w, route_cost(p, &q->plan, t));
     jw_obj_end(w);
+}
+
+static bool in_plan(const struct plan *plan, const struct target *t) {
+    size_t i = 0;
+    while (i < plan->n && plan->list[i]->entity != t->entity)
+        i++;
+    return i < plan->n;
+}
+
+/* What the request's hints leave out of what it would otherwise go to. */
+static void write_left_out(struct jw *w, struct surface_call *c, const struct asked *q) {
+    struct hints open = q->hints;
+    struct plan all;
+    struct fault f;
+    open.excluded.n = open.tags.n = 0;
+    if (!route_resolve(c->plane, c->x->arena, q->ask.model, &open, &all, &f))
+        return;
+    all.input_bytes = q->plan.input_bytes;
+    all.output_tokens = q->plan.output_tokens;
+    route_fallbacks(c->plane, c->x->arena, &all);
+    for (size_t i = 0; i < all.n; i++)
+        if (!in_plan(&q->plan, all.list[i]))
+            write_target(w, c, q, all.list[i], i >= all.own);
+}
+
+/* Targets of the model at providers that are switched off. */
+static void write_disabled(struct jw *w, struct plane *p, const struct asked *q) {
+    const struct conf_model *m = q->plan.model ? q->plan.model->conf : NULL;
+    for (size_t i = 0; m && i < m->ntargets; i++) {
+        const struct plane_provider *pr = &p->providers[m->targets[i].provider_index];
+        if (pr->upstream)
+            continue;
+        jw_obj(w);
+        jw_kz(w, "provider", pr->conf->name);
+        jw_kz(w, "model", m->targets[i].model);
+        jw_kbool(w, "eligible", false);
+        jw_kz(w, "reason", "disabled");
+        jw_obj_end(w);
+    }
 }
 
 static void write_cache(struct jw *w, struct surface_call *c, const struct asked *q) {
@@ -250,7 +293,9 @@ static void answer(struct surface_call *c, const struct asked *q) {
     jw_key(&w, "targets");
     jw_arr(&w);
     for (size_t i = 0; i < q->plan.n; i++)
-        write_target(&w, c, q, i);
+        write_target(&w, c, q, q->plan.list[i], i >= q->plan.own);
+    write_left_out(&w, c, q);
+    write_disabled(&w, c->plane, q);
     jw_arr_end(&w);
     write_limits(&w, c, q);
     write_cache(&w, c, q);

@@ -76,7 +76,11 @@ def test_limits_of_gateway_provider_and_provider_key():
         gw = scene.Gateway(conf, workers=4)
         got = at_once(20, lambda i: gw.chat())
         assert statuses(got) == {200: 5, 429: 15}, (where, statuses(got))
-        assert "retry-after" in next(a for a in got if a.status == 429).headers, where
+        h = next(a for a in got if a.status == 429).headers
+        assert "retry-after" in h, where
+        if where == "provider":
+            assert (h["x-ratelimit-limit-requests"], h["x-ratelimit-remaining"]) == ("5", "0"), h
+        assert h.get("x-ratelimit-provider") == (None if where == "gateway" else "up"), h
         gw.stop()
 
 

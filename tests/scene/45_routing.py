@@ -144,8 +144,12 @@ def test_tags_tasks_and_wildcards():
     ups, gw = start(routing={"tasks": {"summarization": ["m"], "code": ["p2/coder"]}},
                     model={"targets": [{"provider": "p0"}, {"provider": "p1", "tags": ["eu"]}]})
     assert served(gw, 4, routing={"tags": ["eu"]}) == {"p1": 4}
-    r = gw.chat(model="m", routing={"tags": ["mars"]})
-    assert r.status == 400 and r.json()["error"]["param"] == "routing", r
+    for model, tag in (("m", "mars"), ("p1/x", "eu")):
+        r = gw.chat(model=model, routing={"tags": [tag]})
+        assert r.status == 400 and r.json()["error"]["param"] == "routing", r
+    ups[1].next(scene.status_script(503))
+    r = gw.chat(model="m", routing={"tags": ["eu"], "fallbacks": ["p2/x"]})
+    assert r.status == 503 and not ups[2].requests, "a fallback that has not the tags"
     r = gw.post("/v1/chat/completions", {"messages": turns(0), "routing": {"task": "code"}})
     assert r.status == 200 and ups[2].requests[-1].json()["model"] == "coder", r
     gw.reconfigure({"models": [{"name": "fast-*", "targets": [{"provider": "p1", "model": "turbo-*-v2"}]}]})
@@ -232,7 +236,7 @@ def test_a_late_answer_is_hedged_and_the_loser_cancelled():
         r = gw.chat(model="m", stream=stream)
         assert r.status == 200 and r.headers["x-penstock-provider"] == "p1", r
         assert ups[0].requests[-1].closed.wait(10), "the loser goes on"
-        assert len(ups[1].requests) == 1
+        assert len(ups[1].requests) == 1 and r.headers["x-penstock-attempts"] == "2", r.headers
         assert gw.metrics()["penstock_hedges_total"] == 1
         row = scene.wait_for(lambda: [x for x in gw.log("response") if x["request_id"] == r.headers["x-request-id"]], "the record")[0]
         assert [a["reason"] for a in row["attempts"]] == ["cancelled", "ok"], row
@@ -304,7 +308,8 @@ def test_explain_sends_nothing_and_takes_no_turn():
     assert not any(u.requests for u in ups)
     assert served(gw, 3) == {"p0": 1, "p1": 1, "p2": 1}
     e = explain(gw, {"model": "m", "messages": turns(0), "routing": {"exclude_providers": ["p1"], "strategy": "cost"}})
-    assert [t["provider"] for t in e["targets"]] == ["p0", "p2"] and e["strategy"] == "cost", e
+    told = [(t["provider"], t["eligible"], t["reason"]) for t in e["targets"]]
+    assert told == [("p0", True, "ok"), ("p2", True, "ok"), ("p1", False, "excluded")] and e["strategy"] == "cost", e
     e = explain(gw, {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}, "?path=/v1/messages")
     assert e["dialect"] == "anthropic" and e["expected_output_tokens"] <= 5, e
     assert explain(gw, {"model": "nobody"}, status=400)["error"]["param"] == "messages"
@@ -318,6 +323,24 @@ def test_explain_tells_why_not():
     e = explain(gw)
     assert e["targets"][0]["reason"] == "breaker_open" and not e["targets"][0]["eligible"], e
     assert e["targets"][1]["eligible"], e
+
+
+def test_explain_tells_what_is_left_out_and_what_comes_after():
+    targets = [{"provider": "p0"}, {"provider": "p1", "tags": ["eu"]}, {"provider": "p2"}]
+    ups, gw = start(model={"targets": targets, "fallbacks": ["p1/last"]}, providers={2: {"enabled": False}})
+
+    def told(routing):
+        r = gw.admin("/explain", "POST", {"model": "m", "messages": turns(0)},
+                     headers={"x-penstock-routing": json.dumps(routing)})
+        assert r.status == 200, r
+        return [(t["provider"], t["reason"]) for t in r.json()["targets"]]
+    assert told({}) == [("p0", "ok"), ("p1", "ok"), ("p1", "ok"), ("p2", "disabled")]
+    assert told({"tags": ["eu"]}) == [("p1", "ok"), ("p0", "tags"), ("p1", "tags"), ("p2", "disabled")]
+    assert told({"exclude_providers": ["p1"]}) == [("p0", "ok"), ("p1", "excluded"), ("p1", "excluded"),
+                                                   ("p2", "disabled")]
+    r = gw.admin("/explain", "POST", {"model": "m", "messages": turns(0)}, headers={"x-penstock-routing": "[]"})
+    assert r.status == 400 and r.json()["error"]["param"] == "x-penstock-routing", r
+    assert not any(u.requests for u in ups)
 
 
 def test_explain_shows_what_is_left_for_a_key():

@@ -2,6 +2,7 @@
 in bounded memory, both ways."""
 
 import hashlib
+import json
 import os
 import threading
 
@@ -78,6 +79,26 @@ def test_without_a_model_it_goes_to_who_knows_such_requests():
     r = gw.post("/v1/moderations", {"input": "x"}, headers={"x-penstock-provider": "nobody"})
     assert r.status == 400 and r.json()["error"]["param"] == "x-penstock-provider", r
     assert not other.requests
+
+
+def test_hints_count_here_too():
+    up, gw = start()
+    other = scene.Upstream()
+    gw.reconfigure({"providers": [up.provider("up"), other.provider("other")]})
+    gw.stop()
+    gw.start()
+    up.default = other.default = lambda a: a.whole(200, {"results": []})
+
+    def ask(hints, model=None):
+        return gw.post("/v1/moderations", {"input": "x", **({"model": model} if model else {})},
+                       headers={"x-penstock-routing": json.dumps(hints)})
+    for model in (None, "rerank-x"):
+        assert ask({"exclude_providers": ["up"]}, model).headers["x-penstock-provider"] == "other", model
+        for hints in ({"preferred_providers": ["nobody"]}, {"exclude_providers": ["nobody"]}):
+            r = ask(hints, model)
+            assert r.status == 400 and r.json()["error"]["param"] == "routing." + next(iter(hints)), r
+    assert ask({"preferred_providers": ["other"]}).headers["x-penstock-provider"] == "other"
+    assert not up.requests
 
 
 def test_rerank_at_cohere():
