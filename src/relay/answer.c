@@ -346,7 +346,8 @@ const struct call_sink answer_sink = {on_head, on_data, on_done};
 
 /* --- out to the client --- */
 
-static const char *const cache_words[] = {[LEDGER_CACHE_OFF] = "off",
+/* Without a cache as without its leave. */
+static const char *const cache_words[] = {[LEDGER_CACHE_OFF] = "bypass",
                                           [LEDGER_CACHE_MISS] = "miss",
                                           [LEDGER_CACHE_HIT] = "hit",
                                           [LEDGER_CACHE_BYPASS] = "bypass",
@@ -418,7 +419,8 @@ static struct str stream_type(const struct request *r) {
     return r->ask.array ? STR("application/json") : str_of(r->client->client->stream_type);
 }
 
-/* The limits of the provider that answered, also once. */
+/* The limits of the provider that answered, also once; of one that has none, what the request met elsewhere.
+ */
 static size_t provider_rates(struct request *r, struct http_header *h) {
     size_t n = 0;
     struct str name = from_cache(r)   ? r->row.provider
@@ -427,6 +429,8 @@ static size_t provider_rates(struct request *r, struct http_header *h) {
     const struct plane_provider *pr = plane_provider(r->p, name);
     if (pr)
         n = admit_provider_headers(r->p, pr, r->a, h);
+    if (n == 0)
+        n = admit_headers(r->p, &r->held, r->a, h);
     if (name.n)
         put(h, &n, STR("X-RateLimit-Provider"), name);
     return n;

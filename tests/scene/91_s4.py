@@ -90,7 +90,7 @@ def test_the_gateways_answer_has_cost_and_metrics():
     assert abs(c["actual_usd"] - c["input_usd"] - c["output_usd"]) < 1e-12 and c["actual_usd"] == a["cost_usd"], c
     assert c["estimated_usd"] > 0
     m = a["metrics"]
-    assert m["attempts"] == 1 and m["fallback_used"] is False and m["cache"] == "off" and m["latency_ms"] == a["response_time_ms"], m
+    assert m["attempts"] == 1 and m["fallback_used"] is False and m["cache"] == "bypass" and m["latency_ms"] == a["response_time_ms"], m
     assert w.gateway(model_version="claude-3-opus").json()["provider"] == "anthropic"
     w.up["openai"].next(scene.status_script(500))
     a = w.gateway(model="openai").json()
