@@ -298,7 +298,7 @@ START_TEST(other_dialects) {
          "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"Hi "
          "there\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"u\"}}]}]",
          false},
-        {&dialect_openai_chat, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":null}]", false},
+        {&dialect_openai_chat, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"\"}]", false},
         {&dialect_openai_embeddings, "{\"model\":\"m\",\"input\":\"Hi there\"", false},
         {&dialect_anthropic_count, "{\"model\":\"m\",\"messages\":[" USER("Hi there") "]", false},
     };

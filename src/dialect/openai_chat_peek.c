@@ -54,8 +54,9 @@ struct peek {
     struct fault *f;
     uint32_t seen;
     uint64_t max_tokens, max_completion_tokens;
-    size_t message; /* index of the one that is looked at */
-    bool role_seen, usage_seen;
+    size_t message;                             /* index of the one that is looked at */
+    bool role_seen, content_seen, may_be_empty; /* of that one */
+    bool usage_seen;
 };
 
 /* --- refusing, in OpenAI's words --- */
@@ -123,6 +124,12 @@ static struct str at_message(struct peek *p, const char *rest) {
     return arena_printf(p->a, "messages[%zu]%s", p->message, rest);
 }
 
+/* With tools there may be nothing said; whoever else says nothing would be left out in silence. */
+static bool speaks_in_calls(struct json_value role) {
+    return json_string_is(role, "assistant") || json_string_is(role, "tool") ||
+           json_string_is(role, "function");
+}
+
 static bool message_member(void *arg, struct str raw_key, struct json_value v) {
     struct peek *p = arg;
     struct str key = plain_key(p->a, raw_key);
@@ -135,7 +142,9 @@ static bool message_member(void *arg, struct str raw_key, struct json_value v) {
                           "'function', 'tool', and 'developer'.",
                           v.raw.n > 66 ? 64 : (int)v.raw.n - 2, v.raw.p + 1);
         p->role_seen = true;
+        p->may_be_empty = speaks_in_calls(v);
     } else if (str_is(key, "content")) {
+        p->content_seen = v.kind == JSON_STRING || (v.kind == JSON_ARRAY && v.raw.n > 2);
         if (v.kind == JSON_STRING)
             p->ask->input_bytes += v.raw.n - 2;
         else if (v.kind == JSON_ARRAY)
@@ -150,11 +159,16 @@ static bool message_member(void *arg, struct str raw_key, struct json_value v) {
 
 /* The members of the object at p, which has been scanned. Behind it, or NULL after a fault. */
 static const char *walk_message(struct peek *p, const char *at, const char *end) {
-    p->role_seen = false;
+    p->role_seen = p->content_seen = p->may_be_empty = false;
     at = json_members(at, end, message_member, p);
     if (at && !p->role_seen) {
         refuse(p, "missing_required_parameter", at_message(p, ".role"),
                "Missing required parameter: 'messages[%zu].role'.", p->message);
+        return NULL;
+    }
+    if (at && !p->content_seen && !p->may_be_empty) {
+        refuse(p, "missing_required_parameter", at_message(p, ".content"),
+               "Missing required parameter: 'messages[%zu].content'.", p->message);
         return NULL;
     }
     return at;
@@ -227,11 +241,10 @@ static bool take_field(struct peek *p, enum field field, struct json_value v) {
     struct ask *ask = p->ask;
     switch (field) {
     case F_MODEL:
-        if (v.kind != JSON_STRING)
-            return wrong_type(p, STR("model"), "a string", v.kind);
         ask->model_span = v;
-        ask->model = json_text(p->a, v);
-        return true;
+        if (v.kind == JSON_STRING)
+            ask->model = json_text(p->a, v);
+        return of_kind(p, field, v, KIND(STRING), "a string"); /* null: left out */
     case F_MESSAGES:
         return take_messages(p, v);
     case F_STREAM:

@@ -127,12 +127,13 @@ static bool take_limit(struct peek *p, struct json_value v) {
 static bool take_field(struct peek *p, enum field field, struct json_value v) {
     struct ask *ask = p->ask;
     bool null = v.kind == JSON_NULL;
-    if (!(fields[field].kinds & 1U << v.kind) && (!null || field == F_MODEL || field == F_ROUTING))
+    if (!(fields[field].kinds & 1U << v.kind) && (!null || field == F_ROUTING))
         return wrong_type(p, str_of(fields[field].name), fields[field].want, v.kind);
     switch (field) {
-    case F_MODEL:
+    case F_MODEL: /* null: left out */
         ask->model_span = v;
-        ask->model = json_text(p->a, v);
+        if (!null)
+            ask->model = json_text(p->a, v);
         break;
     case F_INPUT:
         return take_input(p, v);

@@ -113,13 +113,19 @@ bool plan_split(struct plane *p, struct str id, struct plane_provider **pr, stru
     return false;
 }
 
+/* "org/name" */
+static bool is_path(struct str id) {
+    const char *slash = memchr(id.p, '/', id.n);
+    return slash && slash > id.p && slash + 1 < id.p + id.n;
+}
+
 static bool infer_matches(const char *patterns, struct str id) {
     struct str rest = str_of(patterns), one;
     while (str_next(&rest, ',', &one)) {
         if (one.n && one.p[one.n - 1] == '*' && id.n >= one.n - 1 && memcmp(one.p, id.p, one.n - 1) == 0 &&
             one.n > 1)
             return true;
-        if (str_eq(one, id) || (str_is(one, "*/*") && memchr(id.p, '/', id.n)))
+        if (str_eq(one, id) || (str_is(one, "*/*") && is_path(id)))
             return true;
     }
     return false;

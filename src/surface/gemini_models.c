@@ -1,7 +1,6 @@
 /* GET /v1beta/models and /v1beta/models/{id}: what this key may name, in Gemini's shape. */
 #include "http/server.h"
 #include "models.h"
-#include "policy/route.h"
 
 struct writing {
     struct plane *p;
@@ -63,10 +62,9 @@ void surface_gemini_models(struct surface_call *c) {
     buf_free(&b);
 }
 
-/* An id that no model of the configuration names may still lead somewhere ("openai/gpt-x"). */
-static bool write_loose(struct surface_call *c, struct writing *s, struct fault *f) {
+static bool write_loose(struct surface_call *c, struct writing *s) {
     struct plan plan;
-    if (!auth_model(&c->caller, s->only) || !route_resolve(c->plane, c->x->arena, s->only, NULL, &plan, f))
+    if (!models_loose(c->plane, c->x->arena, &c->caller, s->only, &plan))
         return false;
     write_model(c->plane, &s->w, s->only, NULL, plan.list[0]->provider, plan.list[0]->model);
     return true;
@@ -74,13 +72,13 @@ static bool write_loose(struct surface_call *c, struct writing *s, struct fault 
 
 void surface_gemini_model(struct surface_call *c) {
     struct buf b;
-    struct fault f = {.cls = FAULT_NONE};
+    struct fault f;
     struct writing s = {.p = c->plane, .only = http_unescape(c->x->arena, c->rest)};
     buf_init(&b, 0);
     jw_init(&s.w, &b);
     if (s.only.p)
         models_each(c->plane, &c->caller, write_each, &s);
-    if (s.found || (s.only.n && write_loose(c, &s, &f))) {
+    if (s.found || (s.only.n && write_loose(c, &s))) {
         surface_json(c, 200, buf_str(&b));
     } else {
         fault_set(&f, c->x->arena, FAULT_MODEL_NOT_FOUND,

@@ -5,7 +5,7 @@
 #include <time.h>
 
 #include "http/server.h"
-#include "policy/route.h"
+#include "policy/hints.h"
 
 void models_write_price(struct jw *w, const struct price *p) {
     jw_obj(w);
@@ -90,6 +90,13 @@ void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *ar
     }
 }
 
+bool models_loose(struct plane *p, struct arena *a, const struct caller *c, struct str id,
+                  struct plan *plan) {
+    static const struct hints known = {.known_model = true, .max_cost_nano = -1};
+    struct fault f;
+    return auth_model(c, id) && route_resolve(p, a, id, &known, plan, &f);
+}
+
 struct writing {
     struct plane *p;
     struct jw w;
@@ -152,10 +159,9 @@ void surface_models(struct surface_call *c) {
     buf_free(&b);
 }
 
-/* An id that no model of the configuration names may still lead somewhere ("openai/gpt-x"). */
-static bool write_loose(struct surface_call *c, struct writing *s, struct fault *f) {
+static bool write_loose(struct surface_call *c, struct writing *s) {
     struct plan plan;
-    if (!auth_model(&c->caller, s->only) || !route_resolve(c->plane, c->x->arena, s->only, NULL, &plan, f))
+    if (!models_loose(c->plane, c->x->arena, &c->caller, s->only, &plan))
         return false;
     write_one(s, s->only, NULL, plan.list[0]->provider, plan.list[0]->model);
     return true;
@@ -163,14 +169,14 @@ static bool write_loose(struct surface_call *c, struct writing *s, struct fault 
 
 void surface_model(struct surface_call *c) {
     struct buf b;
-    struct fault f = {.cls = FAULT_NONE};
+    struct fault f;
     struct writing s = {
         .p = c->plane, .only = http_unescape(c->x->arena, c->rest), .anthropic = wants_anthropic(c)};
     buf_init(&b, 0);
     jw_init(&s.w, &b);
     if (s.only.p)
         models_each(c->plane, &c->caller, write_each, &s);
-    if (s.found || (s.only.n && write_loose(c, &s, &f))) {
+    if (s.found || (s.only.n && write_loose(c, &s))) {
         surface_json(c, 200, buf_str(&b));
     } else {
         fault_set(&f, c->x->arena, FAULT_MODEL_NOT_FOUND,

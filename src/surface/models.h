@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_SRC_SURFACE_MODELS_H
 #define PENSTOCK_SRC_SURFACE_MODELS_H
 #include "policy/price.h"
+#include "policy/route.h"
 #include "surface/surface.h"
 
 /* m: the configured model, or NULL; pr and model: its first target. */
@@ -10,6 +11,10 @@ typedef bool model_fn(void *arg, struct str id, const struct conf_model *m, cons
 /* The configured models that this key may name; where there are none, what each provider's default would be.
  * Goes on while fn returns true. */
 void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *arg);
+/* An id that no configured model has may still lead somewhere ("openai/gpt-x", claude-3-opus); that the
+ * default provider would be asked for anything does not make a model of it. false: it does not, or this key
+ * may not. */
+bool models_loose(struct plane *p, struct arena *a, const struct caller *c, struct str id, struct plan *plan);
 const struct price *models_price(struct plane *p, const struct plane_provider *pr, struct str model);
 /* Tokens by the configuration, else by the price table; 0: unknown. */
 void models_sizes(struct plane *p, const struct conf_model *m, const struct plane_provider *pr,

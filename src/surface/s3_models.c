@@ -1,7 +1,6 @@
 /* GET /api/v1/models, /models/{id}, /models/provider/{name}: what this key may name, in S3's shape. */
 #include "http/server.h"
 #include "models.h"
-#include "policy/route.h"
 
 struct writing {
     struct plane *p;
@@ -92,11 +91,9 @@ static void no_such(struct surface_call *c, const char *what, struct str name) {
     surface_fault(c, &f);
 }
 
-/* An id that no model of the configuration names may still lead somewhere ("openai.gpt-x"). */
 static bool write_loose(struct surface_call *c, struct writing *s) {
     struct plan plan;
-    struct fault f;
-    if (!auth_model(&c->caller, s->only) || !route_resolve(c->plane, s->a, s->only, NULL, &plan, &f))
+    if (!models_loose(c->plane, s->a, &c->caller, s->only, &plan))
         return false;
     const struct target *t = plan.list[0];
     write_model(c->plane, &s->w, s->only, t->conf, t->provider, t->model);

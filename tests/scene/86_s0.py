@@ -38,13 +38,17 @@ def test_chat_is_the_native_one_and_the_model_may_be_left_out():
     r = gw.post("/chat/completions", {**HELLO, "model": "other", "stream": True})
     assert r.headers["content-type"].startswith("text/event-stream") and r.events()[-1][1] == "[DONE]", r
     assert up.requests[1].json()["model"] == "other"
-    assert [row["surface"] for row in responses(gw, 2)] == ["s0", "s0"]
+    assert gw.post("/chat/completions", {**HELLO, "model": None, "routing": None}).status == 200
+    assert up.requests[2].json() == {**HELLO, "model": "m"}, "null is as if it were left out"
+    assert [row["surface"] for row in responses(gw, 3)] == ["s0"] * 3
 
 
 def test_bad_requests():
     _, gw = start()
     for body, param in (({}, "messages"), ({"messages": []}, "messages"), ({"messages": "Hi"}, "messages"),
                         ({"messages": [{"content": "Hi"}]}, "messages[0].role"), ({**HELLO, "model": 7}, "model"),
+                        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+                        ({"messages": [*HELLO["messages"], {"role": "user", "content": None}]}, "messages[1].content"),
                         ({**HELLO, "temperature": "hot"}, "temperature"), ({**HELLO, "max_tokens": -1}, "max_tokens"),
                         ({**HELLO, "routing": {"preferred_providers": ["nobody"]}}, "routing.preferred_providers")):
         r = gw.post("/chat/completions", body)

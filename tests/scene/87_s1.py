@@ -243,7 +243,8 @@ def test_rate_headers_are_the_providers():
 def test_bad_requests():
     (up,), gw = start()
     for body, word in (({}, "messages"), ({"messages": "Hi"}, "messages"), ({"messages": []}, "messages"),
-                       ({"messages": [7]}, "messages[0]"), ({"messages": [{"content": "Hi"}]}, "messages[0].role"),
+                       ({"messages": [7]}, "messages[0]"), ({"messages": [{"role": "user"}]}, "messages[0].content"),
+                       ({"messages": [{"content": "Hi"}]}, "messages[0].role"),
                        ({"messages": [{"role": "wizard", "content": "Hi"}]}, "wizard"), ({**HELLO, "model": 7}, "model"),
                        ({**HELLO, "maxTokens": "ten"}, "maxTokens"), ({**HELLO, "maxTokens": 0}, "maxTokens"),
                        ({**HELLO, "maxTokens": -3}, "maxTokens"), ({**HELLO, "maxTokens": 1.5}, "maxTokens"),

@@ -173,6 +173,10 @@ def test_models():
     assert [m["id"] for m in gw.get("/api/v1/models").json()["models"]] == ["openai.gpt-4o-mini"]
     assert [m["id"] for m in gw.get("/api/v1/models/provider/openai").json()["models"]] == ["openai.gpt-4o-mini"]
     assert gw.get("/api/v1/models/openai.gpt-4o-mini").json()["id"] == "openai.gpt-4o-mini"
+    # a request for it would be tried where there is nothing else; that makes no model of it
+    for path in ("/api/v1/models/nobody", "/api/v1/models/provider/", "/v1/models/nobody", "/v1beta/models/nobody"):
+        assert gw.get(path).status == 404, path
+    assert gw.get("/v1/models/gpt-4").status == 200 and gw.get("/v1beta/models/openai.x").status == 200
 
 
 def test_fallback_rules_by_error_codes():
