@@ -608,8 +608,10 @@ static const struct option rows[] = {
      .help = "What they may do."},
     {TEXTS("cors.headers", conf, cors.headers, cors.nheaders),
      .def = "authorization, content-type, x-api-key, x-goog-api-key, anthropic-version, anthropic-beta, "
-            "http-referer, x-title, x-request-id, x-penstock-routing",
-     .help = "Headers that they may send."},
+            "http-referer, x-title, x-request-id, x-penstock-routing, x-penstock-*, x-stainless-*, "
+            "cache-control, idempotency-key, "
+            "openai-beta, openai-organization, openai-project, anthropic-dangerous-direct-browser-access",
+     .help = "Headers that they may send; * stands for any part of a name."},
     {TEXTS("cors.expose", conf, cors.expose, cors.nexpose),
      .def = "x-request-id, retry-after, x-ratelimit-*, x-penstock-*",
      .help = "Headers of answers that they may see; * stands for any part of a name."},

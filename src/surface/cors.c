@@ -23,22 +23,25 @@ static struct str lower(char out[NAME_MOST], struct str s) {
     return str_make(out, s.n);
 }
 
-static bool exposed(const struct conf *c, struct str name) {
+static bool listed(const char *const *list, size_t n, struct str name) {
     char low[NAME_MOST], pattern[NAME_MOST];
     struct str of = lower(low, name);
-    for (size_t i = 0; i < c->cors.nexpose; i++)
-        if (str_glob(lower(pattern, str_of(c->cors.expose[i])), of))
+    for (size_t i = 0; i < n; i++)
+        if (str_glob(lower(pattern, str_of(list[i])), of))
             return true;
     return false;
+}
+
+static struct str with(struct arena *a, struct str list, struct str name) {
+    return arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(list), list.n ? ", " : "", STR_ARG(name));
 }
 
 /* The protocol knows no patterns: those of the names that there are. */
 static struct str expose(struct arena *a, const struct conf *c, const struct http_header *h, size_t n) {
     struct str list = STR_NONE;
     for (size_t i = 0; i < n; i++)
-        if (exposed(c, h[i].name))
-            list =
-                arena_printf(a, STR_FMT "%s" STR_FMT, STR_ARG(list), list.n ? ", " : "", STR_ARG(h[i].name));
+        if (listed(c->cors.expose, c->cors.nexpose, h[i].name))
+            list = with(a, list, h[i].name);
     return list;
 }
 
@@ -57,16 +60,49 @@ static size_t more(struct exchange *x, const struct http_header *h, size_t n, st
 static struct str joined(struct arena *a, const char *const *list, size_t n) {
     struct str all = STR_NONE;
     for (size_t i = 0; i < n; i++)
-        all = arena_printf(a, STR_FMT "%s%s", STR_ARG(all), i ? ", " : "", list[i]);
+        all = with(a, all, str_of(list[i]));
     return all;
 }
 
-/* "*" does not stand for Authorization (Fetch, 3.3.3): what is asked for is named. */
+static bool is_pattern(const char *name) {
+    return strchr(name, '*') != NULL;
+}
+
+static void add(struct buf *list, struct str name) {
+    if (buf_len(list))
+        BUF_ADD(list, ", ");
+    buf_adds(list, name);
+}
+
+/* By a pattern, and not named besides. */
+static bool by_pattern(const struct conf *c, struct str name) {
+    bool may = false;
+    for (size_t i = 0; i < c->cors.nheaders; i++) {
+        const char *one = c->cors.headers[i];
+        if (str_isi(name, one))
+            return false;
+        may = may || (is_pattern(one) && listed(&c->cors.headers[i], 1, name));
+    }
+    return may;
+}
+
+/* The names that are listed, and of those that are asked for what a pattern stands for: "*" in an answer
+ * would not stand for Authorization (Fetch, 3.3.3). */
 static struct str headers(const struct exchange *x, const struct conf *c) {
+    struct str asked = exchange_header(x, "access-control-request-headers"), name;
+    struct buf list;
+    buf_init(&list, 0);
     for (size_t i = 0; i < c->cors.nheaders; i++)
-        if (str_is(str_of(c->cors.headers[i]), "*"))
-            return exchange_header(x, "access-control-request-headers");
-    return joined(x->arena, c->cors.headers, c->cors.nheaders);
+        if (!is_pattern(c->cors.headers[i]))
+            add(&list, str_of(c->cors.headers[i]));
+    while (str_next(&asked, ',', &name)) {
+        name = str_trim(name);
+        if (name.n && by_pattern(c, name))
+            add(&list, name);
+    }
+    struct str all = arena_dup(x->arena, buf_str(&list));
+    buf_free(&list);
+    return all;
 }
 
 static void preflight(struct exchange *x, const struct conf *c, struct str request_id) {

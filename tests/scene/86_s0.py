@@ -226,6 +226,13 @@ def test_cors_of_all_pages():
     _, gw = start(cors={"origins": "*", "headers": "*"})
     r = preflight(gw, origin="https://who.ever", headers="x-made-up")
     assert (r.status, allowed(r), r.headers["access-control-allow-headers"]) == (204, "*", "x-made-up"), r.headers
+    # a pattern stands for those that are asked for, as the SDKs of OpenAI and Anthropic do in a browser
+    _, gw = start(cors={"origins": [PAGE]})
+    r = preflight(gw, headers="authorization,x-stainless-os,X-Stainless-Retry-Count,x-made-up,x-penstock-routing,x-penstock-session")
+    names = r.headers["access-control-allow-headers"].split(", ")
+    assert names[-3:] == ["x-stainless-os", "X-Stainless-Retry-Count", "x-penstock-session"], names
+    assert names.count("authorization") == names.count("x-penstock-routing") == 1 and "x-made-up" not in names and not [n for n in names if "*" in n], names
+    _, gw = start(cors={"origins": "*", "headers": "*"})
     # ... but without keys the administration is not theirs
     for path in ("/admin/v1/config", "/admin/v1/keys"):
         assert allowed(gw.get(path, headers={"Origin": "https://who.ever"})) is None
