@@ -76,6 +76,36 @@ START_TEST(lease_of_a_spent_bucket) {
 }
 END_TEST
 
+START_TEST(lease_part_of_what_is_left) {
+    struct shm *s = segment();
+    struct bucket_ask a = ask_of(s, 3600, 1), large = a, other = ask_of(s, 60, 1);
+    uint64_t part = 0, wait = 0;
+    ck_assert(!lease_part(s, &a, 3, 300, 10000, &part)); /* nobody has asked */
+    lease_seen(s, &a, 10, 0, 10000);
+    ck_assert(lease_part(s, &a, 3, 300, 10200, &part));
+    ck_assert_uint_eq(part, 4);
+    ck_assert(!lease_part(s, &a, 3, 300, 10300, &part));
+    other.entity = a.entity; /* the limit is another one since */
+    ck_assert(!lease_part(s, &other, 3, 300, 10200, &part));
+    large.cost = 9; /* what fits whole is let in */
+    ck_assert(lease_part(s, &large, 3, 300, 10200, &part) && part == 9);
+    large.cost = 90;
+    ck_assert(lease_part(s, &large, 3, 300, 10200, &part) && part == 10);
+    ck_assert(!lease_owe_within(s, &large, part, &wait));
+    ck_assert_uint_eq(wait, UINT64_C(80) * 1000000000);
+    for (int i = 0; i < 4; i++)
+        ck_assert(lease_owe_within(s, &a, 4, &wait));
+    ck_assert(!lease_owe_within(s, &a, 4, &wait));
+    ck_assert_uint_eq(wait, UINT64_C(1000000000));
+    ck_assert_int_eq(lease_held(s, a.entity, KIND), -4);
+    lease_seen(s, &a, 0, 1000000, 10400);
+    ck_assert(lease_part(s, &a, 3, 300, 10400, &part) && part == 0);
+    a.entity = SHM_NONE; /* no room for it: it has no limit */
+    ck_assert(!lease_part(s, &a, 3, 300, 10400, &part) && lease_owe_within(s, &a, 0, &wait));
+    shm_free(s);
+}
+END_TEST
+
 START_TEST(lease_shares_and_debts) {
     struct shm *s = segment();
     uint64_t now = clock_ns();
@@ -131,6 +161,7 @@ TCase *case_leases(void) {
     tcase_add_test(t, lease_basics);
     tcase_add_test(t, lease_sizes);
     tcase_add_test(t, lease_of_a_spent_bucket);
+    tcase_add_test(t, lease_part_of_what_is_left);
     tcase_add_test(t, lease_shares_and_debts);
     tcase_add_test(t, lease_crowd);
     return t;

@@ -32,6 +32,12 @@ void lease_look(const struct shm *s, uint32_t entity, enum bucket kind, uint64_t
 /* Something lies here that nobody has asked more of for idle_ms: then its limit, else 0. */
 uint64_t lease_idle(const struct shm *s, uint32_t entity, enum bucket kind, uint64_t idle_ms, uint64_t now_ms);
 
+/* What this host may use of what the server said was left while it is late: an even part for each host, so that all together
+ * use no more than that, but a request that fits whole. false: it has not said anything for fresh_ms. */
+bool lease_part(const struct shm *s, const struct bucket_ask *a, uint32_t hosts, uint64_t fresh_ms, uint64_t now_ms, uint64_t *part);
+/* Its cost is used without a lease, unless more than `part` would be owed then: false, and *wait_ns until it would fit. */
+bool lease_owe_within(struct shm *s, const struct bucket_ask *a, uint64_t part, uint64_t *wait_ns);
+
 /* This host's own share, when it decides alone. Used whichever way it was let in. */
 struct bucket_ask lease_share(const struct bucket_ask *a, uint32_t hosts);
 void lease_note(struct shm *s, const struct bucket_ask *share, uint64_t now_ns);

@@ -103,6 +103,10 @@ bool cluster_linked(const struct cluster *c) {
     return link_up(c->link) && !link_slow(c->link);
 }
 
+bool cluster_near(const struct cluster *c) {
+    return link_up(c->link) && !hosts_apart(c->shm);
+}
+
 bool cluster_ready(const struct cluster *c) {
     return cluster_linked(c) && !hosts_apart(c->shm);
 }

@@ -27,6 +27,7 @@ struct cluster {
 };
 
 bool cluster_linked(const struct cluster *c); /* it answers; whether decisions are made there or not */
+bool cluster_near(const struct cluster *c);   /* it is there, be it late: what it said lately is true */
 /* "prefix{c}:what" */
 void cluster_key(const struct cluster *c, struct buf *out, const char *what);
 /* EVAL of a script. keys first, then arguments, `n` in all. As link_send(). */

@@ -18,6 +18,7 @@ enum {
     MASK_BITS = 64,
     LEASE_SHARE = 100, /* the leases of all hosts together are at most this part of a limit */
     IDLE_MS = 1000,
+    FRESH_MS = 300, /* what the server said is believed when it is late */
 };
 
 /* A leaky bucket for each key: its level and the server's time of it in us. The level sinks evenly, by the
@@ -401,8 +402,34 @@ static struct bucket_verdict take_share(struct cluster *c, const struct bucket_a
     for (size_t i = 0; i < n && v.ok; i++)
         lease_owe(c->shm, &asks[i]);
     mem_free(share);
-    stat_add(c->shm, STAT_CLUSTER_ALONE, 1);
     return v;
+}
+
+/* The server is only late: what it has just said is better than a share, which may be spent while much is
+ * left, or whole when nothing is. False: it has not said anything of late, of one of them. */
+static bool take_part(struct cluster *c, const struct bucket_ask *asks, size_t n, struct bucket_verdict *v) {
+    uint64_t *part = mem_array(n, sizeof *part), now = clock_ms();
+    bool known = cluster_near(c);
+    for (size_t i = 0; i < n && known; i++)
+        known = lease_part(c->shm, &asks[i], hosts_n(c->shm), FRESH_MS, now, &part[i]);
+    *v = (struct bucket_verdict){.ok = true};
+    for (size_t i = 0; i < n && known && v->ok; i++)
+        if (!lease_owe_within(c->shm, &asks[i], part[i], &v->wait_ns)) {
+            v->ok = false;
+            v->refused = i;
+        }
+    if (known && v->ok)
+        note(c, asks, n);
+    for (size_t i = 0; i < v->refused && known && !v->ok; i++)
+        lease_add(c->shm, asks[i].entity, asks[i].kind, clamp(lease_cost(&asks[i])));
+    mem_free(part);
+    return known;
+}
+
+static struct bucket_verdict take_alone(struct cluster *c, const struct bucket_ask *asks, size_t n) {
+    struct bucket_verdict v;
+    stat_add(c->shm, STAT_CLUSTER_ALONE, 1);
+    return take_part(c, asks, n, &v) ? v : take_share(c, asks, n);
 }
 
 static uint64_t all_of(size_t n) {
@@ -499,7 +526,7 @@ struct bucket_verdict limits_take(struct cluster *c, const struct bucket_ask *as
         }
     }
     untake(c, asks, n, held);
-    return take_share(c, asks, n);
+    return take_alone(c, asks, n);
 }
 
 void limits_drop(struct limits_ask *ask) {

@@ -243,14 +243,15 @@ static bool start(struct cluster *c, const struct money_ask *asks, size_t n, uin
 
 /* --- deciding --- */
 
-/* Alone: a part of what was left when it was last known, but not beyond an even share of the whole; and what
- * it has been allowed already. */
+/* Alone: a part of what was left when it was last known, but, unless the server is only late, not beyond an
+ * even share of the whole; and what it has been allowed already. */
 static uint64_t limit_of(struct cluster *c, const struct money_ask *a, bool alone) {
     struct money_allowance w;
     uint32_t hosts = hosts_n(c->shm);
     money_allowance(c->shm, a->entity, a->period, &w);
     uint64_t taken = sum(w.allowed, w.others), left = taken < a->limit ? a->limit - taken : 0;
-    uint64_t part = sum(w.allowed, left / hosts), even = a->limit / hosts, mine = part < even ? part : even;
+    uint64_t part = sum(w.allowed, left / hosts), even = a->limit / hosts,
+             mine = part < even || cluster_near(c) ? part : even;
     if (!alone || mine < w.allowed)
         mine = w.allowed;
     return mine < a->limit ? mine : a->limit;

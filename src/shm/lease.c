@@ -137,6 +137,40 @@ uint64_t lease_idle(const struct shm *s, uint32_t entity, enum bucket kind, uint
     return atomic_load_explicit(&l->limit, memory_order_relaxed);
 }
 
+/* --- the part of what is left --- */
+
+bool lease_part(const struct shm *s, const struct bucket_ask *a, uint32_t hosts, uint64_t fresh_ms,
+                uint64_t now_ms, uint64_t *part) {
+    struct shm_lease *l = of(s, a->entity, a->kind);
+    uint64_t asked = l ? atomic_load_explicit(&l->asked_ms, memory_order_relaxed) : 0, left;
+    if (asked == 0 || now_ms - asked >= fresh_ms ||
+        atomic_load_explicit(&l->limit, memory_order_relaxed) != a->limit)
+        return false;
+    left = atomic_load_explicit(&l->left, memory_order_relaxed);
+    left +=
+        (uint64_t)((unsigned __int128)(now_ms - asked) * 1000000 * a->limit / bucket_rows[a->kind].period_ns);
+    *part = left / hosts + (left % hosts != 0);
+    if (*part < lease_cost(a))
+        *part = left < lease_cost(a) ? left : lease_cost(a);
+    return true;
+}
+
+bool lease_owe_within(struct shm *s, const struct bucket_ask *a, uint64_t part, uint64_t *wait_ns) {
+    struct shm_lease *l = of(s, a->entity, a->kind);
+    uint64_t cost = lease_cost(a), is = l ? atomic_load_explicit(&l->units, memory_order_relaxed) : 0;
+    if (!l)
+        return true;
+    do {
+        __int128 over = (__int128)cost - (int64_t)is - part;
+        if (over > 0) {
+            *wait_ns = (uint64_t)((unsigned __int128)over * bucket_rows[a->kind].period_ns / a->limit);
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&l->units, &is, is - cost, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
 /* --- the share --- */
 
 struct bucket_ask lease_share(const struct bucket_ask *a, uint32_t hosts) {

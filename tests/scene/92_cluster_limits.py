@@ -217,6 +217,23 @@ def test_a_slow_server_costs_the_timeout_at_most():
     assert metric(far, "penstock_cluster_late_total") > 0 and metric(far, "penstock_cluster_alone_total") > 0
 
 
+def test_a_server_that_is_late_refuses_nobody():
+    """What one host alone wants may be more than its even share, and the server has just said that there is enough."""
+    up, redis = scene.Upstream(), Redis()
+    far = Slow(redis.port, 0.03)
+    for exact in (True, False):
+        gws = hosts(up, redis, url=f"redis://127.0.0.1:{far.port}", limits={"requests_per_hour": 600}, exact=exact)
+        got = flood(gws[:1], 480, threads=2)
+        assert count(got) == 480, (exact, count(got))
+        assert metric(gws[0], "penstock_cluster_late_total") > 0
+        # the others have their shares until they have heard what is left
+        rest = count(flood(gws, 900, threads=6))
+        assert 100 <= rest <= 480, (exact, rest)
+        for gw in gws:
+            gw.stop()
+        redis.ask("FLUSHALL")
+
+
 def test_a_server_that_takes_no_writes():
     up, redis = scene.Upstream(), Redis()
     gws = hosts(up, redis, n=2, limits={"requests_per_hour": 40})
