@@ -13,6 +13,7 @@
 #include "llm/fault.h"
 
 #define CONF_NO_LIMIT UINT64_MAX /* of a rate or a gauge: not limited */
+#define CONF_LIMIT_MOST UINT64_C(1000000000000000)
 
 struct conf_secret {
     const char *text;   /* never NULL; empty: none. Wiped by conf_free */

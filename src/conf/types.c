@@ -239,7 +239,7 @@ static bool read_rate(const struct reading *r) {
     uint64_t v;
     if (!str_u64(r->text, &v))
         return refuse_type(r);
-    if (v == 0 || v > UINT64_C(1000000000000000))
+    if (v == 0 || v > CONF_LIMIT_MOST)
         return refuse(r, "none, or 1 to 1000000000000000");
     *(uint64_t *)r->to = v;
     return true;

@@ -15,6 +15,7 @@
 #include "store/logs.h"
 #include "store/record.h"
 #include "store/replies.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -32,6 +33,27 @@ enum { SWEEP_STEPS = 4096, EVICT_AT_LEAST = 64, TRIM_OLD = 1024, TRIM_CROWDED = 
 #define KEYS_MAP     (128 * MIB)
 #define KEYS_MODE    (DB_WRITE | DB_SET_ASIDE)
 #define OUTCOMES_MS  60000
+
+/* --- the clock --- */
+
+/* A step forward makes all that is kept look old: nothing goes for its age until the clock has stood for a
+ * while, in which a mistake can be put right. */
+static void watch_clock(struct drain *d) {
+    enum { STEP_MS = 60000, CALM_MS = 600000 };
+    uint64_t now_ms = clock_ms();
+    int64_t gap = clock_wall_ms() - (int64_t)now_ms, step = d->clock_gap_ms ? gap - d->clock_gap_ms : 0;
+    d->clock_gap_ms = gap;
+    if (step > -STEP_MS && step < STEP_MS)
+        return;
+    d->clock_trusted_ms = now_ms + CALM_MS;
+    log_event(LVL_WARN, "store",
+              "the clock was set %s by %" PRId64 " s: nothing is removed for its age in the next %d minutes",
+              step < 0 ? "back" : "forward", (step < 0 ? -step : step) / 1000, CALM_MS / 60000);
+}
+
+int64_t drain_too_old(const struct drain *d, int64_t retention_ms) {
+    return clock_ms() < d->clock_trusted_ms ? INT64_MIN : clock_wall_ms() - retention_ms;
+}
 
 /* --- the records of a batch --- */
 
@@ -384,7 +406,7 @@ static void set_positions(struct drain *d, struct db_txn *t) {
 /* Twice what comes is what must go, or the oldest would never be reached; more only where age is the reason.
  */
 static void trim(struct drain *d, struct db_txn *t, unsigned coming) {
-    int64_t oldest, before = d->ledger_crowded ? INT64_MAX : clock_wall_ms() - RETENTION_MS;
+    int64_t oldest, before = d->ledger_crowded ? INT64_MAX : drain_too_old(d, RETENTION_MS);
     if (ledger_oldest(t, &oldest) && oldest < before)
         ledger_trim(t, before, 2 * coming + (d->ledger_crowded ? TRIM_CROWDED : TRIM_OLD));
 }
@@ -522,6 +544,8 @@ bool drain_batch(struct drain *d) {
         return true;
     if (!open_ledger(d))
         return false;
+    watch_clock(d);
+    spend_turn(&d->spend, d->ledger);
     store_keys(d);
     store_replies(d);
     drain_logs_batch(d);
@@ -588,7 +612,7 @@ static void keep_ledger(struct drain *d) {
     struct db_txn *t = db_begin(d->ledger, false);
     bool any = ledger_oldest(t, &oldest);
     db_end(t);
-    if (!any || (oldest >= clock_wall_ms() - RETENTION_MS && !d->ledger_crowded))
+    if (!any || (oldest >= drain_too_old(d, RETENTION_MS) && !d->ledger_crowded))
         return;
     t = db_begin(d->ledger, true);
     trim(d, t, TRIM_OLD);
@@ -597,6 +621,7 @@ static void keep_ledger(struct drain *d) {
 }
 
 void drain_upkeep(struct drain *d, uint64_t now_ms) {
+    watch_clock(d);
     if (!d->cache && now_ms >= d->cache_retry_ms)
         open_cache(d);
     if (d->cache)

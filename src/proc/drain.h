@@ -67,6 +67,9 @@ struct drain {
     uint8_t doubts[DRAIN_DOUBTS][INDEX_KEY];
     size_t ndoubts, old_doubts; /* old: there since the last upkeep */
     bool ledger_crowded;
+
+    int64_t clock_gap_ms;      /* of the wall clock to the one that only runs; 0: not known yet */
+    uint64_t clock_trusted_ms; /* since when; nothing goes for its age before that */
 };
 
 /* The records of a batch. */
@@ -85,6 +88,8 @@ void drain_logs_close(struct drain *d);
 void drain_logs_batch(struct drain *d); /* whatever happens to it, nobody waits */
 /* The log's line of a record of the batch; each is asked for once, in the rings' order. */
 void drain_logs_line(struct drain *d, const struct entry *r, const struct ledger_row *row, struct buf *out);
+/* What was before this, by the wall clock, is too old to be kept for `retention_ms`. */
+int64_t drain_too_old(const struct drain *d, int64_t retention_ms);
 void drain_logs_upkeep(struct drain *d, uint64_t now_ms);
 /* An event for the log store, with the next batch or within a second. */
 void drain_note(struct drain *d, enum log_level level, const char *event, const struct log_fields *fields,

@@ -303,7 +303,7 @@ static void put(struct drain *d, struct db_txn *t, const struct logged *l) {
 }
 
 static void trim(struct drain *d, struct db_txn *t, size_t at_most) {
-    int64_t oldest, before = d->logs.crowded ? INT64_MAX : clock_wall_ms() - (int64_t)d->conf->log.retention;
+    int64_t oldest, before = d->logs.crowded ? INT64_MAX : drain_too_old(d, (int64_t)d->conf->log.retention);
     if (logs_oldest(t, &oldest) && oldest < before)
         logs_trim(t, before, (unsigned)at_most);
 }
@@ -423,7 +423,7 @@ static void keep(struct drain *d) {
     bool any = logs_oldest(t, &oldest);
     db_end(t);
     d->logs.crowded = db_used(db) > CROWDED;
-    if (!any || (oldest >= clock_wall_ms() - (int64_t)d->conf->log.retention && !d->logs.crowded))
+    if (!any || (oldest >= drain_too_old(d, (int64_t)d->conf->log.retention) && !d->logs.crowded))
         return;
     t = db_begin(db, true);
     trim(d, t, TRIM_OLD);

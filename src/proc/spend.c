@@ -170,6 +170,15 @@ void spend_count(struct spend *s, struct db *ledger, bool all) {
     arena_free(a);
 }
 
+/* Periods begin with hours. */
+void spend_turn(struct spend *s, struct db *ledger) {
+    int64_t hour = clock_wall_ms() / HOUR_MS;
+    if (hour == s->hour)
+        return;
+    s->hour = hour;
+    spend_count(s, ledger, false);
+}
+
 /* --- alerts --- */
 
 static void tell(const struct budget *b, uint32_t threshold, const struct money *m) {

@@ -10,6 +10,7 @@ struct spend {
     struct shm *shm;
     const struct conf *conf;
     struct budgets *budgets; /* exchanged by spend_keys() */
+    int64_t hour;            /* since the epoch, in which periods were last looked at */
 };
 void spend_open(struct spend *s, struct shm *shm, const struct conf *conf);
 void spend_close(struct spend *s);
@@ -23,6 +24,9 @@ void spend_book(struct spend *s, uint32_t slot, uint64_t upto, const struct ledg
 /* Counts anew those budgets whose period has changed, or (all) every one. ledger: inside a read transaction.
  */
 void spend_count(struct spend *s, struct db *ledger, bool all);
+/* Before each commit of rows: a period that has begun is counted before what was spent in it is booked, so
+ * that nothing of it is out of sight in between. Costs nothing within an hour. */
+void spend_turn(struct spend *s, struct db *ledger);
 /* Tells of thresholds that were passed; once each in a period. */
 void spend_alert(struct spend *s);
 #endif

@@ -33,15 +33,15 @@ struct money_period money_period(const struct shm *s, uint32_t entity) {
     return (struct money_period){(uint32_t)(w >> 32) - 1, (uint32_t)w};
 }
 
-/* A period that is over has not been spent from, whether the scribe has come to say so or not; one from the
- * future (the clock was set back) is what is known until the scribe has counted anew. */
+/* A period that has just begun has not been spent from, whether the scribe has come to say so or not. Of one
+ * before that which it counted last (the clock was set back) nothing is known until it has counted anew. */
 static bool spent_in(struct shm_state *e, struct money_period now, uint64_t *spent) {
     uint64_t want = pack(now), is;
     do {
         is = atomic_load(&e->money_period);
         *spent = atomic_load(&e->money_spent);
     } while (atomic_load(&e->money_period) != is);
-    if (is >> 32 != want >> 32)
+    if (is >> 32 != want >> 32 || is > want)
         return false;
     if (is < want)
         *spent = 0;

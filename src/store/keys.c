@@ -162,7 +162,7 @@ static bool read_rate(void *arg, struct str key, struct json_value v) {
         return false;
     uint64_t *to = rate_of(l->rates, i);
     *to = CONF_NO_LIMIT;
-    l->bad = v.kind != JSON_NULL && (!json_u64(v, to) || *to == 0 || *to >= KEY_LIMIT_DEFAULT);
+    l->bad = v.kind != JSON_NULL && (!json_u64(v, to) || *to == 0 || *to > CONF_LIMIT_MOST);
     return !l->bad;
 }
 

@@ -343,7 +343,8 @@ def test_what_is_refused():
            {"models": ["x"] * 65}, {"models": ["x" * 513]}, {"endpoints": {}}, {"addresses": ["here"]},
            {"addresses": ["10.0.0.1/8"]}, {"limits": 5}, {"limits": {"requests_per_minute": 0}},
            {"limits": {"requests_per_minute": -1}}, {"limits": {"requests_per_minute": 1.5}},
-           {"limits": {"requests_per_minute": "5"}}, {"limits": {"requests_per_minute": 2 ** 64}}, {"limits": {"x": 1}},
+           {"limits": {"requests_per_minute": "5"}}, {"limits": {"requests_per_minute": 2 ** 64}}, {"limits": {"tokens_per_day": 10 ** 15 + 1}},
+           {"limits": {"x": 1}},
            {"expires": "soon"}, {"expires": 5}, {"hash": "00" * 32}, {"key": "mine"}, {"old_until": "2999-01-01"},
            {"colour": "red"}, {"models": ["x" * 500] * 64}]
     for body in bad:
