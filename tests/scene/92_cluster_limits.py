@@ -220,15 +220,15 @@ def test_a_slow_server_costs_the_timeout_at_most():
 def test_a_server_that_is_late_refuses_nobody():
     """What one host alone wants may be more than its even share, and the server has just said that there is enough."""
     up, redis = scene.Upstream(), Redis()
-    far = Slow(redis.port, 0.03)
+    far = Slow(redis.port, 0.015)
     for exact in (True, False):
         gws = hosts(up, redis, url=f"redis://127.0.0.1:{far.port}", limits={"requests_per_hour": 600}, exact=exact)
-        got = flood(gws[:1], 480, threads=2)
-        assert count(got) == 480, (exact, count(got))
+        got = flood(gws[:1], 300, threads=1)  # its even share is 200; there is time for fewer than 100 between two answers
+        assert count(got) == 300, (exact, count(got))
         assert metric(gws[0], "penstock_cluster_late_total") > 0
         # the others have their shares until they have heard what is left
         rest = count(flood(gws, 900, threads=6))
-        assert 100 <= rest <= 480, (exact, rest)
+        assert 200 <= rest <= 660, (exact, rest)
         for gw in gws:
             gw.stop()
         redis.ask("FLUSHALL")
