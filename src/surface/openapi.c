@@ -115,6 +115,12 @@ static bool each_raw(void *arg, struct str key, struct json_value v) {
     return true;
 }
 
+static bool each_named(void *arg, struct str key, struct json_value v) {
+    jw_keys(arg, key);
+    jw_raw(arg, v.raw);
+    return true;
+}
+
 static void write_parameters(struct jw *w, const struct surface_route *r, const struct told *t) {
     bool variable = strchr(r->path, '*') != NULL;
     struct json_value v, schema;
@@ -173,10 +179,14 @@ static void write_responses(struct jw *w, const struct surface_route *r, const s
     struct str headers = !r->handler && json_member(t->doc, "headers", &v) ? v.raw : STR_NONE;
     struct str error =
         json_member(t->operation, "error", &v) || json_member(t->dialect, "error", &v) ? v.raw : STR_NONE;
-    bool created = json_member(t->operation, "created", &v);
+    struct json_value more;
+    bool created = json_member(t->operation, "created", &v),
+         is_more = json_member(t->operation, "more", &more);
     jw_key(w, "responses");
     jw_obj(w);
     write_response(w, created ? "201" : "200", r->help, content, headers);
+    if (is_more)
+        json_each(more.raw, each_named, w);
     if (r->permission) {
         write_response(w, "401", "No key, or one that is not good", error, STR_NONE);
         write_response(w, "403", "The key may not do this", error, STR_NONE);
@@ -247,13 +257,6 @@ static void write_paths(struct jw *w, struct arena *a, struct str doc) {
     jw_obj_end(w);
 }
 
-static bool each_info(void *arg, struct str key, struct json_value v) {
-    struct jw *w = arg;
-    jw_keys(w, key);
-    jw_raw(w, v.raw);
-    return true;
-}
-
 static void write_document(struct buf *out) {
     static const char *const parts[] = {"servers", "security", "tags", "components"};
     struct arena *a = arena_new(0);
@@ -267,7 +270,7 @@ static void write_document(struct buf *out) {
     jw_obj(&w);
     jw_kz(&w, "version", PACKAGE_VERSION);
     if (json_member(doc, "info", &v))
-        json_each(v.raw, each_info, &w);
+        json_each(v.raw, each_named, &w);
     jw_obj_end(&w);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (json_member(doc, parts[i], &v)) {

@@ -83,8 +83,8 @@ export class Gateway {
         fs.writeFileSync(this.file, text);
     }
 
-    call(method, to, body, key = keys.boss) {
-        return fetch(this.url + to, {method, body: body && JSON.stringify(body), headers: {authorization: `Bearer ${key}`, 'content-type': 'application/json'}});
+    call(method, to, body, key = keys.boss, more = {}) {
+        return fetch(this.url + to, {method, body: body && JSON.stringify(body), headers: {authorization: `Bearer ${key}`, 'content-type': 'application/json', ...more}});
     }
 
     async chat(model, text, key) {

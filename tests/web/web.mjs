@@ -408,12 +408,15 @@ test('answers are what the description says', async () => {
     const escape = (s) => encodeURIComponent(s.replaceAll('~', '~0').replaceAll('/', '~1'));
     const wrong = [];
     let asked = 0;
-    const ask = async (method, template, to = template, body = undefined, key = keys.boss) => {
-        const r = await g.call(method.toUpperCase(), to, body, key), type = r.headers.get('content-type').split(';')[0], text = await r.text();
+    const ask = async (method, template, to = template, body = undefined, key = keys.boss, more = {}) => {
+        const r = await g.call(method.toUpperCase(), to, body, key, more), type = r.headers.get('content-type').split(';')[0], text = await r.text();
         const status = doc.paths[template][method].responses[r.status] ? String(r.status) : 'default';
         const path = ['paths', template, method, 'responses', status, 'content', type, 'schema'];
         const schema = path.reduce((at, name) => at?.[name], doc);
         asked++;
+        for (const [name] of new URL(to, g.url).searchParams)
+            if (!['alt', 'key'].includes(name) && !doc.paths[template][method].parameters?.some((p) => (p.name ?? p.$ref.split('/').pop()) === name))
+                wrong.push(`${method} ${to}: ${name} is not told of`);
         if (!schema)
             wrong.push(`${method} ${to}: ${r.status} ${type} is not told of`);
         else if (type === 'application/json' && !ajv.validate({$ref: `doc#/${path.map(escape).join('/')}`}, JSON.parse(text)))
@@ -428,6 +431,16 @@ test('answers are what the description says', async () => {
             if (item.get['x-permission'])
                 await ask('get', template, template.replace(/\{\w+\}/, fill[template]), undefined, 'sk-wrong');
         }
+    const anthropic = {'anthropic-version': '2023-06-01'};
+    await ask('get', '/v1/models', undefined, undefined, undefined, anthropic);
+    for (const id of ['fast', 'nobody'])
+        await ask('get', '/v1/models/{id}', `/v1/models/${id}`, undefined, undefined, anthropic);
+    await ask('get', '/admin/v1/usage', '/admin/v1/usage?scope=host&group_by=day');
+    await ask('get', '/admin/v1/usage', '/admin/v1/usage?format=csv');
+    await ask('post', '/admin/v1/usage/reprice', '/admin/v1/usage/reprice?from=2026-01-01');
+    g.write('wrokers: 3\n');
+    await ask('post', '/admin/v1/reload');
+    g.write();
     const user = (model) => ({model, messages: [{role: 'user', content: 'Hello'}]});
     for (const stream of [false, true]) {
         await ask('post', '/v1/chat/completions', undefined, {...user('fast'), stream});
