@@ -13,6 +13,11 @@ struct cluster;
 /* NULL: no cluster is configured. scribe: this process is that. conf and shm outlive it. */
 struct cluster *cluster_new(struct loop *l, struct shm *s, const struct conf *c, bool scribe);
 void cluster_free(struct cluster *c);
+/* How long a request has waited for the server, in the request; zero-initialised has not. Of all its questions together none
+ * waits beyond cluster.timeout; one at a time waits. */
+struct patience {
+    uint64_t spent_ns, since_ns;
+};
 /* It is linked, or has found that it cannot be. */
 bool cluster_settled(const struct cluster *c);
 /* It can be asked, and has not been late. false: nobody is to wait for it. */

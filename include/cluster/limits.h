@@ -15,6 +15,7 @@ struct limits_ask {
     void (*done)(void *arg); /* from the loop, never from inside limits_take(): ask again with the same */
     void *arg;
     struct arena *arena; /* the request's */
+    struct patience *patience; /* likewise */
     enum limits_state state;
     struct limits_call *call;
     struct cluster *c;

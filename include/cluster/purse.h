@@ -15,6 +15,7 @@ struct purse_ask {
     enum purse_state state;
     unsigned rounds;
     size_t refused; /* index */
+    struct patience *patience; /* the request's */
     struct purse_call *call;
 };
 /* As money_reserve(), with the limits of the whole cluster. *wait: nothing is decided, done comes within cluster.timeout. ask

@@ -12,6 +12,7 @@ struct shelf_ask {
     void (*done)(void *arg); /* from the loop, within cluster.timeout */
     void *arg;
     struct arena *arena;
+    struct patience *patience;
     bool asked, known;
     struct str value; /* what was found, in the arena; or empty */
     struct shelf_call *call;

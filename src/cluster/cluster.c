@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "inner.h"
 #include "shm/hosts.h"
+#include "shm/stat.h"
 
 enum { TICK_MS = 100 };
 
@@ -109,6 +110,22 @@ bool cluster_near(const struct cluster *c) {
 
 bool cluster_ready(const struct cluster *c) {
     return cluster_linked(c) && !hosts_apart(c->shm);
+}
+
+uint64_t patience_begin(const struct cluster *c, struct patience *p) {
+    uint64_t spent_ms = (p->spent_ns + 999999) / 1000000, most = c->conf->cluster.timeout;
+    p->since_ns = clock_ns();
+    return spent_ms < most ? most - spent_ms : 0;
+}
+
+void patience_end(struct patience *p) {
+    p->spent_ns += clock_ns() - p->since_ns;
+}
+
+void cluster_late(struct cluster *c, uint64_t asked_ms) {
+    if (clock_ms() - asked_ms >= c->conf->cluster.timeout)
+        link_late(c->link);
+    stat_add(c->shm, STAT_CLUSTER_LATE, 1);
 }
 
 void cluster_key(const struct cluster *c, struct buf *out, const char *what) {

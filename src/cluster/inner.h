@@ -16,7 +16,7 @@ struct cluster {
     struct roll *roll; /* the scribe's, roll.c */
     struct news *news; /* likewise; NULL: none is heard */
     struct {
-        struct limits_call *first, *last; /* that somebody waits for */
+        struct limits_call *first; /* that somebody waits for, in the order of their deadlines */
         struct timer timer;
     } limits;
     struct {
@@ -33,6 +33,12 @@ void cluster_key(const struct cluster *c, struct buf *out, const char *what);
 /* EVAL of a script. keys first, then arguments, `n` in all. As link_send(). */
 bool cluster_eval(struct cluster *c, const char *script, const struct str *arg, size_t keys, size_t n,
                   link_done *done, void *done_arg);
+
+/* How many ms a question may be waited for, from now on; 0: not at all. Ends when it is answered, or too late. */
+uint64_t patience_begin(const struct cluster *c, struct patience *p);
+void patience_end(struct patience *p);
+/* It was: of a server that has not answered in the whole of cluster.timeout nobody waits until it has. */
+void cluster_late(struct cluster *c, uint64_t asked_ms);
 
 /* It answers, and does not do it: told of now and then. */
 void cluster_complain(struct cluster *c, const struct resp *r);

@@ -72,7 +72,7 @@ struct limits_call {
     struct limits_call *next; /* in the order of their deadlines */
     struct cluster *c;
     struct limits_ask *ask; /* NULL: nobody waits for it any more */
-    uint64_t deadline_ms;
+    uint64_t asked_ms, deadline_ms;
     size_t n;
     struct bucket_ask *asked; /* what the server is asked for ... */
     uint64_t *owed;
@@ -231,11 +231,16 @@ static void unlink_call(struct limits_call *call) {
         at = &(*at)->next;
     if (*at)
         *at = call->next;
-    if (call->c->limits.last != call)
-        return;
-    call->c->limits.last = NULL;
-    for (struct limits_call *l = call->c->limits.first; l; l = l->next)
-        call->c->limits.last = l;
+}
+
+static void link_call(struct limits_call *call) {
+    struct limits_call **at = &call->c->limits.first;
+    while (*at && (*at)->deadline_ms <= call->deadline_ms)
+        at = &(*at)->next;
+    call->next = *at;
+    *at = call;
+    if (call->c->limits.first == call)
+        timer_set(&call->c->limits.timer, call->deadline_ms - call->asked_ms);
 }
 
 static void give_held(struct limits_call *call) {
@@ -259,6 +264,7 @@ static void tell(struct limits_call *call, enum limits_state state) {
         return;
     ask->state = state;
     ask->call = NULL;
+    patience_end(ask->patience);
     ask->done(ask->arg);
 }
 
@@ -317,8 +323,7 @@ void limits_time(struct cluster *c) {
     while (c->limits.first && c->limits.first->deadline_ms <= now) {
         struct limits_call *call = c->limits.first;
         unlink_call(call);
-        link_late(c->link);
-        stat_add(c->shm, STAT_CLUSTER_LATE, 1);
+        cluster_late(c, call->asked_ms);
         give_held(call);
         tell(call, LIMITS_AWAY);
     }
@@ -335,6 +340,9 @@ static void *copy(const void *p, size_t n, size_t size) {
 /* Those that are not in the mask. */
 static bool start(struct cluster *c, const struct bucket_ask *asks, size_t n, uint64_t held,
                   struct limits_ask *ask) {
+    uint64_t patient_ms = patience_begin(c, ask->patience);
+    if (patient_ms == 0)
+        return false;
     struct limits_call *call = mem_alloc(sizeof *call);
     int64_t *owed = mem_array(n + 1, sizeof *owed);
     uint64_t *want = mem_array(n + 1, sizeof *want), now_ns = clock_coarse_ns(), now = clock_ms();
@@ -355,7 +363,8 @@ static bool start(struct cluster *c, const struct bucket_ask *asks, size_t n, ui
         owed[k] = clamp(call->owed[k]);
         want[k] = lease_size(c->shm, &asks[i], most_of(c, &asks[i]), now);
     }
-    call->deadline_ms = now + c->conf->cluster.timeout;
+    call->asked_ms = now;
+    call->deadline_ms = now + patient_ms;
     bool ok = ask_server(c, call->asked, call->n, true, owed, want, answered, call);
     mem_free(owed);
     mem_free(want);
@@ -364,13 +373,7 @@ static bool start(struct cluster *c, const struct bucket_ask *asks, size_t n, ui
         call_free(call);
         return false;
     }
-    if (c->limits.last)
-        c->limits.last->next = call;
-    else
-        c->limits.first = call;
-    c->limits.last = call;
-    if (!timer_pending(&c->limits.timer))
-        timer_set(&c->limits.timer, c->conf->cluster.timeout);
+    link_call(call);
     ask->call = call;
     ask->c = c;
     ask->asks = arena_array(ask->arena, n, sizeof *asks);

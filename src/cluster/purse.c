@@ -54,8 +54,7 @@ struct purse_call {
     struct purse_call *next;
     struct cluster *c;
     struct purse_ask *ask; /* NULL: nobody waits any more */
-    uint64_t deadline_ms, amount;
-    bool late;
+    uint64_t asked_ms, deadline_ms, amount;
     size_t n;
     struct money_ask asks[MONEY_MOST];
 };
@@ -102,6 +101,16 @@ static void unlink_call(struct purse_call *call) {
         *at = call->next;
 }
 
+static void link_call(struct purse_call *call) {
+    struct purse_call **at = &call->c->purse.first;
+    while (*at && (*at)->deadline_ms <= call->deadline_ms)
+        at = &(*at)->next;
+    call->next = *at;
+    *at = call;
+    if (call->c->purse.first == call)
+        timer_set(&call->c->purse.timer, call->deadline_ms - call->asked_ms);
+}
+
 static void tell(struct purse_call *call, enum purse_state state, size_t refused) {
     struct purse_ask *ask = call->ask;
     call->ask = NULL;
@@ -110,6 +119,7 @@ static void tell(struct purse_call *call, enum purse_state state, size_t refused
     ask->state = state;
     ask->refused = refused;
     ask->call = NULL;
+    patience_end(ask->patience);
     ask->done(ask->arg);
 }
 
@@ -147,8 +157,7 @@ void purse_time(struct cluster *c) {
     while (c->purse.first && c->purse.first->deadline_ms <= now) {
         struct purse_call *call = c->purse.first;
         c->purse.first = call->next;
-        link_late(c->link);
-        stat_add(c->shm, STAT_CLUSTER_LATE, 1);
+        cluster_late(c, call->asked_ms);
         tell(call, PURSE_AWAY, 0);
     }
     if (c->purse.first)
@@ -203,7 +212,8 @@ static bool start(struct cluster *c, const struct money_ask *asks, size_t n, uin
     struct str part[sizeof q.end / sizeof *q.end];
     char id[17];
     MUST(n <= MONEY_MOST);
-    if (!cluster_ready(c) || hosts_me(c->shm) == 0)
+    uint64_t patient_ms = patience_begin(c, ask->patience);
+    if (!cluster_ready(c) || hosts_me(c->shm) == 0 || patient_ms == 0)
         return false;
     buf_init(&q.text, 0);
     for (size_t i = 0; i < n; i++) {
@@ -220,7 +230,8 @@ static bool start(struct cluster *c, const struct money_ask *asks, size_t n, uin
     struct purse_call *call = mem_alloc(sizeof *call);
     *call = (struct purse_call){.c = c, .ask = ask, .amount = amount, .n = n};
     memcpy(call->asks, asks, n * sizeof *asks);
-    call->deadline_ms = clock_ms() + c->conf->cluster.timeout;
+    call->asked_ms = clock_ms();
+    call->deadline_ms = call->asked_ms + patient_ms;
     asking(call, true);
     bool ok = cluster_eval(c, raise_script, part, n, q.n, answered, call);
     buf_free(&q.text);
@@ -229,12 +240,7 @@ static bool start(struct cluster *c, const struct money_ask *asks, size_t n, uin
         mem_free(call);
         return false;
     }
-    struct purse_call **at = &c->purse.first;
-    while (*at)
-        at = &(*at)->next;
-    *at = call;
-    if (!timer_pending(&c->purse.timer))
-        timer_set(&c->purse.timer, c->conf->cluster.timeout);
+    link_call(call);
     ask->call = call;
     ask->state = PURSE_ASKED;
     stat_add(c->shm, STAT_CLUSTER_ASKED, 1);

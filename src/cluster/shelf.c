@@ -7,6 +7,7 @@
 #include <zstd.h>
 #endif
 
+#include "base/clock.h"
 #include "base/die.h"
 #include "base/hash.h"
 #include "inner.h"
@@ -26,6 +27,7 @@ struct shelf_call {
     struct cluster *c;
     struct shelf_ask *ask; /* NULL: nobody waits any more */
     size_t most;
+    uint64_t asked_ms;
     struct timer late;
 };
 
@@ -89,6 +91,7 @@ static void tell(struct shelf_call *call, struct str raw) {
     ask->known = true;
     ask->call = NULL;
     call->ask = NULL;
+    patience_end(ask->patience);
     ask->done(ask->arg);
 }
 
@@ -101,17 +104,17 @@ static void found(void *arg, const struct resp *r) {
 
 static void late(void *arg) {
     struct shelf_call *call = arg;
-    link_late(call->c->link);
-    stat_add(call->c->shm, STAT_CLUSTER_LATE, 1);
+    cluster_late(call->c, call->asked_ms);
     tell(call, STR_NONE);
 }
 
 bool shelf_find(struct cluster *c, const uint8_t key[INDEX_KEY], size_t most, struct shelf_ask *ask) {
     struct buf name;
-    if (ask->asked || !cluster_linked(c))
+    uint64_t patient_ms = patience_begin(c, ask->patience);
+    if (ask->asked || !cluster_linked(c) || patient_ms == 0)
         return false;
     struct shelf_call *call = mem_alloc(sizeof *call);
-    *call = (struct shelf_call){.c = c, .ask = ask, .most = most};
+    *call = (struct shelf_call){.c = c, .ask = ask, .most = most, .asked_ms = clock_ms()};
     timer_init(&call->late, c->loop, late, call);
     buf_init(&name, 0);
     put_key(c, &name, key);
@@ -123,7 +126,7 @@ bool shelf_find(struct cluster *c, const uint8_t key[INDEX_KEY], size_t most, st
         return false;
     }
     ask->call = call;
-    timer_set(&call->late, c->conf->cluster.timeout);
+    timer_set(&call->late, patient_ms);
     return true;
 }
 

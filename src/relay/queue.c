@@ -109,6 +109,7 @@ static void let_in(struct waiter *w) {
 static bool try_now(struct queue *q, struct waiter *w, uint64_t now) {
     struct fault f;
     struct arena *a = arena_new(0);
+    w->r->patience = (struct patience){0}; /* who stands here has time for the cluster each time */
     bool ok = admit_again(q->p, &w->r->held, a, &f);
     w->asking = w->r->held.waits;
     if (!ok && !w->asking) {
@@ -125,6 +126,7 @@ static bool try_now(struct queue *q, struct waiter *w, uint64_t now) {
 /* One that has waited as long as it may tries a last time, and is told what it waited for. */
 static void time_is_over(struct queue *q, struct waiter *w) {
     struct request *r = w->r;
+    r->patience = (struct patience){0};
     if (admit_again(q->p, &r->held, r->a, &r->fault)) {
         r->fault = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
         let_in(w);

@@ -126,9 +126,11 @@ static struct request *request_new(struct gateway *g, struct exchange *x, const 
         .usage = USAGE_NONE,
         .cost_nano = -1,
     };
-    r->limits = (struct limits_ask){.done = steps_cluster_known, .arg = r, .arena = r->a};
-    r->shelf = (struct shelf_ask){.done = steps_cluster_known, .arg = r, .arena = r->a};
-    r->purse = (struct purse_ask){.done = steps_cluster_known, .arg = r};
+    r->limits =
+        (struct limits_ask){.done = steps_cluster_known, .arg = r, .arena = r->a, .patience = &r->patience};
+    r->shelf =
+        (struct shelf_ask){.done = steps_cluster_known, .arg = r, .arena = r->a, .patience = &r->patience};
+    r->purse = (struct purse_ask){.done = steps_cluster_known, .arg = r, .patience = &r->patience};
     timer_init(&r->timer, g->env.loop, timed_out, r);
     task_init(&r->go, go_on, r);
     buf_init(&r->out, g->env.conf->max_request_body * 2 + (1 << 20));

@@ -109,6 +109,7 @@ struct request {
     struct fault fault;    /* what the client gets, or why it ended */
     struct admission held;
     struct waiter wait;       /* for a limit */
+    struct patience patience; /* with the cluster */
     struct limits_ask limits; /* of the cluster; serves one admission at a time */
     struct purse_ask purse;   /* likewise, of budgets */
     struct shelf_ask shelf;   /* likewise, of its cache */

@@ -217,6 +217,24 @@ def test_a_slow_server_costs_the_timeout_at_most():
     assert metric(far, "penstock_cluster_late_total") > 0 and metric(far, "penstock_cluster_alone_total") > 0
 
 
+def test_all_questions_of_a_request_together_wait_no_longer_than_the_timeout():
+    up, redis = scene.Upstream(), Redis()
+    far = Slow(redis.port, 0.12)
+    gw = scene.Gateway({
+        "providers": [up.provider(limits={"requests_per_hour": 9000})], "cache": {"enabled": True},
+        "auth": admin_and_keys("one", limits={"requests_per_hour": 9000}, budget={"usd": 100, "period": "month"}),
+        "models": [{"name": "m", "targets": [{"provider": "up", "model": "m"}], "prices": {"input": 1, "output": 1}}],
+        "cluster": {"redis": f"redis://127.0.0.1:{far.port}", "exact": True, "timeout": "200ms"}})
+    scene.wait_for(lambda: metric(gw, "penstock_cluster_links") >= 3, "the links", 30)
+    took = []
+    for i in range(9):
+        begin = time.monotonic()
+        assert gw.chat("m", f"Hi {i}", headers=ONE).status == 200
+        took.append(time.monotonic() - begin)
+    # each of its four questions is answered in time
+    assert 0.1 < sorted(took)[4] < 0.33, took
+
+
 def test_a_server_that_is_late_refuses_nobody():
     """What one host alone wants may be more than its even share, and the server has just said that there is enough."""
     up, redis = scene.Upstream(), Redis()
