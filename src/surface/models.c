@@ -75,7 +75,29 @@ static void write_model(struct plane *p, struct jw *w, struct str id, const stru
     jw_obj_end(w);
 }
 
+static struct str default_of(const struct plane_provider *pr) {
+    return str_of(*pr->conf->default_model ? pr->conf->default_model : pr->conf->kind->default_model);
+}
+
+/* What is meant where no model is named, unless it is in the list anyway. false: it is enough. */
+static bool each_default(struct plane *p, const struct caller *c, model_fn *fn, void *arg) {
+    struct str id = str_of(p->conf->routing.default_model);
+    struct arena *a = arena_new(0);
+    struct plan plan;
+    struct fault f;
+    bool more = true;
+    if (id.n && !plane_model(p, id) && auth_model(c, id) && route_resolve(p, a, id, NULL, &plan, &f)) {
+        const struct target *t = plan.list[0];
+        if (p->nmodels || !str_eq(t->model, default_of(t->provider)))
+            more = fn(arg, id, NULL, t->provider, t->model);
+    }
+    arena_free(a);
+    return more;
+}
+
 void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *arg) {
+    if (!each_default(p, c, fn, arg))
+        return;
     for (size_t i = 0; i < p->nmodels; i++) {
         const struct plane_model *m = &p->models[i];
         if (m->ntargets && auth_model(c, str_of(m->conf->name)) &&
@@ -84,8 +106,8 @@ void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *ar
     }
     for (size_t i = 0; p->nmodels == 0 && i < p->nproviders; i++) {
         const struct plane_provider *pr = &p->providers[i];
-        const char *d = *pr->conf->default_model ? pr->conf->default_model : pr->conf->kind->default_model;
-        if (pr->upstream && d && *d && auth_model(c, str_of(d)) && !fn(arg, str_of(d), NULL, pr, str_of(d)))
+        struct str d = default_of(pr);
+        if (pr->upstream && d.n && auth_model(c, d) && !fn(arg, d, NULL, pr, d))
             return;
     }
 }

@@ -8,7 +8,8 @@
 /* m: the configured model, or NULL; pr and model: its first target. */
 typedef bool model_fn(void *arg, struct str id, const struct conf_model *m, const struct plane_provider *pr,
                       struct str model);
-/* The configured models that this key may name; where there are none, what each provider's default would be.
+/* What is meant where no model is named and the configured models, as far as this key may name them; where
+ * there are none of these, what each provider's default would be.
  * Goes on while fn returns true. */
 void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *arg);
 /* An id that no configured model has may still lead somewhere ("openai/gpt-x", claude-3-opus); that the

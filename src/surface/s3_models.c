@@ -44,14 +44,14 @@ static void write_model(struct plane *p, struct jw *w, struct str id, const stru
 
 /* What no model of the configuration names is called provider.model here. */
 static struct str own_id(struct arena *a, const struct conf_model *m, const struct plane_provider *pr,
-                         struct str id) {
-    return m ? id : arena_printf(a, "%s." STR_FMT, pr->conf->name, STR_ARG(id));
+                         struct str id, struct str model) {
+    return m ? id : arena_printf(a, "%s." STR_FMT, pr->conf->name, STR_ARG(model));
 }
 
 static bool write_each(void *arg, struct str id, const struct conf_model *m, const struct plane_provider *pr,
                        struct str model) {
     struct writing *s = arg;
-    id = own_id(s->a, m, pr, id);
+    id = own_id(s->a, m, pr, id, model);
     if (s->only.p && !str_eq(s->only, id))
         return true;
     s->found = true;

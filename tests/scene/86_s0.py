@@ -262,7 +262,11 @@ def test_its_environment_alone():
     assert (q.headers["x-title"], q.headers["http-referer"]) == ("T", "https://r")
     assert allowed(gw.get("/models/available", headers={"Origin": PAGE})) == PAGE
     assert gw.get("/providers/status").json()["providers"][0]["name"] == "openrouter"
-    assert gw.get("/models/available").json()["models"][0]["provider"] == "openrouter"
+    models = gw.get("/models/available").json()["models"]
+    assert (models[0]["id"], models[0]["provider"]) == ("anthropic/claude-3.5-sonnet:beta", "openrouter"), models
+    assert [m["id"] for m in models] == ["anthropic/claude-3.5-sonnet:beta", "openai/gpt-4o-mini"], models
+    assert gw.get("/v1/models/anthropic/claude-3.5-sonnet:beta").json()["id"] == "anthropic/claude-3.5-sonnet:beta"
+    assert gw.get("/api/v1/models").json()["models"][0]["id"] == "openrouter.anthropic/claude-3.5-sonnet:beta"
     assert gw.get("/health").json()["status"] == "healthy"
 
 
