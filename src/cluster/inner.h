@@ -34,7 +34,8 @@ void cluster_key(const struct cluster *c, struct buf *out, const char *what);
 bool cluster_eval(struct cluster *c, const char *script, const struct str *arg, size_t keys, size_t n,
                   link_done *done, void *done_arg);
 
-/* How many ms a question may be waited for, from now on; 0: not at all. Ends when it is answered, or too late. */
+/* How many ms a question may be waited for, from now on; 0: not at all. Ends when it is answered, or too
+ * late. */
 uint64_t patience_begin(const struct cluster *c, struct patience *p);
 void patience_end(struct patience *p);
 /* It was: of a server that has not answered in the whole of cluster.timeout nobody waits until it has. */
