@@ -157,6 +157,24 @@ static int make_dir(const char *dir) {
     return mkdir(dir, 0700) == 0 || errno == EEXIST ? 0 : errno;
 }
 
+/* LMDB writes its table of readers through a mapping of a file with holes: on a full disk that is SIGBUS, in
+ * whichever process comes to a page that nobody has had yet. So the blocks are there before it is opened.
+ * Before that alone: closing the file would take LMDB's own locks of this process away. */
+static int hold_lock_file(const struct db *d, char err[256]) {
+    enum {
+        BYTES = 68 << 10
+    }; /* of READERS_MAX in cache lines, and a head; what is more LMDB takes for readers */
+    struct path p;
+    if (!path_of(&p, d->dir, "lock.mdb"))
+        return fail(err, d->dir, "lock.mdb", ENAMETOOLONG);
+    int fd = open(p.z, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail(err, d->dir, "lock.mdb", errno);
+    int rc = fallocate(fd, 0, 0, BYTES) == 0 || errno == EOPNOTSUPP || errno == ENOSYS ? 0 : errno;
+    close(fd);
+    return rc == 0 ? 0 : fail(err, d->dir, "lock.mdb", rc);
+}
+
 static int new_env(struct db *d, char err[256]) {
     int rc = mdb_env_create(&d->env);
     if (rc != 0) {
@@ -215,7 +233,9 @@ static int check_length(struct db *d, char err[256]) {
 }
 
 static int open_once(struct db *d, char err[256]) {
-    int rc = new_env(d, err);
+    int rc = is_writer(d->mode) ? hold_lock_file(d, err) : 0;
+    if (rc == 0)
+        rc = new_env(d, err);
     if (rc == 0)
         rc = check_length(d, err);
     if (rc == 0)
