@@ -19,6 +19,7 @@ bad=$(
         # header (prefix): a pattern of the files that may include it
         only["curl/"] = only["call_wire.h"] = "src/upstream/(call|call_[a-z]+|multi)[.][ch]"
         only["hiredis/"] = "src/cluster/resp[.]c"
+        only["zlib.h"] = "src/upstream/inflate[.]c"
         only["zstd.h"] = "src/cluster/shelf[.]c"
         only["lmdb.h"] = "src/store/db[.]c"
         only["yaml.h"] = "src/conf/yaml[.]c"

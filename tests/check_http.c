@@ -1545,7 +1545,8 @@ static Suite *suite(void) {
     t = tcase_create("ends");
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, start, NULL);
-    tcase_add_test(t, drain);
+    if (!under_valgrind()) /* the server waits 300 ms for what is on its way */
+        tcase_add_test(t, drain);
     tcase_add_test(t, drain_of_nothing);
     tcase_add_test(t, freed_with_open_exchanges);
     suite_add_tcase(s, t);

@@ -1183,6 +1183,104 @@ START_TEST(early_answer) {
 }
 END_TEST
 
+/* The head comes before the body has been read; by then the caller's short body may be gone (call.h). */
+static void script_early_200(struct server *s, int fd, int nth) {
+    (void)nth;
+    int small = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    char head[64];
+    if (recv(fd, head, sizeof head, 0) <= 0)
+        return;
+    say(fd, OK_HEAD "Content-Length: 2\r\n\r\n");
+    while (atomic_load(&s->gone) == 0) /* until the head has been heard of */
+        sched_yield();
+    char rest[4096], last = 0;
+    for (size_t n = sizeof head; n < 30000;) {
+        ssize_t did = recv(fd, rest, sizeof rest, 0);
+        if (did <= 0)
+            return;
+        n += (size_t)did;
+        last = rest[did - 1];
+    }
+    say(fd, last == 'x' ? "{}" : "??");
+    wait_gone(s, fd);
+}
+
+START_TEST(early_answer_to_a_short_body) {
+    struct server *s = server_new(script_early_200);
+    use(s);
+    char *body = malloc(CALL_BODY_COPIED + 1);
+    ck_assert(body != NULL);
+    memset(body, 'x', CALL_BODY_COPIED);
+    body[CALL_BODY_COPIED] = '\0';
+    struct call_spec spec = spec_of(body);
+    struct rec *r = rec_new();
+    begin(r, &spec);
+    while (!r->heads)
+        loop_turn(loop, true);
+    memset(body, 'y', CALL_BODY_COPIED);
+    atomic_fetch_add(&s->gone, 1);
+    finish(r);
+    ck_assert_int_eq(r->r.error, CALL_OK);
+    ck_assert(str_is(buf_str(&r->body), "{}"));
+    rec_free(r);
+    free(body);
+}
+END_TEST
+
+static bool read_piece(void *arg, uint64_t at, void *to, size_t n) {
+    size_t *broken_at = arg;
+    for (size_t i = 0; i < n; i++)
+        ((char *)to)[i] = (char)('a' + (at + i) % 23);
+    return !*broken_at || at + n < *broken_at;
+}
+
+START_TEST(read_when_sent) {
+    struct server *s = server_new(script_digest);
+    use(s);
+    size_t broken_at = 0;
+    char *text = malloc(BIG);
+    ck_assert(text != NULL);
+    read_piece(&broken_at, 0, text, BIG);
+    const struct call_source source = {read_piece, &broken_at, BIG};
+    struct call_spec spec = spec_of("");
+    spec.source = &source;
+    char want[32];
+    snprintf(want, sizeof want, "%016llx", (unsigned long long)hash64(text, BIG));
+    for (int i = 0; i < 2; i++) {
+        struct rec *r = ask(&spec);
+        ck_assert_int_eq(r->r.error, CALL_OK);
+        ck_assert(str_is(buf_str(&r->body), want));
+        rec_free(r);
+    }
+    broken_at = 1000000;
+    struct rec *r = ask(&spec);
+    ck_assert_int_eq(r->r.error, CALL_RESET);
+    rec_free(r);
+    free(text);
+}
+END_TEST
+
+SCRIPT(script_zstd, { /* an empty frame, RFC 8878 */
+                      static const char frame[] = "\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00";
+                      say(fd, OK_HEAD "Content-Encoding: zstd\r\nContent-Length: 9\r\n\r\n");
+                      say_n(fd, frame, 9);
+})
+
+/* The first such answer is lost, the next one is libcurl's, if it knows the coding. */
+START_TEST(coding_that_only_libcurl_knows) {
+    struct server *s = server_new(script_zstd);
+    use(s);
+    struct rec *r = ask_body("{}");
+    ck_assert_int_eq(r->r.error, CALL_PROTOCOL);
+    rec_free(r);
+    r = ask_body("{}");
+    ck_assert(r->r.error == CALL_OK || r->r.error == CALL_PROTOCOL);
+    ck_assert_int_eq(r->heads, 1);
+    rec_free(r);
+}
+END_TEST
+
 /* --- TLS --- */
 
 static void certificate(SSL_CTX *ctx, const char *file) {
@@ -1538,17 +1636,13 @@ START_TEST(mock_cancel_and_stop) {
 }
 END_TEST
 
-static Suite *suite(void) {
-    Suite *s = suite_create("upstream");
-    TCase *t = tcase_create("table");
-    tcase_add_test(t, base_urls);
-    tcase_add_test(t, variables);
-    tcase_add_test(t, table_is_whole);
-    suite_add_tcase(s, t);
-    t = tcase_create("calls");
-    tcase_set_timeout(t, 60);
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_test(t, bad_base_urls);
+/* Over http:// without a proxy, by plain.c; or, as HTTP/2 was asked for, by libcurl. */
+static void setup_libcurl(void) {
+    setup();
+    conf.http2 = HTTP2_ON;
+}
+
+static void add_calls(TCase *t) {
     tcase_add_test(t, plain);
     tcase_add_test(t, connections_are_reused);
     tcase_add_test(t, fifty_at_once);
@@ -1574,6 +1668,33 @@ static Suite *suite(void) {
     tcase_add_test(t, multi_free_cancels_what_is_left);
     tcase_add_test(t, large_bodies);
     tcase_add_test(t, early_answer);
+}
+
+static Suite *suite(void) {
+    Suite *s = suite_create("upstream");
+    TCase *t = tcase_create("table");
+    tcase_add_test(t, base_urls);
+    tcase_add_test(t, variables);
+    tcase_add_test(t, table_is_whole);
+    suite_add_tcase(s, t);
+    t = tcase_create("plain");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup, teardown);
+    add_calls(t);
+    tcase_add_test(t, early_answer_to_a_short_body);
+    tcase_add_test(t, read_when_sent);
+    tcase_add_test(t, coding_that_only_libcurl_knows);
+    suite_add_tcase(s, t);
+    t = tcase_create("libcurl");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup_libcurl, teardown);
+    add_calls(t);
+    tcase_add_test(t, read_when_sent);
+    suite_add_tcase(s, t);
+    t = tcase_create("others");
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, bad_base_urls);
     tcase_add_test(t, tls);
     tcase_add_test(t, not_tls);
     tcase_add_test(t, proxy);

@@ -29,7 +29,7 @@ static void opt_tls(CURL *e, const struct conf_provider *p) {
         curl_easy_setopt(e, CURLOPT_SSLKEY, p->tls.client_key);
 }
 
-static void opt_connection(CURL *e, const struct conf_provider *p) {
+void wire_opt_connection(CURL *e, const struct conf_provider *p) {
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* else ending a call waits for its getaddrinfo() thread */
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -54,7 +54,7 @@ static void opt_connection(CURL *e, const struct conf_provider *p) {
 static void opt_callbacks(struct wire *w) {
     CURL *e = w->easy;
     multi_opt_easy(w->c.multi, e);
-    curl_easy_setopt(e, CURLOPT_PRIVATE, w);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, &w->owner);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, w->error);
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, wire_on_header);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, w);
@@ -69,20 +69,22 @@ static void opt_callbacks(struct wire *w) {
 }
 
 static const struct call_ops wire_ops;
+static void wire_ended(struct easy_owner *o, int curl_code);
 
 static struct wire *wire_new(struct upstream *u, bool stream) {
     struct wire *w = mem_alloc(sizeof *w);
     call_init(&w->c, u->multi, &wire_ops);
+    w->owner.ended = wire_ended;
     w->upstream = u;
     w->stream = stream;
-    buf_init(&w->head, MAX_HEAD + 4 * MAX_HEAD_LINES);
+    answer_head_init(&w->head);
     buf_init(&w->unread, MAX_UNREAD);
     w->upload_fd = -1;
     w->easy = curl_easy_init();
     if (!w->easy)
         die("libcurl: out of memory");
     opt_callbacks(w);
-    opt_connection(w->easy, u->conf);
+    wire_opt_connection(w->easy, u->conf);
     opt_tls(w->easy, u->conf);
     curl_easy_setopt(w->easy, CURLOPT_BUFFERSIZE, stream ? (long)RECEIVE_STREAM : (long)RECEIVE_WHOLE);
     w->upload_set = UPLOAD_SMALL;
@@ -94,9 +96,8 @@ void wire_free(struct wire *w) {
     curl_easy_cleanup(w->easy);
     curl_url_cleanup(w->own_url);
     header_list_free(&w->own);
-    buf_free(&w->head);
+    answer_head_free(&w->head);
     buf_free(&w->unread);
-    mem_free(w->headers);
     call_fini(&w->c);
     mem_free(w);
 }
@@ -150,12 +151,22 @@ static void set_method(struct wire *w, const struct call_spec *s) {
     w->method = s->method;
 }
 
-struct call *upstream_call(struct multi *m, const struct call_spec *s) {
-    struct upstream *u = s->upstream;
-    MAGIC_CHECK(u, UPSTREAM_MAGIC);
-    MUST(u->multi == m);
-    if (u->mock)
-        return mock_call(m, u->mock, s);
+/* NULL: it is one for libcurl. */
+static struct call *plain_way(struct upstream *u, const struct call_spec *s) {
+    struct str target = STR_NONE;
+    if (u->plain && plain_fits(u->plain) && auth_made_of(u->conf, s->key) == AUTH_FIXED && !s->rare)
+        target = upstream_target(u, s->path);
+    if (target.n == 0)
+        return NULL;
+    struct buf *prepared = s->nheaders ? NULL : upstream_lines(u, s), own;
+    if (prepared)
+        return plain_call(u->plain, s, target, buf_str(prepared), NULL);
+    buf_init(&own, 0);
+    header_lines_build(&own, u->host, u->conf, s);
+    return plain_call(u->plain, s, target, buf_str(&own), &own);
+}
+
+static struct call *wire_call(struct upstream *u, const struct call_spec *s) {
     struct wire *w = u->idle[s->stream];
     if (w) {
         u->idle[s->stream] = w->next_idle;
@@ -163,15 +174,24 @@ struct call *upstream_call(struct multi *m, const struct call_spec *s) {
     } else {
         w = wire_new(u, s->stream);
     }
-    wire_head_reset(w);
-    w->head_bytes = 0;
-    w->head_done = w->peeked = w->reading_unread = false;
+    answer_head_reset(&w->head);
+    w->peeked = w->reading_unread = false;
     w->error[0] = '\0';
     set_url(w, s);
     set_headers(w, s);
     set_body(w, s);
     set_method(w, s);
     return &w->c;
+}
+
+struct call *upstream_call(struct multi *m, const struct call_spec *s) {
+    struct upstream *u = s->upstream;
+    MAGIC_CHECK(u, UPSTREAM_MAGIC);
+    MUST(u->multi == m);
+    if (u->mock)
+        return mock_call(m, u->mock, s);
+    struct call *c = plain_way(u, s);
+    return c ? c : wire_call(u, s);
 }
 
 static void wire_start(struct call *c) {
@@ -244,12 +264,12 @@ static void wire_release(struct call *c) {
 static enum call_error receive_error(struct wire *w) {
     long proxy_status = 0;
     curl_easy_getinfo(w->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
-    if (proxy_status >= 300 && w->status == 0)
+    if (proxy_status >= 300 && w->head.status == 0)
         return CALL_CONNECT; /* the proxy refused to go there */
     return strstr(w->error, "chunk") ? CALL_PROTOCOL : CALL_RESET;
 }
 
-static enum call_error error_of(struct wire *w, CURLcode code) {
+enum call_error wire_error(CURLcode code) {
     switch (code) {
     case CURLE_OK:
         return CALL_OK;
@@ -275,13 +295,10 @@ static enum call_error error_of(struct wire *w, CURLcode code) {
     case CURLE_SSL_CLIENTCERT:
     case CURLE_USE_SSL_FAILED:
         return CALL_TLS;
-    case CURLE_OUT_OF_MEMORY: /* a header line over libcurl's own bound (CURL_MAX_HTTP_HEADER) */
-        return w->head_done ? CALL_RESET : CALL_TOO_LARGE;
-    case CURLE_RECV_ERROR:
-        return receive_error(w);
     case CURLE_GOT_NOTHING:
     case CURLE_PARTIAL_FILE:
     case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
     case CURLE_HTTP2:
     case CURLE_HTTP2_STREAM:
     case CURLE_SEND_FAIL_REWIND:
@@ -292,12 +309,18 @@ static enum call_error error_of(struct wire *w, CURLcode code) {
     }
 }
 
+static enum call_error error_of(struct wire *w, CURLcode code) {
+    if (code == CURLE_OUT_OF_MEMORY) /* a header line over libcurl's own bound (CURL_MAX_HTTP_HEADER) */
+        return w->head.done ? CALL_RESET : CALL_TOO_LARGE;
+    return code == CURLE_RECV_ERROR ? receive_error(w) : wire_error(code);
+}
+
 /* A provider that answers before it has read the request may break the connection behind its answer (HTTP/2:
  * with RST_STREAM). The answer counts when all of it is there. */
 static bool whole_anyway(const struct wire *w, CURLcode code) {
-    return (code == CURLE_SEND_ERROR || code == CURLE_HTTP2_STREAM || code == CURLE_HTTP2) && w->head_done &&
-           w->length >= 0 && w->c.result.bytes_in >= w->head_bytes &&
-           w->c.result.bytes_in - w->head_bytes == (uint64_t)w->length;
+    return (code == CURLE_SEND_ERROR || code == CURLE_HTTP2_STREAM || code == CURLE_HTTP2) && w->head.done &&
+           w->head.length >= 0 && w->c.result.bytes_in >= w->head.bytes &&
+           w->c.result.bytes_in - w->head.bytes == (uint64_t)w->head.length;
 }
 
 static void wire_finish(struct wire *w, CURLcode code) {
@@ -307,13 +330,13 @@ static void wire_finish(struct wire *w, CURLcode code) {
         return;
     if (e == CALL_OK && !whole_anyway(w, code))
         e = error_of(w, code);
-    if (e == CALL_OK && !w->head_done) /* libcurl takes an end within the header for the header's end */
+    if (e == CALL_OK && !w->head.done) /* libcurl takes an end within the header for the header's end */
         e = CALL_RESET;
     call_finish(c, e);
 }
 
-void wire_ended(void *call, int curl_code) {
-    struct wire *w = call;
+static void wire_ended(struct easy_owner *o, int curl_code) {
+    struct wire *w = LINK_OWNER(o, struct wire, owner);
     MAGIC_CHECK(&w->c, CALL_MAGIC);
     if (w->c.state == CALL_RUNNING && !w->c.doomed)
         wire_finish(w, (CURLcode)curl_code);

@@ -119,6 +119,6 @@ void auth_drop(struct wire *w) {
 }
 
 void auth_ended(struct wire *w) {
-    if (w->auth == AUTH_TOKEN && w->status == 401 && w->made.nodes)
+    if (w->auth == AUTH_TOKEN && w->head.status == 401 && w->made.nodes)
         account_refused(w->upstream->accounts[w->key - w->upstream->conf->keys], w->token_number);
 }

@@ -149,6 +149,41 @@ void header_list_build(struct header_list *l, const struct conf_provider *p, con
     buf_wipe(&bearer);
 }
 
+static void add_line(struct buf *out, struct str name, struct str value) {
+    buf_adds(out, name);
+    buf_addz(out, value.n ? ": " : ":");
+    buf_adds(out, value);
+    BUF_ADD(out, "\r\n");
+}
+
+static bool among(const struct pairs *h, const char *name) {
+    for (size_t i = 0; i < h->n; i++)
+        if (str_isi(h->at[i].name, name))
+            return true;
+    return false;
+}
+
+void header_lines_build(struct buf *out, struct str host, const struct conf_provider *p,
+                        const struct call_spec *s) {
+    struct pairs h;
+    struct buf bearer;
+    buf_init(&bearer, 0);
+    collect(&h, p, s, &bearer);
+    size_t bytes = host.n + 64;
+    for (size_t i = 0; i < h.n; i++)
+        bytes += h.at[i].name.n + h.at[i].value.n + 4;
+    buf_room(out, bytes); /* never moves: no copy of a key is left behind */
+    if (!among(&h, "host"))
+        add_line(out, STR("Host"), host);
+    if (!among(&h, "accept-encoding"))
+        add_line(out, STR("Accept-Encoding"), STR("identity"));
+    for (size_t i = 0; i < h.n; i++)
+        if (!h.at[i].remove)
+            add_line(out, h.at[i].name, h.at[i].value);
+    BUF_ADD(out, "\r\n");
+    buf_wipe(&bearer);
+}
+
 void header_list_free(struct header_list *l) {
     buf_wipe(&l->text);
     mem_free(l->nodes);

@@ -61,7 +61,7 @@ int wire_on_rewind(void *arg, curl_off_t offset, int origin) {
 void wire_closing(struct call *c, int fd) {
     struct wire *w = LINK_OWNER(c, struct wire, c);
     ssize_t n;
-    if (c->doomed || c->verdict != CALL_OK || w->head_done || str_startsi(w->upstream->base, "https:"))
+    if (c->doomed || c->verdict != CALL_OK || w->head.done || str_startsi(w->upstream->base, "https:"))
         return;
     char *to = buf_room(&w->unread, MAX_UNREAD);
     if (to && (n = recv(fd, to, MAX_UNREAD, MSG_DONTWAIT)) > 0)
@@ -106,15 +106,15 @@ static bool unread_is_whole(struct wire *w) {
 bool wire_last_words(struct wire *w) {
     struct buf *b = &w->unread;
     struct call *c = &w->c;
-    if (w->head_done || !unread_is_whole(w))
+    if (w->head.done || !unread_is_whole(w))
         return false;
-    wire_head_reset(w);
+    answer_head_reset(&w->head);
     w->reading_unread = true;
     multi_enter(c->multi);
     bool ok = true;
-    while (ok && !w->head_done) {
+    while (ok && !w->head.done) {
         size_t n = (size_t)((char *)memchr(buf_at(b), '\n', buf_len(b)) - buf_at(b)) + 1;
-        ok = wire_on_header(buf_at(b), 1, n, w) == n && (n < buf_len(b) || w->head_done);
+        ok = wire_on_header(buf_at(b), 1, n, w) == n && (n < buf_len(b) || w->head.done);
         buf_consume(b, n);
     }
     bool gone = c->doomed;

@@ -59,6 +59,28 @@ static const char *conf_problem(const struct conf_provider *p, struct str base) 
     return NULL;
 }
 
+static bool ascii(struct str s) {
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] >= 0x80)
+            return false;
+    return true;
+}
+
+/* "host" or "host:port", the scheme's own port left out as libcurl does. */
+static struct str host_of(struct arena *a, struct str base) {
+    CURLU *u = url_parse(base, "/");
+    char *host = NULL, *port = NULL;
+    struct str made = STR_NONE;
+    if (u && curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
+        bool other = curl_url_get(u, CURLUPART_PORT, &port, 0) == CURLUE_OK && strcmp(port, "80") != 0;
+        made = arena_printf(a, "%s%s%s", host, other ? ":" : "", other ? port : "");
+    }
+    curl_free(host);
+    curl_free(port);
+    curl_url_cleanup(u);
+    return made;
+}
+
 struct upstream *upstream_new(struct multi *m, const struct conf_provider *p, char err[256]) {
     struct arena *a = arena_new(0);
     struct str base = p->kind->builtin ? STR("") : provider_base(a, p);
@@ -75,10 +97,15 @@ struct upstream *upstream_new(struct multi *m, const struct conf_provider *p, ch
     u->arena = a;
     u->base = base;
     u->lists = mem_array((p->nkeys + 1) * LISTS, sizeof *u->lists);
+    u->lines = mem_array((p->nkeys + 1) * LISTS, sizeof *u->lines);
     u->accounts = mem_array(p->nkeys + 1, sizeof(struct account *));
     link_head(&u->calls);
     if (p->kind->builtin)
         u->mock = mock_memory_new();
+    else if (str_startsi(base, "http:") && ascii(base) && !*p->proxy && p->http2 != HTTP2_ON)
+        u->plain = plain_new(m, u);
+    if (u->plain)
+        u->host = host_of(a, base);
     return u;
 }
 
@@ -95,11 +122,16 @@ void upstream_free(struct upstream *u) {
             wire_free(w);
         }
     }
+    plain_free(u->plain);
+    connect_free_idle(u);
     for (size_t i = 0; i < u->npaths; i++)
         curl_url_cleanup(u->paths[i].url);
-    for (size_t i = 0; i < (u->conf->nkeys + 1) * LISTS; i++)
+    for (size_t i = 0; i < (u->conf->nkeys + 1) * LISTS; i++) {
         header_list_free(&u->lists[i]);
+        buf_wipe(&u->lines[i]);
+    }
     mem_free(u->lists);
+    mem_free(u->lines);
     for (size_t i = 0; i < u->conf->nkeys; i++)
         account_free(u->accounts[i]);
     mem_free(u->accounts);
@@ -117,33 +149,71 @@ struct link *upstream_calls(struct upstream *u) {
     return &u->calls;
 }
 
-CURLU *upstream_url(struct upstream *u, const char *path) {
-    for (size_t i = 0; i < u->npaths; i++)
-        if (u->paths[i].path == path || strcmp(u->paths[i].path, path) == 0)
-            return u->paths[i].url;
-    if (u->npaths == MAX_PATHS)
-        return NULL;
-    CURLU *url = url_parse(u->base, path);
-    if (url) {
-        u->paths[u->npaths].path = arena_dupz(u->arena, str_of(path));
-        u->paths[u->npaths++].url = url;
+/* What stands in a request line; nothing when it cannot be said. */
+static struct str target_of(struct arena *a, CURLU *url) {
+    char *path = NULL, *query = NULL;
+    struct str made = STR_NONE;
+    if (curl_url_get(url, CURLUPART_PATH, &path, 0) == CURLUE_OK) {
+        CURLUcode rc = curl_url_get(url, CURLUPART_QUERY, &query, 0);
+        if (rc == CURLUE_OK || rc == CURLUE_NO_QUERY)
+            made = arena_printf(a, "%s%s%s", path, query ? "?" : "", query ? query : "");
     }
-    return url;
+    curl_free(path);
+    curl_free(query);
+    return made;
 }
 
-struct header_list *upstream_list(struct upstream *u, const struct call_spec *s) {
+/* MAX_PATHS: there is no place, or it is no URL. */
+static size_t path_of(struct upstream *u, const char *path) {
+    for (size_t i = 0; i < u->npaths; i++)
+        if (u->paths[i].path == path || strcmp(u->paths[i].path, path) == 0)
+            return i;
+    CURLU *url = u->npaths < MAX_PATHS ? url_parse(u->base, path) : NULL;
+    if (!url)
+        return MAX_PATHS;
+    u->paths[u->npaths].path = arena_dupz(u->arena, str_of(path));
+    u->paths[u->npaths].url = url;
+    u->paths[u->npaths].target = target_of(u->arena, url);
+    return u->npaths++;
+}
+
+CURLU *upstream_url(struct upstream *u, const char *path) {
+    size_t i = path_of(u, path);
+    return i < MAX_PATHS ? u->paths[i].url : NULL;
+}
+
+struct str upstream_target(struct upstream *u, const char *path) {
+    size_t i = path_of(u, path);
+    return i < MAX_PATHS ? u->paths[i].target : STR_NONE;
+}
+
+/* Which of the prepared ones a call wants; SIZE_MAX: the key is none of this provider's. */
+static size_t prepared_of(const struct upstream *u, const struct call_spec *s) {
     size_t key = u->conf->nkeys;
     if (s->key) {
         key = 0;
         while (key < u->conf->nkeys && &u->conf->keys[key] != s->key)
             key++;
         if (key == u->conf->nkeys)
-            return NULL;
+            return SIZE_MAX;
     }
-    struct header_list *l = &u->lists[key * LISTS + (s->get      ? LIST_GET
-                                                     : s->stream ? LIST_STREAM
-                                                                 : LIST_POST)];
-    if (!l->nodes)
-        header_list_build(l, u->conf, s);
-    return l;
+    return key * LISTS + (s->get ? LIST_GET : s->stream ? LIST_STREAM : LIST_POST);
+}
+
+struct header_list *upstream_list(struct upstream *u, const struct call_spec *s) {
+    size_t i = prepared_of(u, s);
+    if (i == SIZE_MAX)
+        return NULL;
+    if (!u->lists[i].nodes)
+        header_list_build(&u->lists[i], u->conf, s);
+    return &u->lists[i];
+}
+
+struct buf *upstream_lines(struct upstream *u, const struct call_spec *s) {
+    size_t i = prepared_of(u, s);
+    if (i == SIZE_MAX)
+        return NULL;
+    if (buf_len(&u->lines[i]) == 0)
+        header_lines_build(&u->lines[i], u->host, u->conf, s);
+    return &u->lines[i];
 }

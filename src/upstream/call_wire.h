@@ -3,14 +3,13 @@
 #ifndef PENSTOCK_SRC_UPSTREAM_CALL_WIRE_H
 #define PENSTOCK_SRC_UPSTREAM_CALL_WIRE_H
 #include "account.h"
+#include "answer_head.h"
 #include "base/arena.h"
 #include "base/buf.h"
 #include "inner.h"
 #include <curl/curl.h>
 
 enum {
-    MAX_HEAD = 64 * 1024, /* all header bytes of an answer, 1xx included */
-    MAX_HEAD_LINES = 512,
     MAX_UNREAD = 64 * 1024,
     MAX_PATHS = 32,
 };
@@ -35,21 +34,28 @@ struct upstream {
     const struct conf_provider *conf;
     struct arena *arena;
     struct str base;
+    struct str host; /* of base, as the Host header has it */
     struct {
         const char *path;
         CURLU *url;
+        struct str target; /* as it stands in a request line */
     } paths[MAX_PATHS];
     size_t npaths;
     struct header_list *lists; /* LISTS for each key, and LISTS for none */
+    struct buf *lines;         /* the same for plain.c */
     struct account **accounts; /* of each key; NULL: not asked for yet */
     struct wire *idle[2];      /* [stream]: their receive buffers differ */
     unsigned nidle[2];
     struct link calls;
     struct mock_memory *mock; /* the kind is answered by mock.c */
+    struct plain *plain;      /* http:// and no proxy: most calls go by plain.c */
+    struct connect *idle_connects;
+    unsigned nidle_connects;
 };
 
 struct wire { /* a call over libcurl */
     struct call c;
+    struct easy_owner owner;
     CURL *easy;
     struct upstream *upstream;
     struct wire *next_idle;
@@ -69,13 +75,7 @@ struct wire { /* a call over libcurl */
     CURLU *url_set, *own_url;
     size_t upload_set;
     struct header_list own;
-    /* the answer */
-    struct buf head; /* "name:value\n" of the response that is coming in */
-    struct call_header *headers;
-    size_t nlines, head_bytes;
-    int status;
-    bool head_done;
-    int64_t length; /* content-length, -1: none */
+    struct answer_head head;
     /* an answer that was still unread when libcurl gave the connection up, see wire_last_words() */
     int upload_fd;
     struct buf unread;
@@ -86,6 +86,9 @@ struct wire { /* a call over libcurl */
 /* call_headers.c */
 void header_list_build(struct header_list *l, const struct conf_provider *p, const struct call_spec *s);
 void header_list_free(struct header_list *l);
+/* The same as the rest of a request's head, with Host and the empty line. */
+void header_lines_build(struct buf *out, struct str host, const struct conf_provider *p,
+                        const struct call_spec *s);
 
 /* call_auth.c */
 enum auth_made auth_made_of(const struct conf_provider *p, const struct conf_key *k);
@@ -99,14 +102,20 @@ CURLU *url_parse(struct str base, const char *path); /* NULL: it is none */
 CURLU *upstream_url(struct upstream *u, const char *path);
 /* The prepared list for a call without headers of its own; NULL: the key is none of this provider's. */
 struct header_list *upstream_list(struct upstream *u, const struct call_spec *s);
+struct buf *upstream_lines(struct upstream *u, const struct call_spec *s); /* likewise */
+struct str upstream_target(struct upstream *u, const char *path);          /* likewise of upstream_url() */
 
 /* call.c */
 void wire_free(struct wire *w);
+void wire_opt_connection(CURL *e, const struct conf_provider *p); /* how the provider is reached */
+enum call_error wire_error(CURLcode code);                        /* where nothing but the code is known */
+
+/* call_connect.c */
+void connect_free_idle(struct upstream *u);
 
 /* call_answer.c: CURLOPT_HEADERFUNCTION, CURLOPT_WRITEFUNCTION */
 size_t wire_on_header(char *p, size_t size, size_t count, void *wire);
 size_t wire_on_body(char *p, size_t size, size_t count, void *wire);
-void wire_head_reset(struct wire *w); /* before an answer's first byte */
 
 /* call_upload.c: CURLOPT_PREREQFUNCTION, CURLOPT_READFUNCTION, CURLOPT_SEEKFUNCTION */
 int wire_on_ready(void *wire, char *remote, char *local, int remote_port, int local_port);

@@ -1,6 +1,6 @@
 /* What the files of this room know of each other. A call is common life (life.c: timers, cancelling, the one
- * end) over one of two transports: libcurl (call.c and call_*.c, on multi.c) or the built-in provider
- * (mock.c). No curl types in here. */
+ * end) over one of three transports: libcurl (call.c and call_*.c, on multi.c), plain HTTP/1.1 over a
+ * connection that libcurl made (plain.c), or the built-in provider (mock.c). No curl types in here. */
 #ifndef PENSTOCK_UPSTREAM_INNER_H
 #define PENSTOCK_UPSTREAM_INNER_H
 #include "upstream/call.h"
@@ -88,9 +88,32 @@ void multi_broken(struct multi *m); /* libcurl has lost itself: a new multi hand
 void multi_uploading(struct multi *m, int fd,
                      struct call *c); /* wire_closing(c, fd) when it closes; NULL: no more */
 
-/* call_upload.c and call.c, for multi.c */
-void wire_closing(struct call *c, int fd);  /* before the connection under an upload is closed */
-void wire_ended(void *call, int curl_code); /* a CURLMSG_DONE; call is CURLOPT_PRIVATE */
+/* Whose an easy handle is, as its CURLOPT_PRIVATE: told of its CURLMSG_DONE, from the loop. */
+struct easy_owner {
+    void (*ended)(struct easy_owner *o, int curl_code);
+};
+void multi_give_up(struct multi *m, int fd); /* the next "close" of fd leaves it open: it is the caller's */
+
+/* call_upload.c, for multi.c */
+void wire_closing(struct call *c, int fd); /* before the connection under an upload is closed */
+
+/* call_connect.c: a connection to an upstream's address and nothing more: names, several addresses, the time
+ * that it may take are libcurl's business. */
+struct connect;
+typedef void connect_fn(void *arg, int fd,
+                        enum call_error e); /* from the loop, once; fd, or why there is none */
+struct connect *connect_begin(struct upstream *u, connect_fn *done, void *arg);
+void connect_cancel(struct connect *k); /* done is not called */
+
+/* plain.c */
+struct plain; /* the kept connections of one upstream */
+struct plain *plain_new(struct multi *m, struct upstream *u);
+void plain_free(struct plain *p);
+/* target: path and query. lines: all header lines but Content-Length, and the empty one; they live as long as
+ * the upstream, or are given away with `own` (NULL: they are not), which is wiped in the end. */
+struct call *plain_call(struct plain *p, const struct call_spec *s, struct str target, struct str lines,
+                        struct buf *own);
+bool plain_fits(const struct plain *p); /* false once its answers came in a coding that only libcurl undoes */
 
 /* mock.c */
 struct mock_memory; /* of one upstream: what "fail=N" counts */

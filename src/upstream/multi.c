@@ -22,6 +22,7 @@ struct sock {
     struct multi *multi;
     int fd;
     bool ours; /* opened by on_open: the end is told by on_close, so that the event may outlive a transfer */
+    bool given_up;          /* not to be closed */
     struct call *uploading; /* to be told before the descriptor is closed */
     short wanted;           /* by libcurl now; 0: a kept connection, or a paused transfer */
     short registered;       /* with the loop */
@@ -140,11 +141,20 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 static int on_close(void *arg, curl_socket_t fd) {
     struct multi *m = arg;
     struct sock *s = sock_of(m, fd);
+    bool given_up = s && s->given_up;
     if (s && s->uploading)
         wire_closing(s->uploading, fd);
     if (s)
         sock_free(m, s);
-    return close(fd);
+    return given_up ? 0 : close(fd);
+}
+
+void multi_give_up(struct multi *m, int fd) {
+    struct sock *s = sock_of(m, fd);
+    if (!s)
+        return;
+    sock_register(s, 0);
+    s->given_up = true;
 }
 
 void multi_uploading(struct multi *m, int fd, struct call *c) {
@@ -188,10 +198,10 @@ static void drain(struct multi *m) {
             return;
         if (msg->msg != CURLMSG_DONE)
             continue;
-        char *call = NULL;
+        char *owner = NULL;
         CURLcode code = msg->data.result; /* the message dies with the removal of its handle */
-        if (curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &call) == CURLE_OK && call)
-            wire_ended(call, (int)code);
+        if (curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &owner) == CURLE_OK && owner)
+            ((struct easy_owner *)(void *)owner)->ended((struct easy_owner *)(void *)owner, (int)code);
     }
     task_defer(m->loop, &m->task);
 }
