@@ -106,7 +106,7 @@ START_TEST(answers) {
         struct seen s = {.hesitates = step % 2 == 0};
         struct answer a;
         answer_init(&a, &sink, &s);
-        answer_reset(&a, t->bodiless);
+        answer_reset(&a, t->bodiless, 4096);
         enum answer_state r = feed(&a, str_of(t->in), step);
         ck_assert_msg(r == (t->body ? ANSWER_WHOLE : ANSWER_BAD) && a.error == t->error, "%s, by %zu: %d, %d",
                       t->in, step, (int)r, (int)a.error);
@@ -126,7 +126,7 @@ START_TEST(more_than_the_answer) {
     struct seen s = {0};
     struct answer a;
     answer_init(&a, &sink, &s);
-    answer_reset(&a, false);
+    answer_reset(&a, false, 4096);
     ck_assert_int_eq(feed(&a, STR(OK_HEAD "Content-Length: 4\r\n\r\nfourGARBAGE"), 100), ANSWER_WHOLE);
     ck_assert(str_is(buf_str(&s.body), "four") && !answer_keeps(&a));
     buf_free(&s.body);
@@ -138,7 +138,7 @@ START_TEST(stopped_by_the_sink) {
     struct seen s = {.stop_after = 2};
     struct answer a;
     answer_init(&a, &sink, &s);
-    answer_reset(&a, false);
+    answer_reset(&a, false, 4096);
     ck_assert_int_eq(feed(&a, STR(OK_HEAD "Content-Length: 8\r\n\r\n12345678"), 3), ANSWER_BAD);
     ck_assert_int_eq(a.error, CALL_STOPPED);
     buf_free(&s.body);
@@ -173,7 +173,7 @@ static enum answer_state inflated(struct str text, size_t step, size_t cut, bool
     buf_printf(&in, OK_HEAD "Content-Encoding: gzip\r\nContent-Length: %zu\r\n\r\n", buf_len(&packed) - cut);
     buf_add(&in, buf_at(&packed), buf_len(&packed) - cut);
     answer_init(&a, &sink, s);
-    answer_reset(&a, false);
+    answer_reset(&a, false, 4096);
     enum answer_state r = feed(&a, buf_str(&in), step);
     ck_assert(r != ANSWER_BAD || a.error == CALL_RESET);
     answer_free(&a);

@@ -9,12 +9,13 @@ void answer_init(struct answer *a, const struct answer_sink *sink, void *arg) {
     buf_init(&a->out, 0);
 }
 
-void answer_reset(struct answer *a, bool bodiless) {
+void answer_reset(struct answer *a, bool bodiless, size_t most) {
     answer_head_reset(&a->head);
     inflate_free(a->inflate);
     a->inflate = NULL;
     a->phase = ANSWER_HEAD;
     a->bodiless = bodiless;
+    a->most = most;
     a->close = a->foreign = false;
     a->error = CALL_OK;
     buf_free(&a->in);
@@ -22,7 +23,7 @@ void answer_reset(struct answer *a, bool bodiless) {
 }
 
 void answer_free(struct answer *a) {
-    answer_reset(a, false);
+    answer_reset(a, false, 0);
     answer_head_free(&a->head);
 }
 
@@ -127,7 +128,9 @@ static enum answer_state take_head(struct answer *a, struct str *in) {
 
 /* The next bytes of the body that lie in one piece; none when framing was all there was. */
 static bool next_piece(struct answer *a, struct str *in, struct str *piece) {
-    size_t n = a->inflate && in->n > INFLATE_STEP ? INFLATE_STEP : in->n;
+    size_t n = in->n < a->most ? in->n : a->most;
+    if (a->inflate && n > INFLATE_STEP)
+        n = INFLATE_STEP;
     if (a->phase == ANSWER_CHUNKS) {
         size_t used = 0;
         enum parse r = chunks_feed(&a->chunks, in->p, n, &used, piece);

@@ -34,6 +34,7 @@ struct answer {
     bool bodiless; /* whatever its head says: the request was a HEAD */
     bool close;    /* the connection is not to be kept */
     bool foreign;  /* in a coding that is not known here */
+    size_t most;   /* of a piece of body */
     uint64_t left;
     struct chunks chunks;
     struct inflate *inflate; /* NULL: the body comes as it is */
@@ -43,7 +44,8 @@ struct answer {
 };
 
 void answer_init(struct answer *a, const struct answer_sink *sink, void *arg);
-void answer_reset(struct answer *a, bool bodiless); /* before the first byte of the next one */
+/* Before the first byte of the next one. most: so many bytes of body go to the sink at once. */
+void answer_reset(struct answer *a, bool bodiless, size_t most);
 void answer_free(struct answer *a);
 enum answer_state answer_feed(struct answer *a, const char *p, size_t n);
 enum answer_state answer_go_on(struct answer *a);

@@ -18,6 +18,7 @@ enum {
     MAX_IDLE_CALLS = 256,     /* pooled memory */
     MAX_TRIES = 5,            /* kept connections that turn out to be closed, as libcurl */
     RECEIVE = 32 * 1024,      /* at once; of a stream only what comes is read */
+    EVENTS = 2 * 1024,        /* of a stream passed on at once: the first before the next are looked at */
     PIECE = 64 * 1024,        /* of a body that is read when it is sent */
     PIECES_AT_ONCE = 16,
 };
@@ -446,7 +447,7 @@ struct call *plain_call(struct plain *plain, const struct call_spec *s, struct s
     p->tries = 0;
     p->sent = 0;
     p->stopped = false;
-    answer_reset(&p->answer, s->method && strcmp(s->method, "HEAD") == 0);
+    answer_reset(&p->answer, s->method && strcmp(s->method, "HEAD") == 0, s->stream ? EVENTS : RECEIVE);
     say_first(&p->first, s, target, p->source.n);
     return &p->c;
 }

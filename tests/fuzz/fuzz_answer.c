@@ -45,7 +45,7 @@ static void run(struct str in, bool bodiless, size_t step, bool hesitates, struc
     buf_init(&s->head, 0);
     buf_init(&s->body, 0);
     answer_init(&a, &sink, s);
-    answer_reset(&a, bodiless);
+    answer_reset(&a, bodiless, hesitates ? step : SIZE_MAX);
     s->end = ANSWER_MORE;
     while (s->end == ANSWER_MORE && in.n > 0) {
         size_t n = step < in.n ? step : in.n;
