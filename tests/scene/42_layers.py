@@ -86,13 +86,14 @@ def test_what_was_never_sent_costs_the_caller_nothing():
     """The provider is full: the key's requests and tokens come back."""
     up = scene.Upstream()
     gw = scene.Gateway({
-        "providers": [up.provider("up", retry={"max": 0}, limits={"requests_per_day": 1})],
+        "providers": [up.provider("up", retry={"max": 0}, limits={"requests_per_day": 1}), up.provider("free")],
         "auth": admin_and_keys("a", limits={"requests_per_day": 5})}, workers=2)
     assert gw.chat("up/m", headers=bearer("a")).status == 200
     for _ in range(10):
         r = gw.chat("up/m", headers=bearer("a"))
         assert r.status == 429 and "the provider" in r.json()["error"]["message"], r
-        assert r.headers["x-ratelimit-remaining-requests"] == "4"
+        assert r.headers["x-ratelimit-limit-requests"] == "1" and r.headers["x-ratelimit-remaining-requests"] == "0"
+    assert gw.chat("free/m", headers=bearer("a")).headers["x-ratelimit-remaining-requests"] == "3"
 
 
 def test_a_fallbacks_model_has_its_own_limits():

@@ -222,7 +222,7 @@ def test_what_does_not_change_the_answer_does_not_change_the_key():
         '{"model":"up/m","temperature":0,"messages":[{"role":"user","content":"Hi \u00fc"}],"user":"u-7"}',
         '{"model":"up/m","temperature":0,"messages":[{"role":"user","content":"Hi \u00fc"}],"metadata":{"a":"b"}}',
         '{"model":"up/m","temperature":0,"messages":[{"role":"user","content":"Hi \u00fc"}],"stream":false}',
-        '{"model":"up/m","temperature":0,"messages":[{"role":"user","content":"Hi \u00fc"}],"routing":{"tags":["x"]}}',
+        '{"model":"up/m","temperature":0,"messages":[{"role":"user","content":"Hi \u00fc"}],"routing":{"tags":[]}}',
     ]
     for body in same:
         r = gw.post("/v1/chat/completions", body)
