@@ -22,5 +22,7 @@ struct news *news_start(struct cluster *c, const struct news_events *e, void *ar
 void news_stop(struct news *n);                                                    /* before the cluster; NULL is fine */
 void news_tell_key(struct news *n, const struct news_key *k); /* lost while the server is away: all are asked for then */
 void news_breaker(struct cluster *c, struct str target);      /* any process; lost while the server is away; c may be NULL */
-void news_tell_clear(struct news *n, struct str text);        /* kept until the server is back */
+/* Kept in state_dir until the server has it, over restarts and kills. */
+void news_tell_clear(struct news *n, struct str text);
+void news_keep_clear(const struct conf *c, struct str text); /* for the next scribe's news; this one's have ended, or not begun */
 #endif

@@ -8,18 +8,12 @@
 #include "base/clock.h"
 #include "base/die.h"
 #include "base/log.h"
+#include "clears.h"
 #include "inner.h"
 #include "shm/hosts.h"
 
 #define NEWS_MAGIC 0x6e657773u
-enum {
-    KEPT_CLEARS = 1000,
-    WAITING_CLEARS = 64,
-    KEYS_MOST_HEARD = 8192,
-    AGAIN_MS = 60000,
-    ANSWER_MOST = 8 << 20,
-    TICK_MS = 1000
-};
+enum { KEYS_MOST_HEARD = 8192, AGAIN_MS = 60000, ANSWER_MOST = 8 << 20, TICK_MS = 1000 };
 
 struct news {
     unsigned magic;
@@ -28,8 +22,7 @@ struct news {
     struct news_events events;
     void *arg;
     char me[17];
-    char *clears[WAITING_CLEARS]; /* not told yet */
-    size_t nclears;
+    struct clears *clears;
     uint64_t due_ms; /* all are asked for again */
     struct timer tick;
 };
@@ -40,14 +33,6 @@ static const char key_script[] =
     "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
     "redis.call('PUBLISH', ARGV[1], ARGV[4] .. ' key ' .. ARGV[2] .. ' ' .. ARGV[3])\n"
     "return 1";
-/* With the server's time, for the shelf, and the clearing host's: what was made later is not meant. */
-static const char clear_script[] =
-    "local t = redis.call('TIME')\n"
-    "local ms = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))\n"
-    "redis.call('LPUSH', KEYS[1], ms .. ' ' .. ARGV[4] .. ' ' .. ARGV[3])\n"
-    "redis.call('LTRIM', KEYS[1], 0, 999)\n"
-    "redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' clear ' .. ms .. ' ' .. ARGV[3])\n"
-    "return ms";
 
 static struct str word(struct str *rest) {
     struct str w = STR_NONE;
@@ -89,8 +74,10 @@ static void heard(void *arg, const struct resp *r) {
     struct str text = resp_text(resp_at(r, 2)), host = word(&text), what = word(&text);
     MAGIC_CHECK(n, NEWS_MAGIC);
     uint64_t at = 0;
-    if (str_is(what, "clear") && str_u64(word(&text), &at))
+    if (str_is(what, "clear") && str_u64(word(&text), &at)) {
         hosts_set_cleared(n->c->shm, at);
+        clears_heard(n->clears, at);
+    }
     if (str_is(host, n->me))
         return;
     if (str_is(what, "clear")) {
@@ -124,41 +111,23 @@ static void all_keys(void *arg, const struct resp *r) {
     mem_free(k);
 }
 
-static void all_clears(void *arg, const struct resp *r) {
-    struct news *n = arg;
-    for (size_t i = resp_n(r); i > 0; i--) {
-        struct str text = resp_text(resp_at(r, i - 1));
-        uint64_t at = 0, server = 0;
-        if (str_u64(word(&text), &server))
-            hosts_set_cleared(n->c->shm, server);
-        if (str_u64(word(&text), &at) && at > 0 && at < INT64_MAX)
-            n->events.clear(n->arg, text, (int64_t)at);
-    }
-}
-
 static void ask_for_all(struct news *n) {
-    struct buf keys, clears;
+    struct buf keys;
     buf_init(&keys, 0);
-    buf_init(&clears, 0);
     cluster_key(n->c, &keys, "keys");
-    cluster_key(n->c, &clears, "clears");
-    const struct str get[] = {STR("HGETALL"), buf_str(&keys)},
-                     list[] = {STR("LRANGE"), buf_str(&clears), STR("0"), STR("-1")};
+    const struct str get[] = {STR("HGETALL"), buf_str(&keys)};
     link_send(n->c->link, get, 2, all_keys, n);
-    link_send(n->c->link, list, 4, all_clears, n);
+    clears_ask(n->clears);
     buf_free(&keys);
-    buf_free(&clears);
     n->due_ms = clock_ms() + AGAIN_MS;
 }
-
-static void send_clears(struct news *n);
 
 /* Both connections have to be there: what is told now is heard. */
 static void tick(void *arg) {
     struct news *n = arg;
     MAGIC_CHECK(n, NEWS_MAGIC);
     if (link_up(n->ear) && link_up(n->c->link)) {
-        send_clears(n);
+        clears_send(n->clears);
         if (clock_ms() >= n->due_ms)
             ask_for_all(n);
     }
@@ -220,47 +189,8 @@ void news_tell_key(struct news *n, const struct news_key *k) {
     buf_free(&channel);
 }
 
-/* Known to this host before it is heard. */
-static void cleared(void *arg, const struct resp *r) {
-    uint64_t at;
-    if (r && str_u64(resp_text(r), &at))
-        hosts_set_cleared(((struct news *)arg)->c->shm, at);
-}
-
-static bool send_clear(struct news *n, struct str text) {
-    struct buf key, channel;
-    char now[STR_DIGITS];
-    buf_init(&key, 0);
-    buf_init(&channel, 0);
-    cluster_key(n->c, &key, "clears");
-    put_channel(n, &channel);
-    const struct str arg[] = {buf_str(&key), buf_str(&channel), str_of(n->me), text,
-                              str_from_u64(now, (uint64_t)clock_wall_ms())};
-    bool ok = cluster_eval(n->c, clear_script, arg, 1, 5, cleared, n);
-    buf_free(&key);
-    buf_free(&channel);
-    return ok;
-}
-
-static void send_clears(struct news *n) {
-    size_t sent = 0;
-    while (sent < n->nclears && send_clear(n, str_of(n->clears[sent])))
-        mem_free(n->clears[sent++]);
-    memmove(n->clears, n->clears + sent, (n->nclears - sent) * sizeof *n->clears);
-    n->nclears -= sent;
-}
-
 void news_tell_clear(struct news *n, struct str text) {
-    char z[256];
-    if (!n || (link_up(n->c->link) && send_clear(n, text)))
-        return;
-    if (n->nclears == WAITING_CLEARS) {
-        log_event(LVL_WARN, "cluster",
-                  "too many clears of the cache wait for the server: one is not told of");
-        return;
-    }
-    str_copy(z, sizeof z, text);
-    n->clears[n->nclears++] = mem_dupz(z);
+    clears_tell(n->clears, text);
 }
 
 /* --- life --- */
@@ -272,6 +202,7 @@ struct news *news_start(struct cluster *c, const struct news_events *e, void *ar
     struct news *n = mem_alloc(sizeof *n);
     *n = (struct news){.magic = NEWS_MAGIC, .c = c, .events = *e, .arg = arg};
     snprintf(n->me, sizeof n->me, "%016" PRIx64, hosts_me(c->shm));
+    n->clears = clears_new(c, e, arg);
     n->ear = link_new(c->loop, c->redis, false, &events, n);
     timer_init(&n->tick, c->loop, tick, n);
     timer_set(&n->tick, TICK_MS);
@@ -285,8 +216,7 @@ void news_stop(struct news *n) {
     n->c->news = NULL;
     link_free(n->ear);
     timer_free(&n->tick);
-    for (size_t i = 0; i < n->nclears; i++)
-        mem_free(n->clears[i]);
+    clears_free(n->clears);
     n->magic = 0;
     mem_free(n);
 }

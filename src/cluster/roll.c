@@ -3,16 +3,15 @@
  * the first to come would take what the others have used already. The host's
  * id and how many there were last are kept in state_dir, for a start while the server is away. */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/die.h"
 #include "base/hash.h"
+#include "base/kept.h"
 #include "base/log.h"
 #include "inner.h"
 #include "shm/hosts.h"
@@ -39,27 +38,22 @@ static const char script[] =
 /* --- the file: "<id in hex> <hosts>" --- */
 
 static void keep(struct roll *r) {
-    char text[64], next[PATH_MAX + 4];
+    char text[64];
     int n = snprintf(text, sizeof text, "%016" PRIx64 " %" PRIu32 "\n", r->me, r->n);
-    snprintf(next, sizeof next, "%s.new", r->path);
-    int fd = open(next, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && write(fd, text, (size_t)n) == n && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    if (!ok || rename(next, r->path) != 0)
+    if (!kept_write(r->path, str_make(text, (size_t)n)))
         log_event(LVL_WARN, "cluster", "%s cannot be written: %s", r->path, strerror(errno));
 }
 
 static bool recall(struct roll *r) {
-    char text[64] = "";
-    int fd = open(r->path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    char *end = NULL;
-    r->me = n > 17 ? strtoull(text, &end, 16) : 0;
+    struct buf b;
+    char text[64] = "", *end = NULL;
+    buf_init(&b, 8192);
+    if (kept_read(r->path, &b))
+        str_copy(text, sizeof text, buf_str(&b));
+    buf_free(&b);
+    r->me = strtoull(text, &end, 16);
     uint64_t hosts = 0;
-    if (!end || end != text + 16 || *end != ' ')
+    if (end != text + 16 || *end != ' ')
         return false;
     str_u64(str_make(text + 17, strcspn(text + 17, "\n")), &hosts);
     r->n = hosts >= 1 && hosts <= HOSTS_MOST ? (uint32_t)hosts : 1;

@@ -523,7 +523,7 @@ static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
     else if (r->type == RECORD_KEY)
         settle_key(d, r);
     else if (r->type == RECORD_CLEAR)
-        share_clear(d->share, r->payload);
+        share_clear(d->share, d->conf, r->payload);
     else if (r->type == RECORD_SPANS && d->spans)
         d->spans(d->spans_arg, r->payload);
     else if (r->type != RECORD_EVENT)

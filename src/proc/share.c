@@ -110,9 +110,11 @@ static void on_clear(void *arg, struct str text, int64_t before_wall_ms) {
     drain_cleared(s->d);
 }
 
-void share_clear(struct share *s, struct str text) {
+void share_clear(struct share *s, const struct conf *c, struct str text) {
     if (s)
         news_tell_clear(s->news, text);
+    else
+        news_keep_clear(c, text);
 }
 
 /* --- breakers --- */

@@ -11,6 +11,6 @@ struct share *share_start(struct cluster *c, struct drain *d); /* NULL: no clust
 void share_stop(struct share *s);
 /* It was changed here, and that is committed. */
 void share_key(struct share *s, struct str id);
-/* text: of RECORD_CLEAR. */
-void share_clear(struct share *s, struct str text);
+/* text: of RECORD_CLEAR. s NULL: it waits for the next scribe. */
+void share_clear(struct share *s, const struct conf *c, struct str text);
 #endif

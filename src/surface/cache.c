@@ -32,28 +32,32 @@ static bool read_filter(struct surface_call *c, struct index_filter *out, struct
     return true;
 }
 
-uint64_t cache_clear_now(struct plane *p, const struct index_filter *f) {
+bool cache_clear_now(struct surface_call *c, const struct index_filter *f, uint64_t *gone) {
+    struct plane *p = c->plane;
+    struct fault fault;
     char text[96];
-    uint64_t gone = index_clear(p->shm, f), pos;
+    *gone = index_clear(p->shm, f);
     vectors_clear(p->shm, f);
     if (p->cluster) /* the server's own time of it comes in a moment */
         hosts_set_cleared(p->shm, (uint64_t)clock_wall_ms());
     snprintf(text, sizeof text, "%" PRIu64 " %" PRIu64 " %" PRIu64, f->model_hash, f->owner_hash,
              f->older_than_wall_ms);
-    ring_put(p->shm, RECORD_CLEAR, str_of(text), STR_NONE,
-             &pos); /* the scribe also sweeps without being told */
-    return gone;
+    if (ring_put(p->shm, RECORD_CLEAR, str_of(text), STR_NONE, NULL) || !p->cluster)
+        return true; /* the scribe also sweeps without being told */
+    fault_set(&fault, c->x->arena, FAULT_OVERLOADED,
+              "Only this host's cache was cleared: too much waits for the scribe to tell the others.");
+    surface_fault(c, &fault);
+    return false;
 }
 
 void surface_cache_clear(struct surface_call *c) {
     struct index_filter filter;
     struct fault f;
-    if (!read_filter(c, &filter, &f)) {
+    uint64_t gone;
+    if (!read_filter(c, &filter, &f))
         surface_fault(c, &f);
-        return;
-    }
-    uint64_t gone = cache_clear_now(c->plane, &filter);
-    surface_json(c, 200, arena_printf(c->x->arena, "{\"cleared\":%" PRIu64 "}", gone));
+    else if (cache_clear_now(c, &filter, &gone))
+        surface_json(c, 200, arena_printf(c->x->arena, "{\"cleared\":%" PRIu64 "}", gone));
 }
 
 void surface_cache_stats(struct surface_call *c) {

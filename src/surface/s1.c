@@ -113,9 +113,9 @@ static void clear(struct surface_call *c, struct str json) {
     struct index_filter all = {0};
     struct buf b;
     struct jw w;
-    if (!body_names(c, json, none))
+    uint64_t n;
+    if (!body_names(c, json, none) || !cache_clear_now(c, &all, &n))
         return;
-    uint64_t n = cache_clear_now(c->plane, &all);
     s1_begin(&w, &b);
     jw_obj(&w);
     jw_ku64(&w, "cleared", n);

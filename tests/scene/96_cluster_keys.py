@@ -1,7 +1,10 @@
 """What three hosts that share a Redis tell each other: keys that are made, changed and revoked, and cleared caches."""
 
 import json
+import os
+import re
 import signal
+import threading
 import time
 
 import scene
@@ -132,6 +135,117 @@ def test_clearing_the_cache_clears_it_on_all_hosts():
     redis.start()
     for gw in gws:
         scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 20)
+
+
+def entries(gw):
+    return gw.admin("/cache/stats", headers=ADMIN).json()["entries"]
+
+
+def cut_off(redis, gws):
+    """The connections break; all is asked for again when they are back."""
+    redis.ask("CONFIG", "RESETSTAT")
+    redis.ask("CLIENT", "KILL", "TYPE", "normal")
+    redis.ask("CLIENT", "KILL", "TYPE", "pubsub")
+    scene.wait_for(lambda: (m := re.search(r"cmdstat_lrange:calls=(\d+)", redis.ask("INFO", "commandstats"))) and
+                   int(m.group(1)) >= len(gws), "the lists to be asked for")
+    for gw in gws:
+        wait_cluster(gw, "connected")
+
+
+def test_a_clear_is_done_once():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis, 2)
+    for i in range(3):
+        assert gws[i % 2].admin("/cache", "DELETE", headers=ADMIN).status == 200
+    scene.wait_for(lambda: redis.ask("LLEN", "penstock:{c}:clears") == 3, "the clears")
+    assert 86400 < redis.ask("TTL", "penstock:{c}:clears") <= 86400 + 3600
+    times = [int(c.split()[0]) for c in redis.ask("LRANGE", "penstock:{c}:clears", 0, -1)]
+    assert times == sorted(set(times), reverse=True), times
+    cut_off(redis, gws)
+    cut_off(redis, gws)  # the second time for what was not heard
+    # what is on its way while they are looked at again is kept
+    go = threading.Event()
+
+    def slow(a):
+        a.wait(go)
+        scene.chat_script()(a)
+    for i, gw in enumerate(gws):
+        n = len(up.requests)
+        go.clear()
+        up.next(slow)
+        t = threading.Thread(target=lambda: gw.chat(headers=bearer("one"), text=f"slow {i}"), daemon=True)
+        t.start()
+        up.wait_requests(n + 1)
+        cut_off(redis, gws)
+        go.set()
+        t.join(20)
+        assert gw.chat(headers=bearer("one"), text=f"slow {i}").headers.get("x-penstock-cache") == "hit"
+
+
+def test_no_clear_is_forgotten():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis, 2)
+
+    def fill(gw):
+        scene.wait_for(lambda: gw.chat(headers=bearer("one")).headers.get("x-penstock-cache") == "hit", "a cached answer")
+
+    def kept():
+        return os.path.exists(gws[0].path("state/clears"))
+
+    def clear_alone(what, stopped=False):
+        """At one host while the server is away, then something happens to that host, then the server is back. stopped:
+        the scribe hears of the clear when it is to leave."""
+        for gw in gws:
+            fill(gw)
+        redis.kill()
+        for gw in gws:
+            wait_cluster(gw, "away")
+        if stopped:
+            gws[0].signal(signal.SIGSTOP, gws[0].scribe().pid)
+        assert gws[0].admin("/cache", "DELETE", headers=ADMIN).status == 200
+        what()
+        redis.start()
+        scene.wait_for(lambda: entries(gws[1]) == 0, "an empty cache", 30)
+        scene.wait_for(lambda: not kept(), "the file to go")
+
+    def reload():
+        scene.wait_for(kept, "the clear to be kept")
+        old = gws[0].scribe().pid
+        gws[0].signal(signal.SIGHUP)
+        scene.wait_for(lambda: (s := gws[0].scribe()) and s.pid != old, "another scribe", 30)
+
+    def restart():
+        gws[0].stop()
+        gws[0].start()
+
+    def reload_of_a_stopped():
+        old = gws[0].scribe().pid
+        generation = gws[0].workers()[0].generation + 1
+        gws[0].signal(signal.SIGHUP)
+        gws[0].wait_log(f"generation {generation} serves", "reload", 30)
+        gws[0].signal(signal.SIGCONT, old)
+        scene.wait_for(lambda: not scene.alive(old), "the old one to go", 30)
+
+    def kill():
+        scene.wait_for(kept, "the clear to be kept")
+        gws[0].signal(signal.SIGKILL, gws[0].scribe().pid)
+
+    def kill_at_once():  # it may be in the ring, or committed
+        gws[0].signal(signal.SIGKILL, gws[0].scribe().pid)
+
+    for what in (reload, restart, kill, kill_at_once):
+        clear_alone(what)
+    clear_alone(reload_of_a_stopped, stopped=True)
+    # a server that takes no writes for a while
+    for gw in gws:
+        fill(gw)
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    assert gws[0].admin("/cache", "DELETE", headers=ADMIN).status == 200
+    gws[0].wait_log("refuses", "cluster")
+    assert kept() and entries(gws[1]) > 0
+    redis.ask("CONFIG", "SET", "maxmemory", "0")
+    scene.wait_for(lambda: entries(gws[1]) == 0, "an empty cache", 20)
+    scene.wait_for(lambda: not kept(), "the file to go")
 
 
 def test_an_answer_that_one_host_has_is_had_by_all():
