@@ -419,13 +419,9 @@ static struct str stream_type(const struct request *r) {
     return r->ask.array ? STR("application/json") : str_of(r->client->client->stream_type);
 }
 
-/* The limits of the provider that answered, also once; of one that has none, what the request met elsewhere.
- */
-static size_t provider_rates(struct request *r, struct http_header *h) {
+/* The limits of the provider that answered, also once; of one without, what was met elsewhere. */
+static size_t provider_rates(struct request *r, struct str name, struct http_header *h) {
     size_t n = 0;
-    struct str name = from_cache(r)   ? r->row.provider
-                      : r->now.target ? str_of(r->now.target->provider->conf->name)
-                                      : STR_NONE;
     const struct plane_provider *pr = plane_provider(r->p, name);
     if (pr)
         n = admit_provider_headers(r->p, pr, r->a, h);
@@ -460,7 +456,10 @@ size_t answer_headers(struct request *r, struct http_header *h, bool is_whole) {
                          STR_ARG(dropped)));
     if (r->estimated)
         put(h, &n, STR("x-penstock-estimated"), STR("true"));
-    size_t rates = r->client->client->provider_rates ? provider_rates(r, h + n)
+    struct str name = from_cache(r)   ? r->row.provider
+                      : r->now.target ? str_of(r->now.target->provider->conf->name)
+                                      : STR_NONE;
+    size_t rates = r->client->client->provider_rates ? provider_rates(r, name, h + n)
                                                      : admit_headers(r->p, &r->held, r->a, h + n);
     n += rates;
     return n + provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0, false);
@@ -471,8 +470,10 @@ static void reply_fault(struct request *r, struct buf *body) {
     size_t n = 0;
     put(h, &n, STR("content-type"), STR("application/json"));
     put(h, &n, STR("x-request-id"), r->request_id);
-    if (r->row.attempts > 0) {
-        served_by(r, h, &n);
+    if (r->row.attempts > 0) { /* who was asked last, not who would have been next */
+        const struct ledger_attempt *last = &r->row.attempt[r->row.attempts - 1];
+        put(h, &n, STR("x-penstock-provider"), last->provider);
+        put(h, &n, STR("x-penstock-model"), last->model);
         put(h, &n, STR("x-penstock-attempts"), arena_u64(r->a, r->row.attempts));
     }
     if (r->fault.retry_after_ms >= 0)
@@ -482,7 +483,8 @@ static void reply_fault(struct request *r, struct buf *body) {
     /* Refused by our limit of a provider: that one's are told, not those of the caller that it met. */
     bool limit = r->fault.cls == FAULT_RATE_LIMIT && !r->fault.from_provider;
     bool its = r->fault.provider.n && (limit || r->client->client->provider_rates);
-    size_t rates = its ? provider_rates(r, h + n) : admit_headers(r->p, &r->held, r->a, h + n);
+    size_t rates =
+        its ? provider_rates(r, r->fault.provider, h + n) : admit_headers(r->p, &r->held, r->a, h + n);
     n += rates;
     if (r->fault.from_provider)
         n += provider_headers(r, h + n, ANSWER_HEADERS - n, rates == 0, true);

@@ -284,6 +284,16 @@ def test_errors_of_all_kinds():
     error(c.response(), 400, "invalid_request_error")
 
 
+def test_who_failed_is_who_was_asked():
+    (one, two), gw = start(2)
+    one.default, two.default = scene.chat_script(), scene.status_script(429)
+    error(gw.post(CHAT, {**HELLO, "provider": "p1", "routing": {"exclude_providers": ["p0"]}}), 429, "rate_limit_error", "p1")
+    one.default = scene.status_script(500)  # and the other one's key rests
+    r = gw.post(CHAT, HELLO)
+    error(r, 500, "service_unavailable", "p0")
+    assert (r.headers["x-penstock-provider"], r.headers["x-ratelimit-provider"], r.headers["x-penstock-attempts"]) == ("p0", "p0", "1"), r.headers
+
+
 def test_a_time_that_is_over():
     (up,), gw = start(provider={"timeouts": {"first_byte": "200ms"}})
     up.next(lambda a: a.until_closed())
