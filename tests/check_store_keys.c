@@ -1,4 +1,5 @@
 /* Stored gateway keys: what is read is what was written, and a change is made once. */
+#include "base/clock.h"
 #include "base/hash.h"
 #include "store/keys.h"
 #include "store_cases.h"
@@ -233,6 +234,12 @@ START_TEST(test_keys_of_other_hosts) {
     buf_free(&b);
     keys_forget(txn, INT64_C(31) * 24 * 3600 * 1000);
     ck_assert(merged("a", 1, 1, "{\"id\":\"a\"}")); /* forgotten */
+    ck_assert(merged("a", 2, 1, ""));
+    /* what nobody knows and is long gone is nothing new; what is gone since lately is */
+    uint64_t now = (uint64_t)clock_wall_ms(), days = 24 * 3600 * 1000;
+    ck_assert(!merged("b", now - 31 * days, 1, ""));
+    ck_assert(merged("b", now - 29 * days, 1, "") && !merged("b", now - 29 * days, 1, ""));
+    ck_assert(merged("d", now - 31 * days, 1, "{\"id\":\"d\"}"));
     db_end(txn);
     db_close(d);
 }

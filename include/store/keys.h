@@ -59,6 +59,7 @@ enum key_outcome {
 bool keys_line(struct db_txn *t, struct str id, struct buf *out); /* false: there never was one */
 void keys_lines(struct db_txn *t, bool (*fn)(void *arg, struct str id, struct str line), void *arg);
 bool keys_merge(struct db_txn *t, struct str id, struct str line); /* true: it was newer, and is made */
+bool keys_long_gone(struct str line, int64_t wall_ms); /* for those 30 days: nobody need remember it */
 
 extern const char *const keys_tables[];
 /* Scribe. Notes the outcome, and does nothing about a change whose outcome is known. */

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/die.h"
@@ -13,7 +14,7 @@
 #include "shm/hosts.h"
 
 #define NEWS_MAGIC 0x6e657773u
-enum { KEYS_MOST_HEARD = 8192, AGAIN_MS = 60000, ANSWER_MOST = 8 << 20, TICK_MS = 1000 };
+enum { KEYS_MANY = 8192, AGAIN_MS = 60000, ANSWER_MOST = 8 << 20, TICK_MS = 1000 };
 
 struct news {
     unsigned magic;
@@ -24,6 +25,7 @@ struct news {
     char me[17];
     struct clears *clears;
     uint64_t due_ms; /* all are asked for again */
+    bool many;       /* keys: that was told */
     struct timer tick;
 };
 
@@ -32,6 +34,9 @@ static const char key_script[] =
     "if is and string.sub(is, 1, 41) >= string.sub(ARGV[3], 1, 41) then return 0 end\n"
     "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
     "redis.call('PUBLISH', ARGV[1], ARGV[4] .. ' key ' .. ARGV[2] .. ' ' .. ARGV[3])\n"
+    "return 1";
+static const char forget_script[] =
+    "if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end\n"
     "return 1";
 
 static struct str word(struct str *rest) {
@@ -94,19 +99,31 @@ static void heard(void *arg, const struct resp *r) {
     }
 }
 
+int news_by_id(const void *a, const void *b) {
+    struct str x = ((const struct news_key *)a)->id, y = ((const struct news_key *)b)->id;
+    size_t n = x.n < y.n ? x.n : y.n;
+    int order = n ? memcmp(x.p, y.p, n) : 0;
+    return order ? order : (x.n > y.n) - (x.n < y.n);
+}
+
 static void all_keys(void *arg, const struct resp *r) {
     struct news *n = arg;
     size_t most = resp_n(r) / 2, have = 0;
-    if (resp_type(r) != RESP_LIST || most > KEYS_MOST_HEARD) {
+    if (resp_type(r) != RESP_LIST) {
         if (r)
             cluster_complain(n->c, r);
         return;
     }
+    if (most > KEYS_MANY && !n->many)
+        log_event(LVL_WARN, "cluster", "the cluster remembers %zu gateway keys, most of which are gone",
+                  most);
+    n->many = most > KEYS_MANY;
     struct news_key *k = mem_array(most + 1, sizeof *k);
     for (size_t i = 0; i < most; i++) {
         k[have] = (struct news_key){resp_text(resp_at(r, 2 * i)), resp_text(resp_at(r, 2 * i + 1))};
         have += k[have].line.n >= NEWS_STAMP;
     }
+    qsort(k, have, sizeof *k, news_by_id);
     n->events.keys(n->arg, k, have, true);
     mem_free(k);
 }
@@ -187,6 +204,15 @@ void news_tell_key(struct news *n, const struct news_key *k) {
     cluster_eval(n->c, key_script, arg, 1, 5, NULL, NULL);
     buf_free(&key);
     buf_free(&channel);
+}
+
+void news_forget_key(struct news *n, const struct news_key *k) {
+    struct buf key;
+    buf_init(&key, 0);
+    cluster_key(n->c, &key, "keys");
+    const struct str arg[] = {buf_str(&key), k->id, k->line};
+    cluster_eval(n->c, forget_script, arg, 1, 3, NULL, NULL);
+    buf_free(&key);
 }
 
 void news_tell_clear(struct news *n, struct str text) {

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/die.h"
@@ -22,24 +23,19 @@ struct share {
 
 /* --- keys --- */
 
-static const struct news_key *find(const struct news_key *k, size_t n, struct str id) {
-    for (size_t i = 0; i < n; i++)
-        if (str_eq(k[i].id, id))
-            return &k[i];
-    return NULL;
-}
-
 struct telling {
     struct share *s;
     const struct news_key *known;
     size_t n;
+    int64_t now;
 };
 
 static bool tell(void *arg, struct str id, struct str line) {
     struct telling *t = arg;
-    const struct news_key *is = find(t->known, t->n, id);
-    if (line.n >= NEWS_STAMP && (!is || memcmp(is->line.p, line.p, NEWS_STAMP) < 0))
-        news_tell_key(t->s->news, &(struct news_key){id, line});
+    const struct news_key k = {id, line}, *is = bsearch(&k, t->known, t->n, sizeof k, news_by_id);
+    if (line.n >= NEWS_STAMP &&
+        (is ? memcmp(is->line.p, line.p, NEWS_STAMP) < 0 : !keys_long_gone(line, t->now)))
+        news_tell_key(t->s->news, &k);
     return true;
 }
 
@@ -71,7 +67,10 @@ static void on_keys(void *arg, const struct news_key *k, size_t n, bool all) {
     }
     if (!all)
         return;
-    struct telling t = {s, k, n};
+    struct telling t = {s, k, n, clock_wall_ms()};
+    for (size_t i = 0; i < n; i++)
+        if (keys_long_gone(k[i].line, t.now))
+            news_forget_key(s->news, &k[i]);
     struct db_txn *read = db_begin(s->d->keys, false);
     keys_lines(read, tell, &t);
     db_end(read);

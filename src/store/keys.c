@@ -561,13 +561,20 @@ static bool is_key(struct str id, struct str value) {
     return ok;
 }
 
+bool keys_long_gone(struct str line, int64_t wall_ms) {
+    struct stamp s;
+    return read_stamp(line, &s) && line.n == STAMP + 1 && wall_ms > GONE_MS &&
+           s.ms < (uint64_t)(wall_ms - GONE_MS);
+}
+
 bool keys_merge(struct db_txn *t, struct str id, struct str line) {
     struct stamp is, new;
     if (!key_id_ok(id) || !read_stamp(line, &new))
         return false;
     bool known = stamp_of(t, id, &is);
-    if (known && (new.ms < is.ms || (new.ms == is.ms &&new.version <= is.version)))
-        return false;
+    if (known ? new.ms < is.ms || (new.ms == is.ms &&new.version <= is.version)
+              : keys_long_gone(line, clock_wall_ms()))
+        return false; /* it is known here, or was and is forgotten */
     struct key_change c = {.number = new.version, .id = id, .value = str_skip(line, STAMP + 1)};
     struct str had;
     bool there = db_get(t, TABLE_KEYS, id, &had);

@@ -104,6 +104,35 @@ def test_what_happened_while_the_server_or_a_host_was_away():
     wait_all(gws, apart, 200, 15)
 
 
+def test_keys_that_are_long_gone_are_forgotten_and_many_do_no_harm():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis, 2)
+    key = make(gws[0], "shared")
+    wait_all(gws, key, 200)
+
+    def gone(name, days):
+        redis.ask("HSET", "penstock:{c}:keys", name, f"{int((time.time() - days * 86400) * 1000):020} {1:020} ")
+    gone("old", 31)
+    gone("young", 29)
+    cut_off(redis, gws)
+    scene.wait_for(lambda: redis.ask("HGET", "penstock:{c}:keys", "old") is None, "the old one to go")
+    scene.wait_for(lambda: len(told(gws[1])) == 2, "the keys")  # the shared one, and the young
+    cut_off(redis, gws)
+    assert len(told(gws[1])) == 2 and redis.ask("HEXISTS", "penstock:{c}:keys", "young")
+    # who was away is told what is revoked, however many are
+    gws[1].stop()
+    redis.ask("EVAL", f"for i = 1, 9000 do redis.call('HSET', KEYS[1], 'gone-' .. i, "
+              f"'{int(time.time() * 1000):020} {1:020} ') end", 1, "penstock:{c}:keys")
+    assert gws[0].admin("/keys/shared", "DELETE", headers=ADMIN).status in (200, 204)
+    gws[1].start()
+    wait_all(gws, key, 401, 20)
+    gws[1].wait_log("most of which are gone", "cluster")
+
+
+def told(gw):
+    return [e for e in gw.log("cluster") if "changed by other hosts" in e["message"]]
+
+
 def test_clearing_the_cache_clears_it_on_all_hosts():
     up, redis = scene.Upstream(), Redis()
     gws = hosts(up, redis)
