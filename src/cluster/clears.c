@@ -17,7 +17,7 @@ enum { LISTED = 1000, WAITING = 64, TEXT = 96, NOTED = 64, LATE_S = 86400 };
 
 struct told {             /* of this host's */
     struct clears *owner; /* NULL: nobody wants to know any more */
-    bool sent;
+    bool sent, tried;
     char text[TEXT];
 };
 struct clears {
@@ -32,17 +32,18 @@ struct clears {
     size_t next_noted;
 };
 
-/* The server's time is for the shelf, and never the same for two; the clearing host's is for those who are
- * told of it late: what was made later is not meant. */
+/* Who listens hears it first, also from a server that is full. The server's time is for the shelf, and never
+ * the same for two; the clearing host's is for those who are told of it late: what was made later is not
+ * meant. */
 static const char script[] =
     "local t = redis.call('TIME')\n"
     "local last = string.match(redis.call('LINDEX', KEYS[1], 0) or '', '^%d+')\n"
     "local ms = math.max(t[1] * 1000 + math.floor(t[2] / 1000), (tonumber(last) or 0) + 1)\n"
     "ms = string.format('%.0f', ms)\n"
+    "redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' clear ' .. ms .. ' ' .. ARGV[3])\n"
     "redis.call('LPUSH', KEYS[1], ms .. ' ' .. ARGV[4] .. ' ' .. ARGV[3])\n"
     "redis.call('LTRIM', KEYS[1], 0, 999)\n"
     "if redis.call('TTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('EXPIRE', KEYS[1], ARGV[5]) end\n"
-    "redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' clear ' .. ms .. ' ' .. ARGV[3])\n"
     "return ms";
 
 /* --- the file: a line each --- */
@@ -152,7 +153,7 @@ static bool send_one(struct clears *k, struct told *t) {
     buf_init(&key, 0);
     buf_init(&channel, 0);
     cluster_key(k->c, &key, "clears");
-    buf_printf(&channel, "%snews", k->c->redis->prefix);
+    cluster_channel(k->c, &channel);
     snprintf(me, sizeof me, "%016" PRIx64, hosts_me(k->c->shm));
     const struct str arg[] = {buf_str(&key),
                               buf_str(&channel),
@@ -163,13 +164,17 @@ static bool send_one(struct clears *k, struct told *t) {
     t->sent = cluster_eval(k->c, script, arg, 1, 6, answered, t);
     buf_free(&key);
     buf_free(&channel);
+    t->tried |= t->sent;
     return t->sent;
 }
 
+/* While the server refuses what is to be kept each is told once, to those who listen. */
 void clears_send(struct clears *k) {
-    for (size_t i = 0; i < k->n; i++)
-        if (!k->waiting[i]->sent && !send_one(k, k->waiting[i]))
+    for (size_t i = 0; i < k->n; i++) {
+        struct told *t = k->waiting[i];
+        if (!t->sent && !(t->tried && k->c->refused) && !send_one(k, t))
             return;
+    }
 }
 
 void clears_tell(struct clears *k, struct str text) {

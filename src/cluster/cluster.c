@@ -12,19 +12,32 @@
 enum { TICK_MS = 100 };
 
 static void show(struct cluster *c) {
-    hosts_set_link(c->shm, !link_up(c->link) ? LINK_AWAY : link_slow(c->link) ? LINK_SLOW : LINK_THERE);
+    hosts_set_link(c->shm, !link_up(c->link) ? LINK_AWAY : !cluster_linked(c) ? LINK_SLOW : LINK_THERE);
+}
+
+void cluster_is_up(struct cluster *c) {
+    limits_catch_up(c);
+    purse_catch_up(c);
+    if (c->news)
+        news_linked(c->news);
+}
+
+void cluster_is_refused(struct cluster *c, bool refused) {
+    c->refused = refused;
+    show(c);
+    if (refused)
+        return;
+    log_event(LVL_INFO, "cluster", "the cluster's server takes again what it is told");
+    cluster_is_up(c);
 }
 
 static void on_state(void *arg, bool up) {
     struct cluster *c = arg;
     MAGIC_CHECK(c, CLUSTER_MAGIC);
+    c->refused = false;
     show(c);
-    if (up) {
-        limits_catch_up(c);
-        purse_catch_up(c);
-        if (c->news)
-            news_linked(c->news);
-    }
+    if (up)
+        cluster_is_up(c);
     if (c->roll)
         roll_state(c->roll, up);
 }
@@ -101,7 +114,7 @@ bool cluster_settled(const struct cluster *c) {
 }
 
 bool cluster_linked(const struct cluster *c) {
-    return link_up(c->link) && !link_slow(c->link);
+    return link_up(c->link) && !link_slow(c->link) && !c->refused;
 }
 
 bool cluster_near(const struct cluster *c) {
@@ -126,6 +139,10 @@ void cluster_late(struct cluster *c, uint64_t asked_ms) {
     if (clock_ms() - asked_ms >= c->conf->cluster.timeout)
         link_late(c->link);
     stat_add(c->shm, STAT_CLUSTER_LATE, 1);
+}
+
+void cluster_channel(const struct cluster *c, struct buf *out) {
+    buf_printf(out, "%snews:%u", c->redis->prefix, c->redis->db);
 }
 
 void cluster_key(const struct cluster *c, struct buf *out, const char *what) {

@@ -24,10 +24,16 @@ struct cluster {
         struct timer timer;
     } purse;
     uint64_t complained_ms;
+    bool refused; /* the scribe: the server takes no writes */
 };
 
 bool cluster_linked(const struct cluster *c); /* it answers; whether decisions are made there or not */
 bool cluster_near(const struct cluster *c);   /* it is there, be it late: what it said lately is true */
+/* It is there (again), or has begun to refuse what it is told. */
+void cluster_is_up(struct cluster *c);
+void cluster_is_refused(struct cluster *c, bool refused);
+/* What hosts listen to: of this database, which channels do not know of. */
+void cluster_channel(const struct cluster *c, struct buf *out);
 /* "prefix{c}:what" */
 void cluster_key(const struct cluster *c, struct buf *out, const char *what);
 /* EVAL of a script. keys first, then arguments, `n` in all. As link_send(). */

@@ -29,11 +29,12 @@ struct news {
     struct timer tick;
 };
 
+/* Who listens hears it first: a server that is full lets nothing be kept, but that. */
 static const char key_script[] =
     "local is = redis.call('HGET', KEYS[1], ARGV[2])\n"
     "if is and string.sub(is, 1, 41) >= string.sub(ARGV[3], 1, 41) then return 0 end\n"
-    "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
     "redis.call('PUBLISH', ARGV[1], ARGV[4] .. ' key ' .. ARGV[2] .. ' ' .. ARGV[3])\n"
+    "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
     "return 1";
 static const char forget_script[] =
     "if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end\n"
@@ -43,10 +44,6 @@ static struct str word(struct str *rest) {
     struct str w = STR_NONE;
     str_next(rest, ' ', &w);
     return w;
-}
-
-static void put_channel(const struct news *n, struct buf *out) {
-    buf_printf(out, "%snews", n->c->redis->prefix);
 }
 
 /* --- hearing --- */
@@ -165,7 +162,7 @@ static void on_state(void *arg, bool up) {
     if (!up)
         return;
     buf_init(&channel, 0);
-    put_channel(n, &channel);
+    cluster_channel(n->c, &channel);
     const struct str ask[] = {STR("SUBSCRIBE"), buf_str(&channel)};
     link_send(n->ear, ask, 2, subscribed, n);
     buf_free(&channel);
@@ -184,7 +181,7 @@ void news_breaker(struct cluster *c, struct str target) {
         return;
     buf_init(&channel, 0);
     buf_init(&text, 0);
-    buf_printf(&channel, "%snews", c->redis->prefix);
+    cluster_channel(c, &channel);
     buf_printf(&text, "%016" PRIx64 " breaker " STR_FMT, hosts_me(c->shm), STR_ARG(target));
     const struct str publish[] = {STR("PUBLISH"), buf_str(&channel), buf_str(&text)};
     link_send(c->link, publish, 3, NULL, NULL);
@@ -199,7 +196,7 @@ void news_tell_key(struct news *n, const struct news_key *k) {
     buf_init(&key, 0);
     buf_init(&channel, 0);
     cluster_key(n->c, &key, "keys");
-    put_channel(n, &channel);
+    cluster_channel(n->c, &channel);
     const struct str arg[] = {buf_str(&key), buf_str(&channel), k->id, k->line, str_of(n->me)};
     cluster_eval(n->c, key_script, arg, 1, 5, NULL, NULL);
     buf_free(&key);

@@ -24,7 +24,7 @@ struct roll {
     uint64_t me, due_ms;
     uint32_t n;
     bool asked;
-    uint64_t up_ms; /* since when it is linked */
+    uint64_t up_ms; /* since when it is linked, and takes what it is told */
 };
 
 /* The time is the server's: nobody else's clock matters. */
@@ -62,16 +62,34 @@ static bool recall(struct roll *r) {
 
 /* --- calls --- */
 
+/* It is there, and takes no writes: it is full, say. Then it is of no use to anybody. */
+static void refused(struct roll *r, const struct resp *reply) {
+    cluster_complain(r->c, reply);
+    if (!r->c->refused)
+        cluster_is_refused(r->c, true);
+    hosts_set_apart(r->c->shm, HOSTS_REFUSED);
+}
+
+static void taken_again(struct roll *r) {
+    hosts_set_apart(r->c->shm, HOSTS_CATCHING_UP);
+    r->up_ms = clock_ms();
+    cluster_is_refused(r->c, false);
+}
+
 static void called(void *arg, const struct resp *reply) {
     struct roll *r = arg;
     int64_t n = resp_integer(resp_at(reply, 0)), present = resp_integer(resp_at(reply, 1));
     r->asked = false;
+    if (resp_type(reply) == RESP_ERROR)
+        refused(r, reply);
     if (n < 1 || n > HOSTS_MOST)
         return;
+    if (r->c->refused)
+        taken_again(r);
     uint64_t up_for = clock_ms() - r->up_ms;
     if (hosts_apart(r->c->shm) && up_for < GONE_MS && (present < n || (uint32_t)present < r->n))
         return;
-    hosts_set_apart(r->c->shm, false);
+    hosts_set_apart(r->c->shm, HOSTS_TOGETHER);
     if ((uint32_t)n == r->n)
         return;
     log_event(LVL_INFO, "cluster", "the cluster has %" PRId64 " host%s", n, n == 1 ? "" : "s");
@@ -82,7 +100,7 @@ static void called(void *arg, const struct resp *reply) {
 
 void roll_state(struct roll *r, bool up) {
     if (!up) {
-        hosts_set_apart(r->c->shm, true);
+        hosts_set_apart(r->c->shm, HOSTS_CATCHING_UP);
         return;
     }
     r->up_ms = clock_ms();

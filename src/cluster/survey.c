@@ -95,7 +95,7 @@ struct survey *survey_start(struct cluster *c, struct arena *a, struct str quest
     snprintf(s->id, sizeof s->id, "%016" PRIx64, id);
     buf_init(&channel, 0);
     buf_init(&text, 0);
-    buf_printf(&channel, "%snews", c->redis->prefix);
+    cluster_channel(c, &channel);
     buf_printf(&text, "%016" PRIx64 " ask %s " STR_FMT, hosts_me(c->shm), s->id, STR_ARG(question));
     const struct str publish[] = {STR("PUBLISH"), buf_str(&channel), buf_str(&text)};
     timer_init(&s->timer, c->loop, look, s);

@@ -21,12 +21,13 @@ uint32_t hosts_n(const struct shm *s) {
     return n ? n : 1;
 }
 
-void hosts_set_apart(struct shm *s, bool apart) {
-    atomic_store(&s->head->apart, apart);
+void hosts_set_apart(struct shm *s, enum hosts_apart why) {
+    atomic_store(&s->head->apart, (uint32_t)why);
 }
 
-bool hosts_apart(const struct shm *s) {
-    return atomic_load_explicit(&s->head->apart, memory_order_relaxed) != 0;
+enum hosts_apart hosts_apart(const struct shm *s) {
+    uint32_t why = atomic_load_explicit(&s->head->apart, memory_order_relaxed);
+    return why <= HOSTS_REFUSED ? (enum hosts_apart)why : HOSTS_TOGETHER;
 }
 
 void hosts_set_cleared(struct shm *s, uint64_t server_ms) {

@@ -20,9 +20,9 @@ const char *providers_overall(struct plane *p) {
         serving += v.serves;
         well += v.serves && !v.health.degraded;
     }
-    return serving == 0                                      ? "unhealthy"
-           : well < all || h.linked < h.processes || h.apart ? "degraded"
-                                                             : "healthy";
+    return serving == 0                                                      ? "unhealthy"
+           : well < all || h.linked < h.processes || (p->cluster && h.apart) ? "degraded"
+                                                                             : "healthy";
 }
 
 static void write_providers(struct plane *p, struct jw *w) {
@@ -48,9 +48,10 @@ static void write_cluster(struct plane *p, struct jw *w) {
     jw_key(w, "cluster");
     jw_obj(w);
     jw_kz(w, "status",
-          h.linked < h.processes ? h.linked ? "partly away" : "away"
-          : h.apart              ? "catching up"
-                                 : "connected");
+          h.apart == HOSTS_REFUSED && h.linked ? "refused"
+          : h.linked < h.processes             ? h.linked ? "partly away" : "away"
+          : h.apart                            ? "catching up"
+                                               : "connected");
     jw_kint(w, "hosts", h.n);
     jw_obj_end(w);
 }

@@ -24,7 +24,7 @@ def hosts(up, redis, n=3):
         gw.wait_ready()
         wait_cluster(gw, "connected")
     # each listens, the ear of each scribe is subscribed
-    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news")[1] == n, "the subscriptions")
+    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news:0")[1] == n, "the subscriptions")
     return gws
 
 
@@ -271,10 +271,60 @@ def test_no_clear_is_forgotten():
     redis.ask("CONFIG", "SET", "maxmemory", "1")
     assert gws[0].admin("/cache", "DELETE", headers=ADMIN).status == 200
     gws[0].wait_log("refuses", "cluster")
-    assert kept() and entries(gws[1]) > 0
+    scene.wait_for(lambda: entries(gws[1]) == 0, "an empty cache", 20)  # heard, though not listed
+    assert kept()
     redis.ask("CONFIG", "SET", "maxmemory", "0")
-    scene.wait_for(lambda: entries(gws[1]) == 0, "an empty cache", 20)
     scene.wait_for(lambda: not kept(), "the file to go")
+
+
+def test_what_happens_while_the_server_is_full():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis)
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    for gw in gws:
+        wait_cluster(gw, "refused")
+        assert gw.get("/health", headers=ADMIN).json()["status"] == "degraded"
+        gw.wait_log("refuses: OOM", "cluster")
+    # nothing can be kept there; who listens hears it all the same
+    key = make(gws[0], "meanwhile")
+    wait_all(gws, key, 200)
+    for gw in gws:
+        scene.wait_for(lambda: gw.chat(headers=bearer("one")).headers.get("x-penstock-cache") == "hit", "a hit")
+    assert gws[1].admin("/cache", "DELETE", headers=ADMIN).status == 200
+    for gw in gws:
+        scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 5)
+    assert redis.ask("EXISTS", "penstock:{c}:keys", "penstock:{c}:clears") == 0
+    redis.ask("CONFIG", "SET", "maxmemory", "0")
+    for gw in gws:
+        wait_cluster(gw, "connected")
+        gw.wait_log("takes again", "cluster")
+    scene.wait_for(lambda: redis.ask("EXISTS", "penstock:{c}:keys", "penstock:{c}:clears") == 2, "all that was not kept")
+
+
+def test_a_clear_that_the_server_takes_to_its_grave():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis, n=2)
+    for gw in gws:
+        scene.wait_for(lambda: gw.chat(headers=bearer("one")).headers.get("x-penstock-cache") == "hit", "a hit")
+    redis.signal(signal.SIGSTOP)
+    assert gws[0].admin("/cache", "DELETE", headers=ADMIN).status == 200
+    scene.wait_for(lambda: gws[0].admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache")
+    redis.kill()
+    redis.start()
+    scene.wait_for(lambda: gws[1].admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "the clear to be told again")
+
+
+def test_databases_are_clusters_of_their_own():
+    up, redis = scene.Upstream(), Redis()
+    conf = {"providers": [up.provider()], "auth": admin_and_keys("one")}
+    gws = [scene.Gateway({**conf, "cluster": {"redis": f"{redis.url}/{db}"}}) for db in (1, 2, 1)]
+    for gw in gws:
+        wait_cluster(gw, "connected")
+    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news:1")[1] == 2, "the subscriptions")
+    key = make(gws[0], "k")
+    wait_all(gws[2:], key, 200)
+    assert status(gws[1], key) == 401
+    scene.wait_for(lambda: [cluster(gw)["hosts"] for gw in gws] == [2, 1, 2], "the hosts")
 
 
 def test_an_answer_that_one_host_has_is_had_by_all():
@@ -312,7 +362,7 @@ def test_a_breaker_that_opened_elsewhere_is_a_hint():
     gws = [scene.Gateway(conf) for _ in range(2)]
     for gw in gws:
         wait_cluster(gw, "connected")
-    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news")[1] == 2, "the subscriptions")
+    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news:0")[1] == 2, "the subscriptions")
     assert gws[1].chat(headers=bearer("one")).status == 200  # the target is known there
     up.default = scene.status_script(500)
     for _ in range(5):
@@ -327,8 +377,8 @@ def test_a_breaker_that_opened_elsewhere_is_a_hint():
     two = scene.Gateway(conf)
     wait_cluster(two, "connected")
     assert two.chat(headers=bearer("one")).status == 200
-    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news")[1] == 3, "the subscription")
-    redis.ask("PUBLISH", "penstock:news", "0123456789abcdef breaker up/m")
+    scene.wait_for(lambda: redis.ask("PUBSUB", "NUMSUB", "penstock:news:0")[1] == 3, "the subscription")
+    redis.ask("PUBLISH", "penstock:news:0", "0123456789abcdef breaker up/m")
     two.wait_log("opened at another host", "breaker")
     for _ in range(3):
         assert two.chat(headers=bearer("one")).status == 200
