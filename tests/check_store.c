@@ -609,6 +609,32 @@ START_TEST(test_ledger_sums) {
     s = ledger_query(a, t, 0, INT64_MAX, GROUP_KEY, 1, &n, &total, &cut);
     ck_assert(n == 1 && cut && total.requests == 8 && str_is(s[0].key, "a"));
     db_end(t);
+
+    /* Two ways in steps of one, and the ledger moves on in between. */
+    const unsigned ways[] = {GROUP_KEY | GROUP_DAY, GROUP_MODEL};
+    struct ledger_sums by_key, by_model;
+    struct ledger_query *q = ledger_query_new(a, day, day + 48 * HOUR, ways, 2, 100);
+    unsigned steps = 0;
+    for (bool more = true; more; steps++) {
+        t = db_begin(d, false);
+        more = ledger_query_step(q, t, 1);
+        ck_assert_int_eq(db_txn_trouble(t), DB_FINE);
+        db_end(t);
+        if (steps == 1) {
+            t = db_begin(d, true);
+            add_row(t, day, "0", "m1", 200, 10); /* where the walk has been */
+            add_row(t, day + 40 * HOUR, "late", "m3", 200, 10);
+            add_row(t, day + 48 * HOUR, "later", "m3", 200, 10);
+            must_commit(t);
+        }
+    }
+    ck_assert_uint_eq(steps, 6); /* five sums, and what is behind them */
+    ledger_query_sums(q, 0, &by_key);
+    ledger_query_sums(q, 1, &by_model);
+    ck_assert(by_key.n == 4 && by_key.total.requests == 9 && str_is(by_key.rows[0].key, "a") &&
+              by_key.rows[0].requests == 4 && str_is(by_key.rows[3].key, "late"));
+    ck_assert(by_model.n == 3 && by_model.total.requests == 9 && by_model.rows[0].requests == 6 &&
+              by_model.rows[1].requests == 2 && str_is(by_model.rows[2].model, "m3"));
     arena_free(a);
     db_close(d);
 }

@@ -115,6 +115,18 @@ START_TEST(test_hours) {
     ck_assert_uint_eq(seen(d, at + 2 * HOUR, at + 100 * HOUR).all.n, 200);
     ck_assert_str_eq(seen(d, at + HOUR, at + HOUR).names, "");
     ck_assert_uint_eq(seen(d, -5, INT64_MAX).all.n, 206);
+
+    struct seen some = {.names = ""};
+    struct times_walk walk;
+    unsigned steps = 0;
+    times_walk_init(&walk, at, at + 2 * HOUR, see, &some);
+    for (bool more = true; more; steps++) {
+        t = db_begin(d, false);
+        more = times_walk_step(&walk, t, 1);
+        db_end(t);
+    }
+    ck_assert_str_eq(some.names, s.names);
+    ck_assert_uint_eq(steps, 4); /* three, and the one behind them */
     db_close(d);
 }
 END_TEST

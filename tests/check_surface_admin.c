@@ -1,5 +1,7 @@
 /* /admin/v1: shapes as in surfaces.md, numbers out of a real ledger, and what must not be understood. */
+#include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -299,10 +301,16 @@ static int64_t when(const char *text) {
     return ms;
 }
 
+static struct db *ledger_to_fill(void) {
+    char err[256] = "";
+    struct db *d = db_open(arena_printf(w.a, "%s/ledger", w.dir).p, DB_WRITE, 64 << 20, ledger_tables, err);
+    ck_assert_msg(d != NULL, "%s", err);
+    return d;
+}
+
 static void fill_ledger(void) {
     char err[256] = "";
-    struct db *d = db_open(arena_printf(w.a, "%s/ledger", w.dir).p, DB_WRITE, 16 << 20, ledger_tables, err);
-    ck_assert_msg(d != NULL, "%s", err);
+    struct db *d = ledger_to_fill();
     struct db_txn *t = db_begin(d, true);
     put_row(t, when("2026-01-01T10:15:00Z"), "a", "gpt-4o", 1500000, false);
     put_row(t, when("2026-01-01T11:15:00Z"), "b", "gpt-4o", 500000, true);
@@ -311,6 +319,39 @@ static void fill_ledger(void) {
     ck_assert_msg(db_commit(t, err) == 0, "%s", err);
     db_close(d);
 }
+
+/* Large sums are gathered a step at a time: who asks for something else in between is answered before, and
+ * who leaves takes nothing along. */
+static const char *const sums_of_all[] = {"/admin/v1/usage?group_by=model", "/api/v1/admin/usage",
+                                          "/api/v1/llm/metrics", "/admin/v1/ledger/verify"};
+
+START_TEST(nobody_waits_for_sums) {
+    enum { KEYS = 20000 };
+    static const char key[] = "x-api-key: sk-admin-secret\r\n";
+    const char *path = sums_of_all[_i];
+    char err[256] = "", c;
+    site_load(SITE);
+    struct db *d = ledger_to_fill();
+    struct db_txn *t = db_begin(d, true);
+    ledger_begin(t);
+    for (unsigned i = 0; i < KEYS; i++)
+        put_row(t, clock_wall_ms(), arena_printf(w.a, "key%u", i).p, "gpt-4o", 1, false);
+    ck_assert_msg(db_commit(t, err) == 0, "%s", err);
+    db_close(d);
+
+    int one = talk_start("GET", path, key), leaves = talk_start("GET", path, key),
+        two = talk_start("GET", path, key);
+    turns(8);
+    close(leaves);
+    ck_assert_int_eq(talk("GET", "/livez", "").status, 200);
+    ck_assert(recv(one, &c, 1, MSG_PEEK) < 0 && errno == EAGAIN && recv(two, &c, 1, MSG_PEEK) < 0);
+    for (int i = 0; i < 2; i++) {
+        struct answer a = talk_end(i ? two : one);
+        ck_assert_int_eq(a.status, 200);
+        ck_assert_msg(str_find(a.body, STR("20000")) >= 0, STR_FMT, STR_ARG(a.body));
+    }
+}
+END_TEST
 
 static struct json_object *usage(const char *query) {
     return look(arena_printf(w.a, "/usage?%s", query).p);
@@ -434,6 +475,7 @@ TCase *case_admin(void) {
     tcase_add_test(t, reload_without_waiting);
     tcase_add_test(t, cache);
     tcase_add_test(t, clearing_is_not_guessed);
+    tcase_add_loop_test(t, nobody_waits_for_sums, 0, sizeof sums_of_all / sizeof *sums_of_all);
     tcase_add_test(t, usage_as_json);
     tcase_add_test(t, usage_as_csv);
     tcase_add_test(t, usage_of_nothing);

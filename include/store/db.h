@@ -31,6 +31,16 @@ void db_empty(struct db_txn *t, unsigned table);
 /* From the first key >= from on, while fn returns true. Deleting inside: db_each_delete. */
 void db_each(struct db_txn *t, unsigned table, struct str from,
              bool (*fn)(void *arg, struct str key, struct str value), void *arg);
+/* db_each in pieces: from the place on, of at most so many entries; the place moves to where the next piece begins, which
+ * may be in another transaction. Zeros: the table's first key. False: it is over, or the transaction has failed. */
+enum { DB_KEY_MAX = 511 };
+struct db_place {
+    size_t n;
+    char key[DB_KEY_MAX];
+};
+void db_place_set(struct db_place *p, struct str key);
+bool db_some(struct db_txn *t, unsigned table, struct db_place *p, unsigned at_most,
+             bool (*fn)(void *arg, struct str key, struct str value), void *arg);
 /* From the last key < before on downwards; before empty: from the last one. */
 void db_each_back(struct db_txn *t, unsigned table, struct str before,
                   bool (*fn)(void *arg, struct str key, struct str value), void *arg);

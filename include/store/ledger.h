@@ -114,16 +114,24 @@ struct ledger_sum {
 #undef X
     int64_t cost_nano;
 };
-/* Sums over hours that touch [from, to). Rows sorted; *total over all. At most `max` rows (then *truncated). */
-struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_ms, int64_t to_ms, unsigned group_by,
-                                size_t max, size_t *n, struct ledger_sum *total, bool *truncated);
-/* The same of several ledgers: packed by one host, added by another. The rows stay sorted. */
 struct ledger_sums {
     struct ledger_sum *rows;
     size_t n;
     struct ledger_sum total;
     bool truncated;
 };
+/* Sums over hours that touch [from, to), in steps, each in a read transaction of its own; all memory is the arena's. Grouped
+ * in each of n ways, which agree with each other. At most `max` rows of each (then truncated). */
+struct ledger_query;
+struct ledger_query *ledger_query_new(struct arena *a, int64_t from_ms, int64_t to_ms, const unsigned *group_by, size_t n,
+                                      size_t max);
+/* Takes at most so many sums. False: it is over; or the transaction has failed, which the caller asks. */
+bool ledger_query_step(struct ledger_query *q, struct db_txn *t, unsigned at_most);
+void ledger_query_sums(struct ledger_query *q, size_t i, struct ledger_sums *out); /* of group_by[i], sorted; the total of all */
+/* The same at once, where nobody waits for this process's next turn. */
+struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_ms, int64_t to_ms, unsigned group_by,
+                                size_t max, size_t *n, struct ledger_sum *total, bool *truncated);
+/* The sums of several ledgers: packed by one host, added by another. The rows stay sorted. */
 void ledger_sums_pack(struct buf *out, const struct ledger_sums *s);
 bool ledger_sums_add(struct arena *a, struct ledger_sums *s, struct str packed); /* false: that is no such thing */
 /* Each sum of money of an hour from `from_ms` on. Names as they are kept: long ones are cut, see ledger_name_is. */

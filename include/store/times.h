@@ -21,6 +21,15 @@ void times_gather(struct db_txn *t, const struct ledger_row *r);
 void times_flush(struct db_txn *t); /* NULL: forgotten */
 
 /* Any process. Each (hour, provider, model) of hours that touch [from, to); names live during the call. */
-void times_each(struct db_txn *t, int64_t from_ms, int64_t to_ms,
-                void (*fn)(void *arg, struct str provider, struct str model, const struct times *times), void *arg);
+typedef void times_fn(void *arg, struct str provider, struct str model, const struct times *times);
+void times_each(struct db_txn *t, int64_t from_ms, int64_t to_ms, times_fn *fn, void *arg);
+/* The same in steps of at most so many, each in a read transaction of its own. False: it is over. */
+struct times_walk {
+    uint32_t until; /* first hour that does not count */
+    struct db_place place;
+    times_fn *fn;
+    void *arg;
+};
+void times_walk_init(struct times_walk *w, int64_t from_ms, int64_t to_ms, times_fn *fn, void *arg);
+bool times_walk_step(struct times_walk *w, struct db_txn *t, unsigned at_most);
 #endif

@@ -574,6 +574,41 @@ void db_each(struct db_txn *t, unsigned table, struct str from,
     mdb_cursor_close(c);
 }
 
+void db_place_set(struct db_place *p, struct str key) {
+    MUST(key.n <= DB_KEY_MAX);
+    p->n = key.n;
+    if (key.n)
+        memcpy(p->key, key.p, key.n);
+}
+
+struct piece {
+    struct db_place *place;
+    unsigned left;
+    bool more;
+    bool (*fn)(void *arg, struct str key, struct str value);
+    void *arg;
+};
+
+static bool take_some(void *arg, struct str key, struct str value) {
+    struct piece *p = arg;
+    if (p->left == 0) {
+        db_place_set(p->place, key);
+        p->more = true;
+        return false;
+    }
+    p->left--;
+    return p->fn(p->arg, key, value);
+}
+
+bool db_some(struct db_txn *t, unsigned table, struct db_place *p, unsigned at_most,
+             bool (*fn)(void *arg, struct str key, struct str value), void *arg) {
+    struct piece piece = {p, at_most, false, fn, arg};
+    char from[DB_KEY_MAX]; /* the place changes while the walk still looks at its beginning */
+    memcpy(from, p->key, sizeof from);
+    db_each(t, table, str_make(from, p->n), take_some, &piece);
+    return piece.more && !dead(t);
+}
+
 void db_each_back(struct db_txn *t, unsigned table, struct str before,
                   bool (*fn)(void *arg, struct str key, struct str value), void *arg) {
     MDB_cursor *c = cursor_open(t, table);

@@ -1,10 +1,11 @@
-/* What the ledger tells: sums over a span of time, grouped as asked. One walk over the hourly sums inside one
- * read transaction; names are copied out of the map before it ends. */
+/* What the ledger tells: sums over a span of time, grouped as asked. One walk over the hourly sums, in steps;
+ * names are copied out of the map before a step's transaction ends. */
 #include "base/clock.h"
 #include "base/die.h"
 #include "base/hash.h"
 #include "pack.h"
 #include "sums.h"
+#include <limits.h>
 #include <stdlib.h>
 
 struct bucket { /* of the hash table: a group, and what it is found by */
@@ -15,15 +16,21 @@ struct bucket { /* of the hash table: a group, and what it is found by */
 };
 enum { BUCKETS = 4096 };
 
-struct query {
-    struct arena *arena;
-    unsigned group_by;
-    uint32_t until; /* first hour that does not count */
-    size_t max, n, cap;
+struct grouping {
+    unsigned by;
+    size_t n, cap;
     struct ledger_sum **rows;
     struct bucket **buckets;
-    struct ledger_sum *total;
     bool truncated;
+};
+struct ledger_query {
+    struct arena *arena;
+    uint32_t until; /* first hour that does not count */
+    struct db_place place;
+    size_t max;
+    struct ledger_sum total;
+    size_t n;
+    struct grouping *groupings;
 };
 
 static void add_to(struct ledger_sum *to, const struct sums *s) {
@@ -41,21 +48,21 @@ static void add_to(struct ledger_sum *to, const struct sums *s) {
 
 /* --- groups --- */
 
-static uint32_t span_of(const struct query *q, uint32_t hour) {
-    return q->group_by & GROUP_HOUR ? hour : q->group_by & GROUP_DAY ? hour / 24 : 0;
+static uint32_t span_of(unsigned by, uint32_t hour) {
+    return by & GROUP_HOUR ? hour : by & GROUP_DAY ? hour / 24 : 0;
 }
 
 /* Names that are not grouped by are empty from here on. */
-static void mask(const struct query *q, struct sums_names *n) {
-    if (!(q->group_by & GROUP_KEY))
+static void mask(unsigned by, struct sums_names *n) {
+    if (!(by & GROUP_KEY))
         n->key = STR_NONE;
-    if (!(q->group_by & GROUP_TENANT))
+    if (!(by & GROUP_TENANT))
         n->tenant = STR_NONE;
-    if (!(q->group_by & GROUP_PROVIDER))
+    if (!(by & GROUP_PROVIDER))
         n->provider = STR_NONE;
-    if (!(q->group_by & GROUP_MODEL))
+    if (!(by & GROUP_MODEL))
         n->model = STR_NONE;
-    if (!(q->group_by & GROUP_SURFACE))
+    if (!(by & GROUP_SURFACE))
         n->surface = STR_NONE;
 }
 
@@ -79,61 +86,64 @@ static bool same_group(const struct bucket *b, uint64_t hash, uint32_t span, con
            str_eq(b->row->model, n->model) && str_eq(b->row->surface, n->surface);
 }
 
-static struct ledger_sum *new_row(struct query *q, const struct sums_names *n) {
+static struct ledger_sum *new_row(struct arena *a, struct grouping *g, const struct sums_names *n) {
     char when[CLOCK_RFC3339_SIZE];
-    struct ledger_sum *row = arena_alloc(q->arena, sizeof *row);
-    row->key = arena_dup(q->arena, n->key);
-    row->tenant = arena_dup(q->arena, n->tenant);
-    row->provider = arena_dup(q->arena, n->provider);
-    row->model = arena_dup(q->arena, n->model);
-    row->surface = arena_dup(q->arena, n->surface);
+    struct ledger_sum *row = arena_alloc(a, sizeof *row);
+    row->key = arena_dup(a, n->key);
+    row->tenant = arena_dup(a, n->tenant);
+    row->provider = arena_dup(a, n->provider);
+    row->model = arena_dup(a, n->model);
+    row->surface = arena_dup(a, n->surface);
     clock_rfc3339(when, (int64_t)n->hour * HOUR_MS);
-    if (q->group_by & GROUP_DAY)
-        row->day = arena_dup(q->arena, str_make(when, 10));
-    if (q->group_by & GROUP_HOUR)
-        row->hour = arena_printf(q->arena, "%.19sZ", when);
-    if (q->n == q->cap) {
-        size_t cap = q->cap ? q->cap * 2 : 64;
-        struct ledger_sum **rows = arena_array(q->arena, cap, sizeof(struct ledger_sum *));
-        if (q->n)
-            memcpy(rows, q->rows, q->n * sizeof *rows);
-        q->rows = rows;
-        q->cap = cap;
+    if (g->by & GROUP_DAY)
+        row->day = arena_dup(a, str_make(when, 10));
+    if (g->by & GROUP_HOUR)
+        row->hour = arena_printf(a, "%.19sZ", when);
+    if (g->n == g->cap) {
+        size_t cap = g->cap ? g->cap * 2 : 64;
+        struct ledger_sum **rows = arena_array(a, cap, sizeof(struct ledger_sum *));
+        if (g->n)
+            memcpy(rows, g->rows, g->n * sizeof *rows);
+        g->rows = rows;
+        g->cap = cap;
     }
-    return q->rows[q->n++] = row;
+    return g->rows[g->n++] = row;
 }
 
-static struct ledger_sum *row_for(struct query *q, const struct sums_names *n) {
-    uint32_t span = span_of(q, n->hour);
+static struct ledger_sum *row_for(struct ledger_query *q, struct grouping *g, const struct sums_names *n) {
+    uint32_t span = span_of(g->by, n->hour);
     uint64_t hash = hash_group(span, n);
-    struct bucket **at = &q->buckets[hash % BUCKETS];
+    struct bucket **at = &g->buckets[hash % BUCKETS];
     for (struct bucket *b = *at; b; b = b->next) {
         if (same_group(b, hash, span, n))
             return b->row;
     }
-    if (q->n == q->max) {
-        q->truncated = true;
+    if (g->n == q->max) {
+        g->truncated = true;
         return NULL;
     }
     struct bucket *b = arena_alloc(q->arena, sizeof *b);
-    *b = (struct bucket){.hash = hash, .span = span, .next = *at, .row = new_row(q, n)};
+    *b = (struct bucket){.hash = hash, .span = span, .next = *at, .row = new_row(q->arena, g, n)};
     *at = b;
     return b->row;
 }
 
 static bool take_sum(void *arg, struct str key, struct str value) {
-    struct query *q = arg;
+    struct ledger_query *q = arg;
     struct sums_names names;
     struct sums sums;
     if (!sums_read_key(key, &names) || !sums_unpack(value, &sums))
         return true; /* damaged: the writer says so */
     if (names.hour >= q->until)
         return false;
-    mask(q, &names);
-    struct ledger_sum *row = row_for(q, &names);
-    if (row)
-        add_to(row, &sums);
-    add_to(q->total, &sums);
+    for (size_t i = 0; i < q->n; i++) {
+        struct sums_names by = names;
+        mask(q->groupings[i].by, &by);
+        struct ledger_sum *row = row_for(q, &q->groupings[i], &by);
+        if (row)
+            add_to(row, &sums);
+    }
+    add_to(&q->total, &sums);
     return true;
 }
 
@@ -161,30 +171,51 @@ static int by_group(const void *va, const void *vb) {
     return c ? c : compare(a->surface, b->surface);
 }
 
+/* --- one query --- */
+
+struct ledger_query *ledger_query_new(struct arena *a, int64_t from_ms, int64_t to_ms,
+                                      const unsigned *group_by, size_t n, size_t max) {
+    struct ledger_query *q = arena_alloc(a, sizeof *q);
+    unsigned char from[4];
+    *q = (struct ledger_query){.arena = a, .max = max, .n = n};
+    if (from_ms < to_ms)
+        q->until = sums_until(to_ms);
+    key_u32(from, sums_hour(from_ms));
+    db_place_set(&q->place, str_make((const char *)from, sizeof from));
+    q->groupings = arena_array(a, n, sizeof *q->groupings);
+    for (size_t i = 0; i < n; i++)
+        q->groupings[i] =
+            (struct grouping){.by = group_by[i], .buckets = arena_array(a, BUCKETS, sizeof(struct bucket *))};
+    return q;
+}
+
+bool ledger_query_step(struct ledger_query *q, struct db_txn *t, unsigned at_most) {
+    return db_some(t, TABLE_SUMS, &q->place, at_most, take_sum, q);
+}
+
+void ledger_query_sums(struct ledger_query *q, size_t i, struct ledger_sums *out) {
+    struct grouping *g = &q->groupings[i];
+    if (g->n)
+        qsort(g->rows, g->n, sizeof(struct ledger_sum *), by_group);
+    *out = (struct ledger_sums){.rows = arena_array(q->arena, g->n ? g->n : 1, sizeof *out->rows),
+                                .n = g->n,
+                                .total = q->total,
+                                .truncated = g->truncated};
+    for (size_t r = 0; r < g->n; r++)
+        out->rows[r] = *g->rows[r];
+}
+
 struct ledger_sum *ledger_query(struct arena *a, struct db_txn *t, int64_t from_ms, int64_t to_ms,
                                 unsigned group_by, size_t max, size_t *n, struct ledger_sum *total,
                                 bool *truncated) {
-    *total = (struct ledger_sum){0};
-    struct query q = {.arena = a,
-                      .group_by = group_by,
-                      .max = max,
-                      .until = to_ms > 0 ? sums_hour(to_ms - 1) : 0,
-                      .buckets = arena_array(a, BUCKETS, sizeof(struct bucket *)),
-                      .total = total};
-    if (q.until < UINT32_MAX)
-        q.until += to_ms > 0;
-    unsigned char from[4];
-    key_u32(from, sums_hour(from_ms));
-    if (from_ms < to_ms)
-        db_each(t, TABLE_SUMS, str_make((const char *)from, sizeof from), take_sum, &q);
-    if (q.n)
-        qsort(q.rows, q.n, sizeof(struct ledger_sum *), by_group);
-    struct ledger_sum *out = arena_array(a, q.n ? q.n : 1, sizeof *out);
-    for (size_t i = 0; i < q.n; i++)
-        out[i] = *q.rows[i];
-    *n = q.n;
-    *truncated = q.truncated;
-    return out;
+    struct ledger_sums sums;
+    struct ledger_query *q = ledger_query_new(a, from_ms, to_ms, &group_by, 1, max);
+    ledger_query_step(q, t, UINT_MAX);
+    ledger_query_sums(q, 0, &sums);
+    *n = sums.n;
+    *total = sums.total;
+    *truncated = sums.truncated;
+    return sums.rows;
 }
 
 /* --- money alone --- */

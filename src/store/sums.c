@@ -11,6 +11,11 @@ uint32_t sums_hour(int64_t wall_ms) {
     return wall_ms < 0 ? 0 : hour > UINT32_MAX ? UINT32_MAX : (uint32_t)hour;
 }
 
+uint32_t sums_until(int64_t to_ms) {
+    uint32_t last = to_ms > 0 ? sums_hour(to_ms - 1) : 0;
+    return last + (to_ms > 0 && last < UINT32_MAX);
+}
+
 /* --- keys --- */
 
 static unsigned char *put_name(unsigned char *to, struct str s, size_t most) {

@@ -25,6 +25,7 @@ enum { SUMS_COUNTS = LEDGER_COUNTS(X), SUMS_PACKED = 1 + 8 * (SUMS_COUNTS + 1) }
 
 #define HOUR_MS 3600000
 uint32_t sums_hour(int64_t wall_ms);
+uint32_t sums_until(int64_t to_ms); /* the first hour behind those that touch what lies before to_ms */
 size_t sums_key(unsigned char out[SUMS_KEY_MAX], const struct ledger_row *r);
 struct sums_names {
     uint32_t hour;

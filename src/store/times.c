@@ -2,6 +2,8 @@
  * that have something in them. */
 #include "store/times.h"
 
+#include <limits.h>
+
 #include "base/die.h"
 #include "pack.h"
 #include "sums.h"
@@ -166,14 +168,8 @@ void times_flush(struct db_txn *t) {
 
 /* --- reading --- */
 
-struct walk {
-    uint32_t until; /* first hour that does not count */
-    void (*fn)(void *arg, struct str provider, struct str model, const struct times *times);
-    void *arg;
-};
-
 static bool take(void *arg, struct str key, struct str value) {
-    const struct walk *w = arg;
+    const struct times_walk *w = arg;
     struct times times;
     struct str names = str_skip(key, 4);
     const char *end = names.n ? memchr(names.p, 0, names.n) : NULL;
@@ -186,13 +182,21 @@ static bool take(void *arg, struct str key, struct str value) {
     return true;
 }
 
-void times_each(struct db_txn *t, int64_t from_ms, int64_t to_ms,
-                void (*fn)(void *arg, struct str provider, struct str model, const struct times *times),
-                void *arg) {
-    struct walk w = {to_ms > 0 ? sums_hour(to_ms - 1) : 0, fn, arg};
-    w.until += to_ms > 0 && w.until < UINT32_MAX;
+void times_walk_init(struct times_walk *w, int64_t from_ms, int64_t to_ms, times_fn *fn, void *arg) {
     unsigned char from[4];
-    key_u32(from, sums_hour(from_ms));
+    *w = (struct times_walk){.fn = fn, .arg = arg};
     if (from_ms < to_ms)
-        db_each(t, TABLE_TIMES, str_make((const char *)from, sizeof from), take, &w);
+        w->until = sums_until(to_ms);
+    key_u32(from, sums_hour(from_ms));
+    db_place_set(&w->place, str_make((const char *)from, sizeof from));
+}
+
+bool times_walk_step(struct times_walk *w, struct db_txn *t, unsigned at_most) {
+    return db_some(t, TABLE_TIMES, &w->place, at_most, take, w);
+}
+
+void times_each(struct db_txn *t, int64_t from_ms, int64_t to_ms, times_fn *fn, void *arg) {
+    struct times_walk w;
+    times_walk_init(&w, from_ms, to_ms, fn, arg);
+    times_walk_step(&w, t, UINT_MAX);
 }

@@ -1,13 +1,13 @@
 /* GET /admin/v1/ledger and /admin/v1/ledger/verify: the records that usage is the sum of. A verification goes
- * over all of them, a few at each turn of the loop, so that the worker's other requests do not wait for it.
+ * over all of them, a few in each step.
  */
 #include "store/ledger.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "query.h"
-#include "surface/surface.h"
+#include "steps.h"
 
-enum { LIMIT = 100, LIMIT_MOST = 1000, STEP = 500, PAUSE_MS = 1 };
+enum { LIMIT = 100, LIMIT_MOST = 1000, STEP = 500 };
 
 static void write_hash(struct jw *w, const char *name, const uint8_t hash[SHA256_SIZE]) {
     char hex[2 * SHA256_SIZE + 1];
@@ -77,20 +77,16 @@ void surface_ledger(struct surface_call *c) {
 /* --- verification --- */
 
 struct verifying {
-    struct surface_call call;
-    struct timer timer;
+    struct steps steps;
     struct ledger_verify *verify;
 };
 
 static void drop(void *arg) {
-    struct verifying *g = arg;
-    timer_free(&g->timer);
-    ledger_verify_free(g->verify);
+    ledger_verify_free(((struct verifying *)arg)->verify);
 }
 
-static void gone(struct exchange *x) {
-    struct verifying *g = x->owner;
-    timer_clear(&g->timer);
+static bool step(struct steps *s, struct db_txn *t) {
+    return ledger_verify_step(((struct verifying *)s)->verify, t, STEP);
 }
 
 static void write_trouble(struct jw *w, const struct ledger_verdict *v) {
@@ -104,8 +100,8 @@ static void write_trouble(struct jw *w, const struct ledger_verdict *v) {
     }
 }
 
-static void answer(struct verifying *g) {
-    const struct ledger_verdict *v = ledger_verify_verdict(g->verify);
+static void answer(struct steps *s) {
+    const struct ledger_verdict *v = ledger_verify_verdict(((struct verifying *)s)->verify);
     struct buf b;
     struct jw w;
     buf_init(&b, 0);
@@ -124,32 +120,8 @@ static void answer(struct verifying *g) {
     write_hash(&w, "hash", v->hash);
     jw_ku64(&w, "hours", v->hours);
     jw_obj_end(&w);
-    surface_json(&g->call, 200, buf_str(&b));
+    surface_json(&s->call, 200, buf_str(&b));
     buf_free(&b);
-}
-
-static void fail(struct surface_call *c) {
-    struct fault f;
-    fault_set(&f, c->x->arena, FAULT_OVERLOADED, "The ledger cannot be read at the moment.");
-    surface_fault(c, &f);
-}
-
-static void step(void *arg) {
-    struct verifying *g = arg;
-    struct db *d = plane_ledger(g->call.plane);
-    if (!d) {
-        fail(&g->call);
-        return;
-    }
-    struct db_txn *t = db_begin(d, false);
-    bool more = ledger_verify_step(g->verify, t, STEP), read = db_txn_trouble(t) == DB_FINE;
-    db_end(t);
-    if (!read)
-        fail(&g->call);
-    else if (more)
-        timer_set(&g->timer, PAUSE_MS);
-    else
-        answer(g);
 }
 
 /* A record that was noted before, with its hash: it must be there, and the same. */
@@ -173,14 +145,10 @@ static bool read_note(struct surface_call *c, struct ledger_verify *v, struct fa
 void surface_ledger_verify(struct surface_call *c) {
     struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
     struct verifying *g = arena_alloc(c->x->arena, sizeof *g);
-    *g = (struct verifying){.call = *c, .verify = ledger_verify_new()};
-    timer_init(&g->timer, c->plane->loop, step, g);
+    g->verify = ledger_verify_new();
     arena_cleanup(c->x->arena, drop, g);
-    if (!read_note(c, g->verify, &f)) {
+    if (read_note(c, g->verify, &f))
+        steps_begin(&g->steps, c, step, answer);
+    else
         surface_fault(c, &f);
-        return;
-    }
-    c->x->owner = g;
-    c->x->on_gone = gone;
-    timer_set(&g->timer, 0);
 }

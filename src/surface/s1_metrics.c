@@ -7,9 +7,10 @@
 #include "base/clock.h"
 #include "providers.h"
 #include "query.h"
+#include "steps.h"
 #include "store/times.h"
 
-enum { MODELS_MOST = 100000, TOP = 10 };
+enum { MODELS_MOST = 100000, TOP = 10, STEP = 500 };
 
 static const struct {
     const char *name;
@@ -26,7 +27,10 @@ struct model {
     struct times times;
 };
 struct figures {
-    struct str provider; /* empty: all */
+    struct steps steps;
+    struct ledger_query *query;
+    struct times_walk walk; /* behind the query */
+    struct str provider;    /* empty: all */
     int64_t from, to;
     const char *period;
     struct ledger_sum all, of; /* of the gateway, of the provider */
@@ -71,19 +75,19 @@ static void add_sum(struct ledger_sum *to, const struct ledger_sum *s) {
 }
 
 /* The rows come sorted by the names that they are grouped by. */
-static void read_sums(struct surface_call *c, struct db_txn *t, struct figures *q) {
-    size_t n;
-    bool truncated;
-    unsigned group = GROUP_MODEL | (q->provider.n ? GROUP_PROVIDER : 0);
-    const struct ledger_sum *rows =
-        ledger_query(c->x->arena, t, q->from, q->to, group, MODELS_MOST, &n, &q->all, &truncated);
-    q->models = arena_array(c->x->arena, n + 1, sizeof *q->models);
-    for (size_t i = 0; i < n; i++) {
-        if (!is_of(q, rows[i].provider))
+static void take_sums(struct figures *q) {
+    struct arena *a = q->steps.call.x->arena;
+    struct ledger_sums sums;
+    ledger_query_sums(q->query, 0, &sums);
+    q->all = sums.total;
+    q->models = arena_array(a, sums.n + 1, sizeof *q->models);
+    for (size_t i = 0; i < sums.n; i++) {
+        const struct ledger_sum *row = &sums.rows[i];
+        if (!is_of(q, row->provider))
             continue;
-        add_sum(&q->of, &rows[i]);
-        if (rows[i].model.n)
-            q->models[q->n++] = (struct model){.name = rows[i].model, .requests = rows[i].requests};
+        add_sum(&q->of, row);
+        if (row->model.n)
+            q->models[q->n++] = (struct model){.name = row->model, .requests = row->requests};
     }
 }
 
@@ -106,6 +110,23 @@ static void take_times(void *arg, struct str provider, struct str model, const s
     struct model key = {.name = model}, *m = bsearch(&key, q->models, q->n, sizeof key, by_name);
     if (m)
         times_merge(&m->times, times);
+}
+
+/* All sums, and then the times of their models. */
+static bool step(struct steps *s, struct db_txn *t) {
+    struct figures *q = (struct figures *)s;
+    if (q->models)
+        return times_walk_step(&q->walk, t, STEP);
+    if (!ledger_query_step(q->query, t, STEP))
+        take_sums(q);
+    return true;
+}
+
+static void begin(struct surface_call *c, struct figures *q, void (*done)(struct steps *s)) {
+    unsigned group = GROUP_MODEL | (q->provider.n ? GROUP_PROVIDER : 0);
+    q->query = ledger_query_new(c->x->arena, q->from, q->to, &group, 1, MODELS_MOST);
+    times_walk_init(&q->walk, q->from, q->to, take_times, q);
+    steps_begin(&q->steps, c, step, done);
 }
 
 /* --- what is told --- */
@@ -161,22 +182,9 @@ static void write_performance(struct jw *w, struct figures *q) {
     jw_obj_end(w);
 }
 
-void surface_s1_metrics(struct surface_call *c) {
-    struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
-    struct figures *q = arena_alloc(c->x->arena, sizeof *q);
+static void answer(struct surface_call *c, struct figures *q) {
     struct buf b;
     struct jw w;
-    if (!read_query(c, q, &f)) {
-        surface_fault(c, &f);
-        return;
-    }
-    struct db *d = plane_ledger(c->plane);
-    if (d) {
-        struct db_txn *t = db_begin(d, false);
-        read_sums(c, t, q);
-        times_each(t, q->from, q->to, take_times, q);
-        db_end(t);
-    }
     s1_begin(&w, &b);
     jw_obj(&w);
     jw_kz(&w, "period", q->period);
@@ -184,4 +192,19 @@ void surface_s1_metrics(struct surface_call *c) {
     write_performance(&w, q);
     jw_obj_end(&w);
     s1_end(c, &w, &b);
+}
+
+static void done(struct steps *s) {
+    answer(&s->call, (struct figures *)s);
+}
+
+void surface_s1_metrics(struct surface_call *c) {
+    struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
+    struct figures *q = arena_alloc(c->x->arena, sizeof *q);
+    if (!read_query(c, q, &f))
+        surface_fault(c, &f);
+    else if (plane_ledger(c->plane))
+        begin(c, q, done);
+    else
+        answer(c, q);
 }

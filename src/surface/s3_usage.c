@@ -3,10 +3,11 @@
  */
 #include "base/clock.h"
 #include "query.h"
+#include "steps.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
 
-enum { MAX_ROWS = 100000, DAY_MS = 86400000, DAYS = 30 };
+enum { MAX_ROWS = 100000, DAY_MS = 86400000, DAYS = 30, STEP = 500 };
 
 struct span {
     int64_t from, to;
@@ -50,12 +51,14 @@ static void write_counts(struct jw *w, const struct ledger_sum *s) {
 
 static const struct breakdown {
     const char *list, *label;
-    unsigned group;
-} parts[] = {
-    {"byProvider", "provider", GROUP_PROVIDER},
-    {"byModel", "model", GROUP_MODEL},
-    {"byUser", "user", GROUP_KEY},
-    {"byDay", "date", GROUP_DAY},
+} parts[] = {{"byProvider", "provider"}, {"byModel", "model"}, {"byUser", "user"}, {"byDay", "date"}};
+enum { PARTS = sizeof parts / sizeof *parts };
+static const unsigned groups[PARTS] = {GROUP_PROVIDER, GROUP_MODEL, GROUP_KEY, GROUP_DAY};
+
+struct asked {
+    struct steps steps;
+    struct span span;
+    struct ledger_query *query; /* NULL: there is no ledger */
 };
 
 static struct str label_of(const struct ledger_sum *s, unsigned group) {
@@ -72,16 +75,16 @@ static struct str label_of(const struct ledger_sum *s, unsigned group) {
 }
 
 /* What was refused before anybody was asked has no provider: it is in the total. */
-static void write_part(struct jw *w, const struct breakdown *p, const struct ledger_sum *rows, size_t n) {
-    jw_key(w, p->list);
+static void write_part(struct jw *w, size_t part, const struct ledger_sums *sums) {
+    jw_key(w, parts[part].list);
     jw_arr(w);
-    for (size_t i = 0; i < n; i++) {
-        struct str label = label_of(&rows[i], p->group);
+    for (size_t i = 0; i < sums->n; i++) {
+        struct str label = label_of(&sums->rows[i], groups[part]);
         if (label.n == 0)
             continue;
         jw_obj(w);
-        jw_kstr(w, p->label, label);
-        write_counts(w, &rows[i]);
+        jw_kstr(w, parts[part].label, label);
+        write_counts(w, &sums->rows[i]);
         jw_obj_end(w);
     }
     jw_arr_end(w);
@@ -93,45 +96,52 @@ static void write_date(struct jw *w, const char *key, int64_t wall_ms) {
     jw_kstr(w, key, str_make(t, 10));
 }
 
-static void write_usage(struct surface_call *c, struct db_txn *t, const struct span *s, struct jw *w) {
-    struct ledger_sum total = {0};
-    bool truncated = false;
+static void write_usage(struct jw *w, const struct asked *q) {
+    struct ledger_sums sums = {0};
     jw_obj(w);
-    write_date(w, "startDate", s->from);
-    write_date(w, "endDate", s->to - 1);
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        struct ledger_sum *rows = NULL;
-        size_t n = 0;
-        if (t)
-            rows = ledger_query(c->x->arena, t, s->from, s->to, parts[i].group, MAX_ROWS, &n, &total,
-                                &truncated);
+    write_date(w, "startDate", q->span.from);
+    write_date(w, "endDate", q->span.to - 1);
+    for (size_t i = 0; i < PARTS; i++) {
+        if (q->query)
+            ledger_query_sums(q->query, i, &sums);
         if (i == 0) {
             jw_key(w, "total");
             jw_obj(w);
-            write_counts(w, &total);
+            write_counts(w, &sums.total);
             jw_obj_end(w);
         }
-        write_part(w, &parts[i], rows, n);
+        write_part(w, i, &sums);
     }
     jw_obj_end(w);
 }
 
-void surface_s3_usage(struct surface_call *c) {
-    struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
-    struct span s;
+static void answer(struct surface_call *c, const struct asked *q) {
     struct buf b;
     struct jw w;
-    if (!read_span(c, &s, &f)) {
-        surface_fault(c, &f);
-        return;
-    }
-    struct db *d = plane_ledger(c->plane);
-    struct db_txn *t = d ? db_begin(d, false) : NULL; /* one, so that the parts agree */
     buf_init(&b, 0);
     jw_init(&w, &b);
-    write_usage(c, t, &s, &w);
-    if (t)
-        db_end(t);
+    write_usage(&w, q);
     surface_json(c, 200, buf_str(&b));
     buf_free(&b);
+}
+
+static bool step(struct steps *s, struct db_txn *t) {
+    return ledger_query_step(((struct asked *)s)->query, t, STEP);
+}
+
+static void done(struct steps *s) {
+    answer(&s->call, (struct asked *)s);
+}
+
+void surface_s3_usage(struct surface_call *c) {
+    struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
+    struct asked *q = arena_alloc(c->x->arena, sizeof *q);
+    if (!read_span(c, &q->span, &f)) {
+        surface_fault(c, &f);
+    } else if (plane_ledger(c->plane)) {
+        q->query = ledger_query_new(c->x->arena, q->span.from, q->span.to, groups, PARTS, MAX_ROWS);
+        steps_begin(&q->steps, c, step, done);
+    } else {
+        answer(c, q);
+    }
 }

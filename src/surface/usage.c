@@ -6,10 +6,11 @@
 #include "cluster/survey.h"
 #include "query.h"
 #include "shm/hosts.h"
+#include "steps.h"
 #include "store/ledger.h"
 #include "surface/surface.h"
 
-enum { MAX_ROWS = 100000, DAY_MS = 86400000 };
+enum { MAX_ROWS = 100000, DAY_MS = 86400000, STEP = 500 };
 
 static const struct {
     const char *name;
@@ -207,8 +208,9 @@ static void answer(struct surface_call *c, const struct query *q, const struct l
 /* --- of all hosts --- */
 
 struct asking {
-    struct surface_call call;
+    struct steps steps;
     struct query query;
+    struct ledger_query *summing;
     struct ledger_sums sums;
     struct survey *survey;
 };
@@ -217,53 +219,66 @@ static void gone(struct exchange *x) {
     struct asking *g = x->owner;
     survey_drop(g->survey);
     g->survey = NULL;
-    surface_audit(&g->call, 499);
+    surface_audit(&g->steps.call, 499);
 }
 
 static void all_answered(void *arg, const struct str *answers, size_t n, size_t missing) {
     struct asking *g = arg;
+    struct surface_call *c = &g->steps.call;
     size_t hosts = 1;
     g->survey = NULL;
     for (size_t i = 0; i < n; i++)
-        if (ledger_sums_add(g->call.x->arena, &g->sums, answers[i]))
+        if (ledger_sums_add(c->x->arena, &g->sums, answers[i]))
             hosts++;
         else
             missing++;
-    answer(&g->call, &g->query, &g->sums, hosts, missing);
+    answer(c, &g->query, &g->sums, hosts, missing);
 }
 
-static bool ask_all(struct surface_call *c, const struct query *q, const struct ledger_sums *sums) {
+static bool ask_all(struct asking *g) {
+    const struct query *q = &g->query;
+    struct exchange *x = g->steps.call.x;
+    struct cluster *cluster = g->steps.call.plane->cluster;
     char text[96];
-    struct asking *g = arena_alloc(c->x->arena, sizeof *g);
     snprintf(text, sizeof text, "usage %" PRIu64 " %" PRIu64 " %u", (uint64_t)(q->from > 0 ? q->from : 0),
              (uint64_t)(q->to > 0 ? q->to : 0), q->group_by);
-    *g = (struct asking){.call = *c, .query = *q, .sums = *sums};
-    g->survey = survey_start(c->plane->cluster, c->x->arena, str_of(text), all_answered, g);
+    if (q->cluster && cluster)
+        g->survey = survey_start(cluster, x->arena, str_of(text), all_answered, g);
     if (!g->survey)
         return false;
-    c->x->owner = g;
-    c->x->on_gone = gone;
+    x->owner = g;
+    x->on_gone = gone;
     return true;
+}
+
+/* --- of this one --- */
+
+static bool step(struct steps *s, struct db_txn *t) {
+    return ledger_query_step(((struct asking *)s)->summing, t, STEP);
+}
+
+static void done(struct steps *s) {
+    struct asking *g = (struct asking *)s;
+    struct hosts hosts;
+    if (g->summing)
+        ledger_query_sums(g->summing, 0, &g->sums);
+    if (ask_all(g))
+        return;
+    hosts_look(s->call.plane->shm, &hosts);
+    answer(&s->call, &g->query, &g->sums, 1, hosts.n - 1);
 }
 
 void surface_usage(struct surface_call *c) {
     struct fault f = {.cls = FAULT_NONE, .retry_after_ms = -1};
-    struct query q;
-    struct hosts hosts;
-    if (!read_query(c, &q, &f)) {
+    struct asking *g = arena_alloc(c->x->arena, sizeof *g);
+    const struct query *q = &g->query;
+    if (!read_query(c, &g->query, &f)) {
         surface_fault(c, &f);
-        return;
+    } else if (plane_ledger(c->plane)) {
+        g->summing = ledger_query_new(c->x->arena, q->from, q->to, &q->group_by, 1, MAX_ROWS);
+        steps_begin(&g->steps, c, step, done);
+    } else {
+        g->steps.call = *c;
+        done(&g->steps);
     }
-    struct ledger_sums sums = {0};
-    struct db *d = plane_ledger(c->plane);
-    if (d) {
-        struct db_txn *t = db_begin(d, false);
-        sums.rows = ledger_query(c->x->arena, t, q.from, q.to, q.group_by, MAX_ROWS, &sums.n, &sums.total,
-                                 &sums.truncated);
-        db_end(t);
-    }
-    if (q.cluster && c->plane->cluster && ask_all(c, &q, &sums))
-        return;
-    hosts_look(c->plane->shm, &hosts);
-    answer(c, &q, &sums, 1, hosts.n - 1);
 }
