@@ -195,6 +195,11 @@ static const struct refusal refusals[] = {
      "2:63: models[0].prices.input: expected dollars per million"},
     {MOCK "fallback_rules: [{model: mock/a, fallback_models: [b]}]\n",
      "2:52: fallback_rules[0].fallback_models[0]: there is no model b,"},
+    {MOCK "models: [{name: m, targets: {provider: mock}}]\nrouting: {tasks: {a: [m, gpt-5]}}\n",
+     "3:26: routing.tasks.a[1]: there is no model gpt-5,"},
+    {MOCK
+     "models: [{name: m, targets: {provider: mock}}]\nrouting: {tasks: [{name: a, models: [mock, o]}]}\n",
+     "3:44: routing.tasks[0].models[1]: there is no model o,"},
     {MOCK "fallback_rules: [{model: x, fallbacks: [mock/b]}]\n",
      "2:26: fallback_rules[0].model: there is no model x,"},
     {MOCK "fallback_rules: [{model: mock/a, fallbacks: [mock.b]}, {model: Mock.b, fallbacks: mock/a}]\n",

@@ -287,6 +287,42 @@ START_TEST(tasks_and_ceilings_of_a_body) {
 }
 END_TEST
 
+/* What the operator names is named as a client would name it, whoever asks. */
+START_TEST(what_the_configuration_names) {
+    static const char two[] =
+        "  - {kind: openai, keys: [{value: k}]}\n  - {kind: anthropic, keys: [{value: k}]}\n"
+        "  - {name: near, kind: openai_compatible, base_url: \"http://127.0.0.1:9/v1\"}\n";
+    const struct ask known = {.n = 1, .known_model = true},
+                     task = {.n = 1, .known_model = true, .task = STR("t")};
+    world_load(arena_printf(
+                   w.a,
+                   "providers:\n%srouting: {tasks: {t: [claude-3-haiku, claude, gpt-4o, any/where, near]}}\n"
+                   "models: [{name: any/*, targets: [{provider: near, model: \"up-*\"}]}, "
+                   "{name: m, targets: [{provider: near, model: m}], fallbacks: [gpt-4, claude]}]\n",
+                   two)
+                   .p);
+    ck_assert(resolves("", &task));
+    ck_assert_str_eq(listed(plan.n),
+                     "anthropic/claude-3-haiku anthropic/claude-sonnet-4-5 openai/gpt-4o near/up-where");
+    leads("m", "{\"fallbacks\":[\"claude-3-opus\",\"any/one\"]}", "near/m");
+    struct target *t = NULL;
+    for (size_t i = 0; i < 2; i++)
+        t = route_next(w.p, w.a, &plan, i ? FAULT_SERVER : FAULT_NONE);
+    ck_assert(t && t->provider == provider("anthropic") && str_is(t->model, "claude-3-opus"));
+    refused("m", "{\"fallbacks\":[\"nobody\"]}", "routing.fallbacks");
+    /* the default provider's, too */
+    world_load(arena_printf(w.a,
+                            "providers:\n%srouting: {default_provider: near, default_model: llama3, tasks: "
+                            "{t: [qwen, llama3]}}\n",
+                            two)
+                   .p);
+    ck_assert(resolves("", &task));
+    ck_assert_str_eq(listed(plan.n), "near/qwen near/llama3");
+    ck_assert(resolves("", &known));
+    ck_assert_str_eq(listed(plan.n), "near/llama3");
+}
+END_TEST
+
 TCase *case_hints(void) {
     TCase *t = tcase_create("hints");
     tcase_add_checked_fixture(t, world_open, world_close);
@@ -294,6 +330,7 @@ TCase *case_hints(void) {
     tcase_add_test(t, hints_are_read);
     tcase_add_test(t, wrong_hints_are_told);
     tcase_add_test(t, hints_choose_targets);
+    tcase_add_test(t, what_the_configuration_names);
     tcase_add_test(t, strategies_that_measure);
     tcase_add_test(t, equal_ones_share);
     tcase_add_test(t, cost_and_window);

@@ -51,4 +51,5 @@ struct provider_kinds {
 /* Case, '-' and '_' alike, aliases too; NULL if unknown. */
 const struct provider_kind *kind_find(const struct provider_kinds *k, struct str name);
 bool kind_name_eq(struct str a, struct str b);
+bool kind_infers(const struct provider_kind *k, struct str id); /* by its form: is the model's id one of the kind? */
 #endif

@@ -79,8 +79,24 @@ static void check_target(struct load *l, struct conf_target *t, const struct at 
     }
 }
 
+/* A pattern among their names counts, too: "gpt-*". */
+static bool matches_model(const struct conf *c, struct str id) {
+    for (size_t i = 0; i < c->nmodels; i++)
+        if (strchr(c->models[i].name, '*') && str_glob(str_of(c->models[i].name), id))
+            return true;
+    return false;
+}
+
+static bool inferred(const struct conf *c, struct str id) {
+    for (size_t i = 0; c->routing.infer_provider && i < c->nproviders; i++)
+        if (c->providers[i].kind && kind_infers(c->providers[i].kind, id))
+            return true;
+    return false;
+}
+
 static bool known_model(const struct conf *c, struct str id) {
-    return find_model(c, id) >= 0 || provider_prefix(c, id) > 0;
+    return find_model(c, id) >= 0 || matches_model(c, id) || provider_prefix(c, id) > 0 ||
+           conf_provider(c, id) || inferred(c, id);
 }
 
 static void check_model_name(struct load *l, const struct at *at, struct str id) {
@@ -279,6 +295,19 @@ static void check_routing(struct load *l, const struct at *root) {
         load_error(l, &at, "there is no provider %s: its key is not set (%s)", name.p, k->env_keys);
     else
         load_error(l, &at, "there is no provider %s%s", name.p, provider_hint(c, name, hint));
+}
+
+/* What has no other meaning is the default provider's; where no model is configured, that of the first one.
+ */
+static void check_tasks(struct load *l, const struct at *list) {
+    const struct conf *c = l->c;
+    for (size_t i = 0; i < c->routing.ntasks && c->nmodels && !c->routing.default_provider_said; i++) {
+        const struct conf_task *t = &c->routing.tasks[i];
+        struct at at = list->node && list->node->kind == NODE_LIST ? at_item(list, i)
+                                                                   : at_child(list, t->name),
+                  models = at_child(&at, "models");
+        check_fallbacks(l, models.node ? &models : &at, t->models, t->nmodels);
+    }
 }
 
 static void fill_limits(struct load *l, struct conf_rates *r, const struct at *at) {
@@ -550,6 +579,8 @@ void check_conf(struct load *l) {
     check_rules(l, &rules);
     check_circles(l);
     check_routing(l, &root);
+    struct at tasks = at_child(&root, "routing.tasks");
+    check_tasks(l, &tasks);
     check_keys(l, &keys);
     check_tenants(l, &tenants);
     check_endpoints(l, &endpoints);

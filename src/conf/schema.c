@@ -333,8 +333,8 @@ static const struct table rule_options = {TABLE(rule_rows), .size = sizeof(struc
 static const struct option task_rows[] = {
     {STRING(TYPE_NAME, "name", conf_task, name), .required = true, .example = "summarization",
      .help = "What the request is for."},
-    {TEXTS("models", conf_task, models, nmodels), .required = true, .example = "[gpt-4o-mini]",
-     .help = "The model to use, and those to fall back to."},
+    {TEXTS("models", conf_task, models, nmodels), .required = true, .example = "[openai/gpt-4o-mini]",
+     .help = "The model to use, and those to fall back to: as a client would name them."},
 };
 static const struct table task_options = {TABLE(task_rows), .size = sizeof(struct conf_task),
                                           .title = "routing.tasks[]", .keyed = "name", .scalar = "models"};

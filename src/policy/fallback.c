@@ -10,16 +10,19 @@ bool plan_class_listed(unsigned mask, enum fault_class after) {
     return false;
 }
 
-/* A fallback names a configured model, or a provider and its model: never what a default provider would make
- * of it, which may be the one that failed. */
-void plan_add_name(struct plane *p, struct arena *a, struct plan *plan, struct str name) {
+bool plan_add_name(struct plane *p, struct arena *a, struct plan *plan, struct str name) {
     struct plane_model *m = plane_model(p, name);
     struct plane_provider *pr;
-    struct str model;
+    struct str star = STR_NONE, model;
+    if (!m)
+        m = plane_wildcard(p, name, &star);
     if (m)
-        plan_add_model(p, a, plan, m, STR_NONE);
-    else if (plan_split(p, name, &pr, &model))
+        plan_add_model(p, a, plan, m, star);
+    else if (plan_loose(p, name, &pr, &model))
         plan_add_loose(p, a, plan, pr, model);
+    else
+        return false;
+    return true;
 }
 
 /* By the name that was used; of a target that no model is configured for, in any spelling of it. */
@@ -28,7 +31,7 @@ static bool rule_is_for(struct plane *p, const struct plan *plan, const char *na
     struct str model;
     if (str_is(plan->asked, name))
         return true;
-    return !plan->model && plan_split(p, str_of(name), &pr, &model) && pr == plan->list[0]->provider &&
+    return !plan->model && plan_loose(p, str_of(name), &pr, &model) && pr == plan->list[0]->provider &&
            str_eq(model, plan->list[0]->model);
 }
 

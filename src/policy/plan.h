@@ -13,14 +13,16 @@ void plan_add_model(struct plane *p, struct arena *a, struct plan *plan, struct 
                     struct str star);
 /* "provider/model" or "provider.model" with a configured provider. */
 bool plan_split(struct plane *p, struct str id, struct plane_provider **pr, struct str *model);
+/* Likewise, or a provider's name alone (its default model), or an id that has the form of one's models. */
+bool plan_loose(struct plane *p, struct str id, struct plane_provider **pr, struct str *model);
 struct str plan_default_model(const struct plane_provider *pr);
 void plan_leave_out(struct plan *plan); /* what the hints exclude */
 void plan_prefer(struct plan *plan);    /* what they prefer comes first */
 
 /* fallback.c */
-/* A fallback names a configured model, or a provider and its model: never what a default provider would make
- * of it, which may be the one that failed. */
-void plan_add_name(struct plane *p, struct arena *a, struct plan *plan, struct str name);
+/* A fallback names a configured model, or what plan_loose() makes of it: never what a default provider would
+ * make of it, which may be the one that failed. false: it names nothing. */
+bool plan_add_name(struct plane *p, struct arena *a, struct plan *plan, struct str name);
 void plan_add_fallbacks(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after);
 bool plan_class_listed(unsigned mask, enum fault_class after);
 #endif

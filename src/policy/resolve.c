@@ -113,40 +113,43 @@ bool plan_split(struct plane *p, struct str id, struct plane_provider **pr, stru
     return false;
 }
 
-/* "org/name" */
-static bool is_path(struct str id) {
-    const char *slash = memchr(id.p, '/', id.n);
-    return slash && slash > id.p && slash + 1 < id.p + id.n;
-}
-
-static bool infer_matches(const char *patterns, struct str id) {
-    struct str rest = str_of(patterns), one;
-    while (str_next(&rest, ',', &one)) {
-        if (one.n && one.p[one.n - 1] == '*' && id.n >= one.n - 1 && memcmp(one.p, id.p, one.n - 1) == 0 &&
-            one.n > 1)
-            return true;
-        if (str_eq(one, id) || (str_is(one, "*/*") && is_path(id)))
-            return true;
-    }
-    return false;
-}
-
 static struct plane_provider *infer(struct plane *p, struct str id) {
     if (!p->conf->routing.infer_provider)
         return NULL;
     for (size_t i = 0; i < p->nproviders; i++)
-        if (p->providers[i].upstream && infer_matches(p->providers[i].conf->kind->infer, id))
+        if (p->providers[i].upstream && kind_infers(p->providers[i].conf->kind, id))
             return &p->providers[i];
     return NULL;
 }
 
-static bool resolve_loose(struct plane *p, struct arena *a, struct str id, struct plan *plan) {
+/* "provider/model" of one that is configured, though it may be off: nobody stands in for it. */
+static bool is_of_one(const struct plane *p, struct str id) {
+    for (size_t i = 1; i + 1 < id.n; i++)
+        if ((id.p[i] == '/' || id.p[i] == '.') && conf_provider(p->conf, str_make(id.p, i)))
+            return true;
+    return false;
+}
+
+bool plan_loose(struct plane *p, struct str id, struct plane_provider **pr, struct str *model) {
+    if (plan_split(p, id, pr, model))
+        return true;
+    *model = id;
+    *pr = plane_provider(p, id);
+    if (*pr && plan_default_model(*pr).n)
+        *model = plan_default_model(*pr);
+    else
+        *pr = is_of_one(p, id) ? NULL : infer(p, id);
+    return *pr != NULL;
+}
+
+/* strict: what only the default provider would be asked for is nothing. */
+static bool resolve_loose(struct plane *p, struct arena *a, struct str id, bool strict, struct plan *plan) {
     bool is_said = p->conf->routing.default_provider_said;
     struct plane_provider *said =
         is_said ? plane_provider(p, str_of(p->conf->routing.default_provider)) : NULL;
     struct plane_provider *pr;
     struct str model;
-    bool strict = plan->hints->known_model, whole = said && said->conf->kind->whole_ids;
+    bool whole = said && said->conf->kind->whole_ids;
     if (whole && !strict)
         plan_add_loose(p, a, plan, said, id);
     else if (plan_split(p, id, &pr, &model))
@@ -164,14 +167,14 @@ static bool resolve_loose(struct plane *p, struct arena *a, struct str id, struc
     return plan->n > 0;
 }
 
-static void resolve_id(struct plane *p, struct arena *a, struct str id, struct plan *plan) {
+static void resolve_id(struct plane *p, struct arena *a, struct str id, bool strict, struct plan *plan) {
     struct str star = STR_NONE;
     plan->asked = id;
     plan->model = plane_model(p, id);
     if (!plan->model)
         plan->model = plane_wildcard(p, id, &star);
     if (!plan->model) {
-        resolve_loose(p, a, id, plan);
+        resolve_loose(p, a, id, strict, plan);
         return;
     }
     plan->model_entity = plan->model->entity;
@@ -188,10 +191,11 @@ static const struct conf_task *task_of(const struct plane *p, struct str name) {
 
 /* Its models are one list: the first that works, whatever has failed. */
 static void resolve_task(struct plane *p, struct arena *a, const struct conf_task *t, struct plan *plan) {
-    resolve_id(p, a, str_of(t->models[0]), plan);
+    resolve_id(p, a, str_of(t->models[0]), false, plan);
     plan->own = plan->n;
     for (size_t i = 1; i < t->nmodels; i++)
-        plan_add_name(p, a, plan, str_of(t->models[i]));
+        if (!plan_add_name(p, a, plan, str_of(t->models[i])))
+            resolve_loose(p, a, str_of(t->models[i]), false, plan);
     plan->fallback_on = ~0U;
 }
 
@@ -224,7 +228,7 @@ static void resolve_nothing(struct plane *p, struct arena *a, struct plan *plan)
         plan->asked = id;
         plan_add_loose(p, a, plan, pr, id);
     } else if (id.n) {
-        resolve_id(p, a, id, plan);
+        resolve_id(p, a, id, false, plan);
     }
 }
 
@@ -258,9 +262,10 @@ static bool known_providers(struct plane *p, struct arena *a, const struct hint_
 
 static bool known_fallbacks(struct plane *p, struct arena *a, const struct hints *h, struct fault *f) {
     struct plane_provider *pr;
-    struct str model;
+    struct str rest;
     for (size_t i = 0; i < h->fallbacks.n; i++)
-        if (!plane_model(p, h->fallbacks.at[i]) && !plan_split(p, h->fallbacks.at[i], &pr, &model)) {
+        if (!plane_model(p, h->fallbacks.at[i]) && !plane_wildcard(p, h->fallbacks.at[i], &rest) &&
+            !plan_loose(p, h->fallbacks.at[i], &pr, &rest)) {
             fault_set(f, a, FAULT_BAD_REQUEST,
                       "routing.fallbacks: there is no model `%.*s`, and no provider that it could be of.",
                       (int)h->fallbacks.at[i].n, h->fallbacks.at[i].p);
@@ -367,7 +372,7 @@ static void resolve_at(struct plane *p, struct arena *a, struct plane_provider *
     bool wild = !m && (m = plane_wildcard(p, wanted, &star)) != NULL;
     plan->asked = wanted;
     if (m && is_at(m, pr))
-        resolve_id(p, a, wanted, plan);
+        resolve_id(p, a, wanted, plan->hints->known_model, plan);
     else if (wanted.n && (!m || wild || !id.n))
         plan_add_loose(p, a, plan, pr, plan_split(p, wanted, &named, &own) && named == pr ? own : wanted);
 }
@@ -398,7 +403,7 @@ bool route_resolve(struct plane *p, struct arena *a, struct str model, const str
     if (named)
         ; /* done */
     else if (model.n)
-        resolve_id(p, a, model, plan);
+        resolve_id(p, a, model, plan->hints->known_model, plan);
     else if (!resolve_by_hints(p, a, plan))
         resolve_nothing(p, a, plan);
     bool found = plan->n > 0;

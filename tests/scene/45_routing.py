@@ -153,6 +153,9 @@ def test_tags_tasks_and_wildcards():
     r = gw.post("/v1/chat/completions", {"messages": turns(0), "routing": {"task": "code"}})
     assert r.status == 200 and ups[2].requests[-1].json()["model"] == "coder", r
     gw.reconfigure({"models": [{"name": "fast-*", "targets": [{"provider": "p1", "model": "turbo-*-v2"}]}]})
+    done = gw.run("-t")
+    assert done.returncode == 1 and "routing.tasks.summarization[0]: there is no model m" in done.stderr, done
+    gw.reconfigure({"routing": {"tasks": {"summarization": ["fast-seven"]}}})
     gw.stop()
     gw.start()
     assert gw.chat(model="fast-seven").status == 200

@@ -199,6 +199,16 @@ def test_estimates_with_alternatives():
     refused(w.gw.post("/v1/gateway/cost-estimate", {"query": ASK, "model": "nobody"}), 404, "model_not_found")
 
 
+def test_tasks_name_models_as_clients_do():
+    w = World(routing={"tasks": {"summarization": ["gpt-4", "claude-3-haiku", "mistral"]}})
+    e = w.gw.post("/v1/gateway/cost-estimate", {"query": ASK, "task_type": "summarization", "expected_response_tokens": 100}).json()
+    assert [e["model"], *(a["model"] for a in e["alternatives"][:2])] == ["gpt-4", "claude-3-haiku", "mistral-small-latest"], e
+    a = w.gateway(task_type="summarization", max_cost_usd=0.001, expected_response_tokens=100).json()
+    assert (a["provider"], a["model"]) == ("anthropic", "claude-3-haiku"), a
+    w.up["openai"].default = scene.status_script(500)
+    assert w.query(task_type="summarization").json()["provider"] == "anthropic"
+
+
 def test_tenants():
     keys = [{"id": "free", "key": {"value": "k-free"}}, {"id": "owned", "key": {"value": "k-owned"}, "tenant": "red"},
             {"id": "lists", "key": {"value": "k-lists"}, "tenant": "red", "tenants": ["blue", "green"]},
