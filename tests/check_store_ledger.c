@@ -455,6 +455,62 @@ static void compare(struct db *d, unsigned by) {
     arena_free(a);
 }
 
+/* An hour that takes some steps loses its first record between two: it is left out, and the job ends. */
+START_TEST(test_reprice_of_an_hour_that_is_trimmed) {
+    struct db *d = open_ledger();
+    struct ledger_job j = {.asked_ms = 1, .number = 2, .by = STR("boss")};
+    j.from_hour = j.next_hour = 500000;
+    j.until_hour = 500001;
+    struct ledger_row row = sample_row();
+    row.wall_ms = 500000 * HOUR;
+    struct db_txn *t = db_begin(d, true);
+    for (unsigned i = 0; i < 20; i++)
+        append(t, &row);
+    ledger_job_add(t, &j);
+    must_commit(t);
+    struct ledger_reprice *r = ledger_reprice_new(price_row, NULL);
+    t = db_begin(d, true);
+    ck_assert_int_eq(ledger_reprice_walk(r, t, &j, 5), LEDGER_STEP_MORE);
+    ledger_trim(t, INT64_MAX, 1);
+    must_commit(t);
+    t = db_begin(d, true);
+    ck_assert_int_eq(ledger_reprice_walk(r, t, &j, 5), LEDGER_STEP_HOUR);
+    ledger_reprice_hour(r, t, &j, 3);
+    ck_assert_uint_eq(j.left_out, 1);
+    ck_assert_int_eq(ledger_reprice_walk(r, t, &j, 5), LEDGER_STEP_END);
+    must_commit(t);
+    ledger_reprice_free(r);
+    db_close(d);
+}
+END_TEST
+
+START_TEST(test_pages_go_on_behind_what_is_damaged) {
+    struct db *d = open_ledger();
+    struct ledger_page page = {.next = 0};
+    struct buf b;
+    struct jw w;
+    add_rows(d, 4, 500000 * HOUR);
+    const char third[8] = {0, 0, 0, 0, 0, 0, 0, 2};
+    struct db_txn *t = db_begin(d, true);
+    db_put(t, RECORDS, str_make(third, sizeof third), STR("not a record"));
+    must_commit(t);
+    t = db_begin(d, false);
+    unsigned calls = 0, records = 0;
+    for (bool more = true; more && calls < 10; calls++) {
+        buf_init(&b, 0);
+        jw_init(&w, &b);
+        more = ledger_list(t, page.next, 1, &w, &page);
+        records += buf_len(&b) > 0;
+        buf_free(&b);
+    }
+    ck_assert_uint_eq(calls, 4);
+    ck_assert_uint_eq(records, 3);
+    ck_assert_uint_eq(page.next, 4);
+    db_end(t);
+    db_close(d);
+}
+END_TEST
+
 START_TEST(test_sums_are_those_of_records) {
     struct db *d = open_ledger();
     model = (struct model){.factor = 10};
@@ -494,6 +550,8 @@ TCase *ledger_cases(void) {
     tcase_add_test(c, test_chain_trimmed);
     tcase_add_test(c, test_verify_beside_writer);
     tcase_add_test(c, test_clock_of_the_future);
+    tcase_add_test(c, test_reprice_of_an_hour_that_is_trimmed);
+    tcase_add_test(c, test_pages_go_on_behind_what_is_damaged);
     tcase_add_test(c, test_sums_are_those_of_records);
     return c;
 }

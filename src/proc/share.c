@@ -167,10 +167,13 @@ static void on_fetch(void *arg, uint64_t from, struct stream_batch *b) {
     struct db_txn *t = db_begin(s->d->ledger, false);
     for (b->next = from; b->n < STREAM_AT_ONCE; b->next = page.next) {
         struct jw w;
+        size_t before = buf_len(&b->text);
         jw_init(&w, &b->text);
         ledger_list(t, b->next, 1, &w, &page);
         if (page.next == b->next)
             break;
+        if (buf_len(&b->text) == before)
+            continue; /* it is damaged */
         b->number[b->n] = page.next - 1;
         b->end[b->n++] = buf_len(&b->text);
     }

@@ -65,9 +65,10 @@ static bool write_record(void *arg, struct str key, struct str value) {
     if (p->more)
         return false;
     p->left--;
+    if (key.n == CHAIN_KEY && key_read_u64(key.p) < UINT64_MAX)
+        p->out->next = key_read_u64(key.p) + 1;
     if (!chain_unpack(key, value, &r))
         return true; /* verifying tells of it */
-    p->out->next = r.number + 1;
     jw_obj(p->w);
     jw_ku64(p->w, "number", r.number);
     write_hash(p->w, r.hash);

@@ -208,7 +208,6 @@ static bool take_row(void *arg, struct str key, struct str value) {
 static void walk(struct ledger_reprice *p, struct db_txn *t, unsigned at_most) {
     unsigned char key[CHAIN_KEY];
     p->left = at_most;
-    p->more = false;
     db_each(t, TABLE_ROWS, chain_key(key, p->next), take_row, p);
 }
 
@@ -249,6 +248,7 @@ enum ledger_step ledger_reprice_walk(struct ledger_reprice *p, struct db_txn *t,
         p->next = h.first;
     }
     p->hour = h; /* its end may have moved */
+    p->more = false;
     if (is_whole(t, &h))
         walk(p, t, at_most);
     return p->more ? LEDGER_STEP_MORE : LEDGER_STEP_HOUR;
