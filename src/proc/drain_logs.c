@@ -248,12 +248,14 @@ static void texts_of(const struct drain *d, const struct logged *l, struct logs_
     }
 }
 
+static bool is_before(const struct entry *a, const struct entry *b) {
+    return a->slot != b->slot ? a->slot < b->slot : a->to < b->to;
+}
+
 void drain_logs_line(struct drain *d, const struct entry *r, const struct ledger_row *row, struct buf *out) {
     struct drain_logs *l = &d->logs;
     struct logs_talk talk = {.left_out = false};
-    while (l->told < l->n && l->batch[l->told].entry.slot == r->slot && l->batch[l->told].entry.to < r->to)
-        l->told++;
-    while (l->told < l->n && l->batch[l->told].entry.slot < r->slot)
+    while (l->told < l->n && is_before(&l->batch[l->told].entry, r))
         l->told++;
     if (l->told < l->n && l->batch[l->told].entry.slot == r->slot && l->batch[l->told].entry.to == r->to)
         texts_of(d, &l->batch[l->told], &talk);

@@ -78,6 +78,21 @@ def test_masked_by_default_in_the_store_and_in_the_log():
     nothing_private(gw)
 
 
+def test_lines_behind_what_happened_to_the_gateway_itself():
+    """One batch of the rings of two workers, each of which begins with an event."""
+    up = scene.Upstream(scene.status_script(500))
+    up, gw = start(workers=2, up=up, providers=[up.provider(retry={"max": 0}, breaker={"consecutive_failures": 1, "error_rate": 0})])
+    for batch in range(3):
+        scribe = gw.scribe().pid
+        gw.signal(signal.SIGSTOP, scribe)
+        names = [f"{batch}-{i}" for i in range(10)]
+        for name in names:  # a target each, whose breaker opens
+            assert gw.chat(f"up/{name}", text=f"Say {name}", headers={**BOSS, "x-request-id": name}).status >= 500
+        gw.signal(signal.SIGCONT, scribe)
+        for name in names:
+            assert line(gw, name)["prompt"] == f"user: Say {name}", line(gw, name)
+
+
 def test_streams_cut_anywhere():
     up, gw = start()
     for i, sizes in enumerate([[1], [2], [3], [7], [1, 40], [5, 1, 2], [1000]]):
