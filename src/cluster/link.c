@@ -50,6 +50,7 @@ struct link {
     char host[256];
     uint16_t port;
     bool slow, away_told;
+    bool unknown; /* user and password were refused */
     struct timer rest, watch;
 };
 
@@ -199,16 +200,17 @@ static bool refused(struct link *k, const struct resp *r, const char *what) {
     return true;
 }
 
-/* A Sentinel mostly has no password although its primary has. */
+/* A Sentinel mostly has neither password nor users although its primary has: it shows below whether it is
+ * one. What the server says here may repeat what it was told, and is for nobody's eyes. */
 static void on_auth(void *arg, const struct resp *r) {
     struct link *k = arg;
-    if (r && str_find(resp_text(r), STR("without any password")) < 0)
-        refused(k, r, "it does not take user and password");
+    k->unknown = resp_type(r) == RESP_ERROR && str_find(resp_text(r), STR("without any password")) < 0;
 }
 
 static void on_select(void *arg, const struct resp *r) {
-    if (r && str_find(resp_text(r), STR("unknown command")) < 0)
-        refused(arg, r, "it does not have that database");
+    struct link *k = arg;
+    if (r && !k->unknown && str_find(resp_text(r), STR("unknown command")) < 0)
+        refused(k, r, "it does not have that database");
 }
 
 static void on_primary(void *arg, const struct resp *r) {
@@ -233,12 +235,14 @@ static void on_role(void *arg, const struct resp *r) {
     struct str role = resp_text(resp_at(r, 0));
     if (!r || k->state != GREETING)
         return;
-    if (str_find(resp_text(r), STR("NOAUTH")) >= 0)
+    if (str_is(role, "sentinel"))
+        ask_sentinel(k, resp_text(resp_at(resp_at(r, 1), 0)));
+    else if (k->unknown)
+        fail(k, "it does not take user and password");
+    else if (str_find(resp_text(r), STR("NOAUTH")) >= 0)
         refused(k, r, "it wants a password");
     else if (str_is(role, "slave"))
         follow(k, resp_text(resp_at(r, 1)), (uint64_t)resp_integer(resp_at(r, 2)));
-    else if (str_is(role, "sentinel"))
-        ask_sentinel(k, resp_text(resp_at(resp_at(r, 1), 0)));
 }
 
 /* Also says where the slot of our keys is, where there are slots. */
@@ -272,6 +276,7 @@ static void greet(void *arg) {
                      select[] = {STR("SELECT"), str_of(db)}, role[] = {STR("ROLE")},
                      ask[] = {STR("EXISTS"), str_of(probe)};
     k->state = GREETING;
+    k->unknown = false;
     k->reader = resp_reader_new();
     if (*c->password.text)
         put(k, *c->user ? auth : old_auth, *c->user ? 3 : 2, on_auth, k);

@@ -1,8 +1,11 @@
 """Several hosts that share a Redis: the link, whom it speaks to, and what is told of it."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
+import threading
 
 import scene
 from layers import admin_and_keys, bearer
@@ -174,6 +177,45 @@ def test_a_sentinel_names_the_primary():
     gw = host(up, sentinel.url)
     wait_cluster(gw, "connected")
     scene.wait_for(lambda: redis.ask("ZCARD", "penstock:{c}:hosts") == 1, "the host at the primary")
+
+
+def test_a_sentinel_that_does_not_know_the_user_of_its_primary():
+    up, redis = scene.Upstream(), Redis(options=["user app on >pw-of-app ~* &* +@all"])
+    sentinel = Redis(options=[f"sentinel monitor mine 127.0.0.1 {redis.port} 1"], sentinel=True)
+    good = host(up, f"redis://app:pw-of-app@127.0.0.1:{sentinel.port}/0")
+    wait_cluster(good, "connected")
+    scene.wait_for(lambda: redis.ask("ZCARD", "penstock:{c}:hosts") == 1, "the host at the primary")
+    assert "user=app" in redis.ask("CLIENT", "LIST")
+    # whom the primary does not know does not get in as nobody, although nobody may do all there
+    bad = host(up, f"redis://app:wr0ng-of-app@127.0.0.1:{sentinel.port}")
+    bad.wait_log("does not take user and password", "cluster")
+    wait_cluster(bad, "away")
+
+
+def test_a_server_that_repeats_what_it_was_told():
+    up = scene.Upstream()
+    needed()
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve(s):
+        f = s.makefile("rwb")
+        with contextlib.suppress(OSError, EOFError, ValueError):
+            while True:
+                words = Redis._reply(f)
+                f.write(f"-ERR unknown command `{words[0]}`, with args beginning with: {words[1:]}\r\n".encode())
+                f.flush()
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True).start()
+    threading.Thread(target=accept, daemon=True).start()
+    gw = host(up, f"redis://app:s3cret-of-app@127.0.0.1:{listening.getsockname()[1]}/1", log={"level": "debug"})
+    gw.wait_log("does not take user and password", "cluster")
+    wait_cluster(gw, "away")
+    scene.wait_for(lambda: len(gw.log("cluster")) > 5, "some tries")
+    assert "s3cret" not in "".join(t for _, t in gw.log_text())
+    listening.close()
 
 
 scene.main()
