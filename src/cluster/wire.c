@@ -21,7 +21,11 @@
 #include "base/die.h"
 
 #define WIRE_MAGIC 0x77697265u
-enum { ADDRESSES = 4, READ_ONCE = 16 << 10 };
+enum {
+    ADDRESSES = 4,
+    READ_ONCE = 16 << 10,
+    ADDRESS_MS = 400, /* of one that does not answer, while there is another */
+};
 
 enum wire_state { RESOLVING, CONNECTING, SHAKING, UP, DOWN };
 
@@ -46,6 +50,7 @@ struct wire {
     struct event *readable, *writable;
     struct found found;
     unsigned next;
+    struct timer hurry; /* to the next address */
     SSL_CTX *ctx;
     SSL *ssl;
     struct buf out;
@@ -81,6 +86,7 @@ void wire_close(struct wire *w) {
     MAGIC_CHECK(w, WIRE_MAGIC);
     task_cancel(&w->begin);
     task_cancel(&w->send);
+    timer_free(&w->hurry);
     SSL_free(w->ssl);
     close_fd(w);
     SSL_CTX_free(w->ctx);
@@ -238,6 +244,7 @@ static void connected(struct wire *w) {
 
 static void connect_next(struct wire *w) {
     int one = 1;
+    timer_clear(&w->hurry);
     while (w->next < w->found.n) {
         unsigned i = w->next++;
         const struct sockaddr *to = (const struct sockaddr *)(const void *)&w->found.address[i].to;
@@ -252,6 +259,8 @@ static void connect_next(struct wire *w) {
         if (connect(fd, to, w->found.address[i].size) == 0 || errno == EINPROGRESS) {
             w->state = CONNECTING;
             want(w, false, true);
+            if (w->next < w->found.n)
+                timer_set(&w->hurry, ADDRESS_MS);
             return;
         }
         snprintf(w->why, sizeof w->why, "%s", strerror(errno));
@@ -259,10 +268,20 @@ static void connect_next(struct wire *w) {
     down(w, *w->why ? w->why : "there is no such host");
 }
 
+static void on_hurry(void *arg) {
+    struct wire *w = arg;
+    MAGIC_CHECK(w, WIRE_MAGIC);
+    if (w->state != CONNECTING)
+        return;
+    snprintf(w->why, sizeof w->why, "it does not answer");
+    connect_next(w);
+}
+
 static void connecting(struct wire *w) {
     int error = 0;
     socklen_t size = sizeof error;
     if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0) {
+        timer_clear(&w->hurry);
         connected(w);
         return;
     }
@@ -301,10 +320,12 @@ static void begin(void *arg) {
 static ssize_t get(struct wire *w, char *p, size_t n) {
     if (!w->ssl) {
         ssize_t got = recv(w->fd, p, n, 0);
+        if (got > 0)
+            return got;
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             return 0;
         snprintf(w->why, sizeof w->why, "%s", got == 0 ? "the server has closed" : strerror(errno));
-        return got == 0 ? -1 : got;
+        return -1;
     }
     ERR_clear_error();
     int got = SSL_read(w->ssl, p, (int)n), e = SSL_get_error(w->ssl, got);
@@ -392,6 +413,7 @@ struct wire *wire_open(struct loop *l, const struct wire_to *to, const struct wi
     buf_init(&w->out, 0);
     task_init(&w->begin, begin, w);
     task_init(&w->send, send_now, w);
+    timer_init(&w->hurry, l, on_hurry, w);
     task_defer(l, &w->begin);
     return w;
 }
