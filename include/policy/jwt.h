@@ -28,8 +28,8 @@ void jwt_keys_free(struct jwt_keys *k); /* wipes secrets */
 size_t jwt_keys_count(const struct jwt_keys *k);
 bool jwt_add_secret(struct jwt_keys *k, struct str secret, const char **why);
 bool jwt_add_pem(struct jwt_keys *k, struct str pem, const char **why); /* a public key, or a certificate's */
-/* A JWK set: {"keys":[...]}. Keys of other kinds and uses are passed over, as RFC 7517, 5 wants it; one that is malformed
- * makes the whole set wrong, and nothing of it is added. */
+/* A JWK set: {"keys":[...]}. Keys of other kinds and uses, malformed ones and those that are out of range are passed over,
+ * as RFC 7517, 5 wants it; where that leaves none the set is wrong. */
 bool jwks_parse(struct jwt_keys *k, struct str json, const char **why);
 
 struct jwt_rules {

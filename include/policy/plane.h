@@ -91,6 +91,7 @@ struct plane {
     struct budgets *budgets; /* use budgets_now() */
     uint64_t budgets_generation;
     struct jwt_keys *jwt; /* NULL: no tokens are taken; use plane_jwt() */
+    bool jwt_waits;       /* those of auth.jwt.jwks_url have never been fetched */
     uint64_t jwks_generation;
     struct plane_embedder *embedder; /* NULL: the built-in one */
     struct price_table *prices;

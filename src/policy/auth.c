@@ -139,6 +139,10 @@ static enum fault_class identify(struct plane *p, const struct exchange *x, stru
     if (!p->jwt || c->key || (p->conf->auth.mode != AUTH_JWT && !memchr(given.p, '.', given.n)))
         return no;
     enum jwt_verdict v = identify_token(p, x, given, c);
+    if (v == JWT_UNSIGNED && p->jwt_waits) {
+        *why = "The keys that tokens are checked with could not be fetched yet.";
+        return FAULT_OVERLOADED;
+    }
     if (no != FAULT_OVERLOADED && (v != JWT_MALFORMED || p->conf->auth.mode == AUTH_JWT))
         *why = jwt_verdict_text(v);
     return v == JWT_OK ? FAULT_NONE : no;

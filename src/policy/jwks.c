@@ -292,16 +292,18 @@ static bool add_jwk(struct jwt_keys *k, const struct jwk *j, const char **why) {
 struct set {
     struct jwt_keys *keys;
     struct arena *arena;
-    const char **why;
-    bool ok;
+    const char *wrong; /* what one of them is; NULL: none */
 };
 
 static bool each_jwk(void *arg, struct str key, struct json_value v) {
     struct set *s = arg;
     struct jwk j = {s->arena, v.raw};
     (void)key;
-    s->ok = v.kind == JSON_OBJECT ? add_jwk(s->keys, &j, s->why) : wrong(s->why, "a key that is no object");
-    return s->ok;
+    if (v.kind != JSON_OBJECT)
+        wrong(&s->wrong, "a key that is no object");
+    else
+        add_jwk(s->keys, &j, &s->wrong);
+    return true;
 }
 
 bool jwks_parse(struct jwt_keys *k, struct str json, const char **why) {
@@ -311,10 +313,8 @@ bool jwks_parse(struct jwt_keys *k, struct str json, const char **why) {
     if (json_scan(json, &kind, NULL, NULL, NULL) != 0 || kind != JSON_OBJECT ||
         !json_member(json, "keys", &list) || list.kind != JSON_ARRAY)
         return wrong(why, "no JWK set: expected {\"keys\": [...]}");
-    struct set s = {k, arena_new(0), why, true};
+    struct set s = {k, arena_new(0), NULL};
     json_each(list.raw, each_jwk, &s);
     arena_free(s.arena);
-    if (!s.ok)
-        cut_to(k, before);
-    return s.ok;
+    return k->n > before || !s.wrong || wrong(why, s.wrong);
 }

@@ -253,14 +253,16 @@ static bool add_configured(struct jwt_keys *k, const struct conf *c, char err[25
 }
 
 /* The scribe has looked at it: what cannot be read now is read with its next change. */
-static void add_fetched(struct jwt_keys *k, const struct conf *c) {
+static bool add_fetched(struct jwt_keys *k, const struct conf *c) {
     struct buf text;
     const char *why = "it cannot be read";
     if (!*c->auth.jwt.jwks_url)
-        return;
-    if (jwks_stored(c, &text) && !jwks_parse(k, buf_str(&text), &why))
+        return true;
+    bool there = jwks_stored(c, &text);
+    if (there && !jwks_parse(k, buf_str(&text), &why))
         log_event(LVL_WARN, "jwks", "the stored JWK set of auth.jwt.jwks_url: %s", why);
     buf_wipe(&text);
+    return there;
 }
 
 static bool jwt_init(struct plane *p, char err[256]) {
@@ -271,7 +273,7 @@ static bool jwt_init(struct plane *p, char err[256]) {
     p->jwt = jwt_keys_new();
     if (!add_configured(p->jwt, c, err))
         return false;
-    add_fetched(p->jwt, c);
+    p->jwt_waits = !add_fetched(p->jwt, c);
     return true;
 }
 

@@ -535,7 +535,16 @@ def test_fetched_keys_rotate_and_outlive_who_published_them():
     r = gw.admin("/reload", "POST", headers=BOSS)
     gw.wait_workers(4, generation=r.json()["generation"], draining=False)
     scene.wait_for(lambda: len(gw.workers()) == 4, "the old ones to leave")
-    assert statuses(gw, TWO, 8) == {401}
+    assert statuses(gw, TWO, 8) == {503}, "it may be good, nobody can tell"
+    assert "could not be fetched" in gw.chat("up/m", headers=bearer(TWO)).text
+    assert gw.chat("up/m", headers={"authorization": "Bearer a.b.c"}).status == 401
+    assert gw.chat("up/m", headers=BOSS).status == 200
+
+
+def test_keys_of_a_set_that_are_of_no_use_are_passed_over():
+    gw, publisher = published({"keys": [{"kty": "RSA", "kid": "x"}, 5, {"kty": "weird"}, *jwks(ONE)["keys"], None]})
+    scene.wait_for(lambda: statuses(gw, ONE, 1) == {200}, "the set")
+    assert statuses(gw, TWO) == {401}
 
 
 def test_junk_tokens_bring_no_more_fetches_on():
