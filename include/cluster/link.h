@@ -1,6 +1,6 @@
 /* A connection to the cluster's server, Redis or Valkey: one for each process that wants one, on its event loop. It comes
  * back by itself, after pauses that grow and are never in step with others' (50 ms to 5 s), at the URL's address or the next of
- * cluster.redis.addresses, and ends where the primary is: a replica, a Sentinel and a node of a Redis Cluster say where
+ * cluster.redis.addresses, or at the last primary's or its replicas', and ends where the primary is: a replica, a Sentinel and a node of a Redis Cluster say where
  * that is. Nothing of it blocks, names are looked up beside the loop. Neither user nor password gets into a log. */
 #ifndef PENSTOCK_CLUSTER_LINK_H
 #define PENSTOCK_CLUSTER_LINK_H

@@ -16,15 +16,21 @@ enum {
     WATCH_MS = 200,
     GREET_MS = 2000,      /* connecting and greeting */
     STALL_MS = 1000,      /* of a usable one that was asked */
-    IDLE_MS = 5000,       /* then it is asked whether it is still there */
+    AGAIN_MS = 5000,      /* it is asked whether it is still there */
     PAUSE_MS = 50,        /* before coming back, doubled each time ... */
     PAUSE_MOST_MS = 5000, /* ... up to that */
     HOPS = 8,             /* from one server to the next that it names */
+    LEARNED = 4,          /* servers that were not configured */
     WAITING_MOST = 16384,
     UNSENT_MOST = 16 << 20,
 };
 
 enum link_state { RESTING, OPENING, GREETING, USABLE };
+
+struct place {
+    char host[256];
+    uint16_t port;
+};
 
 struct waiting {
     link_done *done;
@@ -43,12 +49,12 @@ struct link {
     struct resp_reader *reader;
     struct waiting *waiting; /* a ring of `cap` */
     size_t head, n, cap;
-    uint64_t began_ms;           /* this connection */
+    uint64_t began_ms, again_ms; /* this connection; it was asked again */
     uint64_t heard_ms, asked_ms; /* asked: since when something waits without a reply */
-    size_t address;              /* 0: the URL's */
+    size_t address; /* 0: the URL's, then those of cluster.redis.addresses, then what was learned */
     unsigned failures, hops;
-    char host[256];
-    uint16_t port;
+    struct place at, learned[LEARNED]; /* the primary that was, and its replicas */
+    size_t nlearned;
     bool slow, away_told;
     bool unknown; /* user and password were refused */
     struct timer rest, watch;
@@ -97,7 +103,7 @@ static const char *where(const struct link *k, char out[300]) {
     if (*k->conf->path && k->hops == 0 && k->address == 0)
         snprintf(out, 300, "%s", k->conf->path);
     else
-        snprintf(out, 300, "%s port %u", k->host, (unsigned)k->port);
+        snprintf(out, 300, "%s port %u", k->at.host, (unsigned)k->at.port);
     return out;
 }
 
@@ -130,9 +136,13 @@ static uint64_t pause_ms(const struct link *k) {
 static void take_address(struct link *k) {
     const struct conf_redis *c = k->conf;
     k->hops = 0;
-    str_copy(k->host, sizeof k->host, str_of(c->host));
-    k->port = c->port;
-    if (k->address == 0)
+    if (k->address > c->naddresses && k->address - c->naddresses <= k->nlearned) {
+        k->at = k->learned[k->address - c->naddresses - 1];
+        return;
+    }
+    str_copy(k->at.host, sizeof k->at.host, str_of(c->host));
+    k->at.port = c->port;
+    if (k->address == 0 || k->address > c->naddresses)
         return;
     struct str s = str_of(c->addresses[k->address - 1]);
     const char *colon = strrchr(s.p, ':'), *bracket = strrchr(s.p, ']');
@@ -143,8 +153,8 @@ static void take_address(struct link *k) {
     }
     if (s.n > 2 && s.p[0] == '[')
         s = str_make(s.p + 1, s.n - 2);
-    str_copy(k->host, sizeof k->host, s);
-    k->port = (uint16_t)port;
+    str_copy(k->at.host, sizeof k->at.host, s);
+    k->at.port = (uint16_t)port;
 }
 
 static void fail(struct link *k, const char *why) {
@@ -157,7 +167,7 @@ static void fail(struct link *k, const char *why) {
     k->away_told = true;
     k->failures += k->failures < 32;
     close_wire(k);
-    k->address = (k->address + 1) % (1 + k->conf->naddresses);
+    k->address = (k->address + 1) % (1 + k->conf->naddresses + k->nlearned);
     take_address(k);
     timer_set(&k->rest, pause_ms(k));
 }
@@ -169,9 +179,9 @@ static void follow(struct link *k, struct str host, uint64_t port) {
         return;
     }
     close_wire(k);
-    if (host.n && host.n < sizeof k->host)
-        str_copy(k->host, sizeof k->host, host);
-    k->port = (uint16_t)port;
+    if (host.n && host.n < sizeof k->at.host)
+        str_copy(k->at.host, sizeof k->at.host, host);
+    k->at.port = (uint16_t)port;
     timer_set(&k->rest, k->hops > 2 ? pause_ms(k) : 0);
 }
 
@@ -230,6 +240,27 @@ static void ask_sentinel(struct link *k, struct str name) {
     put(k, ask, 3, on_primary, k);
 }
 
+static void learn(struct link *k, struct str host, uint64_t port) {
+    struct place *p = &k->learned[k->nlearned];
+    if (k->nlearned == LEARNED || host.n == 0 || host.n >= sizeof p->host || port < 1 || port > 65535)
+        return;
+    str_copy(p->host, sizeof p->host, host);
+    p->port = (uint16_t)port;
+    k->nlearned++;
+}
+
+/* One of them will be the primary when this one is gone. */
+static void learn_all(struct link *k, const struct resp *replicas) {
+    k->nlearned = 0;
+    learn(k, str_of(k->at.host), k->at.port);
+    for (size_t i = 0; i < resp_n(replicas); i++) {
+        const struct resp *r = resp_at(replicas, i);
+        uint64_t port = 0;
+        str_u64(resp_text(resp_at(r, 1)), &port);
+        learn(k, resp_text(resp_at(r, 0)), port);
+    }
+}
+
 static void on_role(void *arg, const struct resp *r) {
     struct link *k = arg;
     struct str role = resp_text(resp_at(r, 0));
@@ -241,6 +272,8 @@ static void on_role(void *arg, const struct resp *r) {
         fail(k, "it does not take user and password");
     else if (str_find(resp_text(r), STR("NOAUTH")) >= 0)
         refused(k, r, "it wants a password");
+    else if (str_is(role, "master"))
+        learn_all(k, resp_at(r, 2));
     else if (str_is(role, "slave"))
         follow(k, resp_text(resp_at(r, 1)), (uint64_t)resp_integer(resp_at(r, 2)));
 }
@@ -346,13 +379,13 @@ static const struct wire_sink sink = {greet, on_data, on_down};
 static void open_wire(struct link *k) {
     const struct conf_redis *c = k->conf;
     const struct wire_to to = {.path = k->hops == 0 && k->address == 0 ? c->path : "",
-                               .host = k->host,
-                               .port = k->port,
+                               .host = k->at.host,
+                               .port = k->at.port,
                                .tls = c->tls,
                                .verify = c->verify,
                                .ca = c->ca};
     k->state = OPENING;
-    k->began_ms = k->heard_ms = clock_ms();
+    k->began_ms = k->heard_ms = k->again_ms = clock_ms();
     k->wire = wire_open(k->loop, &to, &sink, k);
     timer_set(&k->watch, WATCH_MS);
 }
@@ -363,10 +396,28 @@ static void after_rest(void *arg) {
     open_wire(k);
 }
 
+static void on_role_again(void *arg, const struct resp *r) {
+    struct link *k = arg;
+    struct str role = resp_text(resp_at(r, 0));
+    if (str_is(role, "master"))
+        learn_all(k, resp_at(r, 2));
+    else if (str_is(role, "slave") && k->state == USABLE)
+        fail(k, "it is no primary any more");
+}
+
+/* Whether it is still there, and what it is. Who has subscribed may ask for the former only. */
+static void ask_again(struct link *k, uint64_t now) {
+    const struct str ping[] = {STR("PING")}, role[] = {STR("ROLE")};
+    if (k->events.push)
+        put(k, ping, 1, NULL, NULL);
+    else
+        put(k, role, 1, on_role_again, k);
+    k->again_ms = now;
+}
+
 static void watch(void *arg) {
     struct link *k = arg;
     uint64_t now = clock_ms();
-    const struct str ping[] = {STR("PING")};
     MAGIC_CHECK(k, LINK_MAGIC);
     if (k->state != USABLE && now - k->began_ms >= GREET_MS) {
         fail(k, "it does not answer");
@@ -376,8 +427,8 @@ static void watch(void *arg) {
         fail(k, "it does not answer any more");
         return;
     }
-    if (k->state == USABLE && k->n == 0 && now - k->heard_ms >= IDLE_MS)
-        put(k, ping, 1, NULL, NULL);
+    if (k->state == USABLE && now - k->again_ms >= AGAIN_MS)
+        ask_again(k, now);
     timer_set(&k->watch, WATCH_MS);
 }
 

@@ -135,12 +135,15 @@ def test_a_replica_names_its_primary():
     scene.wait_for(lambda: redis.ask("ZCARD", "penstock:{c}:hosts") == 1, "the host at the primary")
     # the primary dies, the replica takes over: by the further address
     two = host(up, {"url": redis.url, "addresses": [f"127.0.0.1:{replica.port}"]})
-    wait_cluster(two, "connected")
+    scene.wait_for(lambda: "state=online" in redis.ask("INFO", "replication"), "the replica")
+    three = host(up, redis.url)  # knows the replica from its primary
+    for one in (two, three):
+        wait_cluster(one, "connected")
     redis.kill()
     replica.ask("REPLICAOF", "NO", "ONE")
-    for one in (gw, two):
+    for one in (gw, two, three):
         wait_cluster(one, "connected")
-        scene.wait_for(lambda: health(one)["cluster"]["hosts"] == 2, "two hosts")
+        scene.wait_for(lambda: health(one)["cluster"]["hosts"] == 3, "three hosts")
 
 
 def test_a_paused_server_is_away_until_it_goes_on():
