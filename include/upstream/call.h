@@ -1,4 +1,5 @@
-/* One call to a provider: the only door to libcurl (src/upstream/call*.c, multi.c) and to the built-in mock.
+/* One call to a provider: the only door to plain connections (src/upstream/plain.c), to libcurl (call*.c, multi.c) and to
+ * the built-in mock.
  * All from the worker's one thread; nothing here is ever called back from inside call_start or call_cancel. */
 #ifndef PENSTOCK_UPSTREAM_CALL_H
 #define PENSTOCK_UPSTREAM_CALL_H
@@ -45,7 +46,7 @@ struct call_sink {
     void (*done)(void *arg, const struct call_result *r);
 };
 
-#define CALL_BODY_COPIED ((size_t)32 << 10) /* libcurl copies what is shorter than 64 KiB before it sends (its lib/http.c) */
+#define CALL_BODY_COPIED ((size_t)32 << 10) /* libcurl copies what is shorter than 64 KiB before it sends (its lib/http.c), plain.c what is not sent by then */
 
 /* A body that is read when it is sent, and perhaps once more from the beginning. */
 struct call_source {
@@ -73,7 +74,7 @@ struct call_spec {
     struct str mock;            /* the client's x-penstock-mock header, for the mock */
 };
 struct call;
-struct multi; /* a worker's curl multi on its loop */
+struct multi; /* all calls of a worker, and its curl multi on its loop */
 struct multi *multi_new(struct loop *l);
 void multi_free(struct multi *m); /* cancels what is left */
 unsigned multi_calls(const struct multi *m);
