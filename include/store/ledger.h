@@ -58,6 +58,7 @@ static inline bool ledger_failed(const struct ledger_row *r) {
 enum error_type ledger_error(const struct ledger_row *r); /* whose fault it was; ERROR_NONE: there was none */
 void ledger_pack(struct buf *out, const struct ledger_row *r);
 bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r); /* slices into packed */
+bool ledger_peek(struct str packed, int64_t *wall_ms, struct str *request_id); /* the same of these alone; not all is checked */
 /* The access log's line of a row, JSON without newline (behaviour.md, Logs). */
 void ledger_log_line(struct buf *out, const struct ledger_row *r);
 void ledger_log_members(struct jw *w, const struct ledger_row *r); /* the same, into an open object */

@@ -48,7 +48,28 @@ void json_escape(struct buf *out, struct str s) {
     buf_add(out, from, (size_t)(end - from));
 }
 
+/* Short, and nothing in it has to be escaped: most names and words. */
+static bool bare(struct str s) {
+    enum { SHORT = 256 };
+    return s.n == 0 || (s.n <= SHORT && json_skip_plain(s.p, s.p + s.n) == s.p + s.n);
+}
+
+static char *put_quoted(char *to, struct str s) {
+    *to++ = '"';
+    if (s.n)
+        memcpy(to, s.p, s.n);
+    to += s.n;
+    *to++ = '"';
+    return to;
+}
+
 void json_quote(struct buf *out, struct str s) {
+    char *to = bare(s) ? buf_room(out, s.n + 2) : NULL;
+    if (to) {
+        put_quoted(to, s);
+        buf_commit(out, s.n + 2);
+        return;
+    }
     buf_addc(out, '"');
     json_escape(out, s);
     buf_addc(out, '"');

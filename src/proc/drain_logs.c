@@ -126,15 +126,13 @@ static void put_notes(struct drain_logs *l, struct db_txn *t) {
 /* The time of a record that the log wants; false: it does not. */
 static bool time_of(const struct entry *r, int64_t *wall_ms) {
     struct logs_event e;
-    struct ledger_row row;
     struct money_list held;
-    struct str packed;
-    if (r->type == RECORD_EVENT && logs_unpack_event(r->payload, &e))
-        *wall_ms = e.wall_ms;
-    else if (drain_usage(r, &packed, &held) && ledger_unpack(NULL, packed, &row))
-        *wall_ms = row.wall_ms;
-    else
+    struct str packed, id;
+    if (r->type != RECORD_EVENT)
+        return drain_usage(r, &packed, &held) && ledger_peek(packed, wall_ms, &id);
+    if (!logs_unpack_event(r->payload, &e))
         return false;
+    *wall_ms = e.wall_ms;
     return true;
 }
 

@@ -112,20 +112,20 @@ void request_cut(struct request *r) {
 static struct request *request_new(struct gateway *g, struct exchange *x, const struct surface_route *route,
                                    struct str rest, struct str request_id) {
     struct request *r = arena_alloc(x->arena, sizeof(*r));
-    *r = (struct request){
-        .magic = REQUEST_MAGIC,
-        .g = g,
-        .p = g->plane,
-        .x = x,
-        .a = x->arena,
-        .route = route,
-        .client = route->dialect,
-        .request_id = request_id,
-        .ask = {.rest = rest, .query = x->query, .stream = surface_streams(route)},
-        .plan.model_entity = SHM_NONE,
-        .usage = USAGE_NONE,
-        .cost_nano = -1,
-    };
+    r->magic = REQUEST_MAGIC; /* the rest is zero */
+    r->g = g;
+    r->p = g->plane;
+    r->x = x;
+    r->a = x->arena;
+    r->route = route;
+    r->client = route->dialect;
+    r->request_id = request_id;
+    r->ask.rest = rest;
+    r->ask.query = x->query;
+    r->ask.stream = surface_streams(route);
+    r->plan.model_entity = SHM_NONE;
+    r->usage = USAGE_NONE;
+    r->cost_nano = -1;
     r->limits =
         (struct limits_ask){.done = steps_cluster_known, .arg = r, .arena = r->a, .patience = &r->patience};
     r->shelf =

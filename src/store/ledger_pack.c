@@ -265,6 +265,22 @@ bool ledger_unpack(struct arena *a, struct str packed, struct ledger_row *r) {
     return !u.bad && u.n == 0;
 }
 
+bool ledger_peek(struct str packed, int64_t *wall_ms, struct str *request_id) {
+    struct unpack u = {.p = packed.p, .n = packed.n};
+    struct ledger_row r;
+    struct str *s[STRINGS];
+    unpack_fixed(&u, &r);
+    row_strings(&r, s);
+    for (unsigned i = 0; i < STRINGS && !u.bad; i++) {
+        *s[i] = unpack_str(&u);
+        if (s[i] == &r.request_id)
+            break;
+    }
+    *wall_ms = r.wall_ms;
+    *request_id = r.request_id;
+    return !u.bad;
+}
+
 enum error_type ledger_error(const struct ledger_row *r) {
     enum fault_class c;
     if (r->fault.n && fault_by_name(r->fault, &c))

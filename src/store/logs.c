@@ -79,15 +79,16 @@ static void put_row(struct db_txn *t, int64_t wall_ms, struct str request_id, st
 
 void logs_put_talk(struct db_txn *t, const struct logs_talk *talk) {
     static struct buf b; /* keeps its memory */
-    struct ledger_row row;
-    if (!ledger_unpack(NULL, talk->row, &row))
+    int64_t wall_ms;
+    struct str request_id;
+    if (!ledger_peek(talk->row, &wall_ms, &request_id))
         return; /* the ledger says so */
     if (b.max == 0)
         buf_init(&b, (LOGS_TEXTS_N + 1) * LOGS_TEXT_MAX);
     buf_clear(&b);
     logs_pack_talk(&b, talk);
     if (buf_ok(&b))
-        put_row(t, row.wall_ms, row.request_id, buf_str(&b));
+        put_row(t, wall_ms, request_id, buf_str(&b));
 }
 
 void logs_put_event(struct db_txn *t, struct str packed) {
