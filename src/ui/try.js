@@ -39,7 +39,7 @@ function pane(title, prices) {
         const of = (name) => r.headers.get(name) ?? '–', u = state.usage, cost = await costOf(r.headers, state, prices);
         put(numbers, h('dl', {class: 'tiles slim'},
             tile('Tokens in', u ? int(u.input) : '–', u && `${int((u.input ?? 0) + (u.output ?? 0))} in all`), tile('out', u ? int(u.output) : '–', u?.reasoning ? `${int(u.reasoning)} reasoning` : null), tile('cached', u ? int(u.cached) : '–'),
-            tile('Cost', cost ? `${cost.exact ? '' : '≈\u00a0'}${usd(cost.usd)}` : 'unknown'),
+            tile('Cost', cost ? `${cost.exact ? '' : '≈ '}${usd(cost.usd)}` : 'unknown'),
             tile('Latency', ms(state.total), state.first && `first ${ms(state.first)}`),
             tile('Provider', of('x-penstock-provider'), of('x-penstock-attempts') > 1 ? `${of('x-penstock-attempts')} attempts` : null),
             tile('Model', of('x-penstock-model')), tile('Cache', of('x-penstock-cache'))));
