@@ -27,5 +27,7 @@ struct http_header gateway_error_body(struct buf *out, int status, const char *w
                                       void *gateway); /* http_handler.error_body */
 /* Ends what is open: streams get their dialect's error event, others a 503. Before the server is freed. */
 void gateway_stop(struct gateway *g);
+/* No record waits in this process for the scribe. */
+bool gateway_written(const struct gateway *g);
 void gateway_free(struct gateway *g);   /* after the server: no request is open any more */
 #endif

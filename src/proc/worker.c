@@ -26,6 +26,7 @@ enum {
     RELOADS_MAX = 64, /* asked for and not answered */
     WORD_TEXT_MAX = 64 * 1024,
     SETTLE_MS = 500,
+    CUT_WRITE_MS = 1500, /* the master kills 2 s after it has cut */
 };
 
 struct reload_wish {
@@ -46,6 +47,7 @@ struct worker {
     struct reload_wish wish[RELOADS_MAX];
     unsigned wishes;
     bool draining;
+    uint64_t leave_ms;              /* when it must have gone */
     uint64_t accepted, log_dropped; /* counted so far */
 };
 
@@ -102,6 +104,7 @@ static void drain(struct worker *w) {
     if (w->draining)
         return;
     w->draining = true;
+    w->leave_ms = clock_ms() + w->env.conf->drain_timeout;
     title_set("worker %u gen %u (draining)", w->env.number, w->env.conf->generation);
     slot_set_state(w->env.shm, SLOT_DRAINING);
     http_server_drain(w->server, gone_all, w);
@@ -109,6 +112,9 @@ static void drain(struct worker *w) {
 }
 
 static void cut(struct worker *w) {
+    uint64_t within = clock_ms() + CUT_WRITE_MS;
+    drain(w);
+    w->leave_ms = w->leave_ms < within ? w->leave_ms : within;
     gateway_stop(w->gateway);
     loop_stop(w->loop);
 }
@@ -286,6 +292,12 @@ static void start(struct worker *w) {
         log_event(LVL_WARN, "start", "the master cannot be told");
 }
 
+/* What happened here is accounted for, although its ring may be full at this moment. */
+static void write_out(struct worker *w) {
+    while (!gateway_written(w->gateway) && clock_ms() < w->leave_ms)
+        loop_turn(w->loop, true);
+}
+
 static void end(struct worker *w) {
     count(w);
     http_server_free(w->server); /* what is open is settled, into the ring */
@@ -311,6 +323,7 @@ _Noreturn void worker_run(struct worker_env *env) {
     struct worker w = {.env = *env};
     start(&w);
     loop_run(w.loop);
+    write_out(&w);
     end(&w);
     exit(0);
 }

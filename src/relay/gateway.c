@@ -71,6 +71,10 @@ void gateway_stop(struct gateway *g) {
         request_cut(g->open);
 }
 
+bool gateway_written(const struct gateway *g) {
+    return outbox_empty(g->outbox);
+}
+
 void gateway_free(struct gateway *g) {
     if (!g)
         return;

@@ -1,6 +1,8 @@
 /* The worker never waits on the scribe: a record that finds the ring full waits here instead, in order. */
 #include "outbox.h"
 
+#include <inttypes.h>
+
 #include "base/buf.h"
 #include "base/die.h"
 #include "base/log.h"
@@ -67,8 +69,26 @@ bool outbox_put(struct outbox *o, uint32_t type, struct str record) {
     return true;
 }
 
+bool outbox_empty(const struct outbox *o) {
+    return buf_len(&o->waiting) == 0;
+}
+
+static void lose_all(struct outbox *o) {
+    uint64_t n = 0;
+    for (struct head h; buf_len(&o->waiting) > 0; n++) {
+        memcpy(&h, buf_at(&o->waiting), sizeof(h));
+        buf_consume(&o->waiting, sizeof(h) + h.n);
+    }
+    if (n == 0)
+        return;
+    stat_add(o->shm, STAT_RING_DROPPED, n);
+    log_event(LVL_ERROR, "store",
+              "%" PRIu64 " records of usage are lost: the scribe did not take them in time", n);
+}
+
 void outbox_free(struct outbox *o) {
     flush(o);
+    lose_all(o);
     timer_clear(&o->retry);
     timer_free(&o->retry);
     buf_free(&o->waiting);

@@ -9,5 +9,6 @@ struct outbox;
 struct outbox *outbox_new(struct loop *l, struct shm *s);
 bool outbox_put(struct outbox *o, uint32_t type,
                 struct str record); /* never blocks; false: dropped and counted, beyond its bound */
-void outbox_free(struct outbox *o); /* a last try for what is left */
+bool outbox_empty(const struct outbox *o);
+void outbox_free(struct outbox *o); /* a last try for what is left; what finds no room is counted, and told */
 #endif

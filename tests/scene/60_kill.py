@@ -186,5 +186,58 @@ def test_worker_stopped_does_not_block_the_others():
         os.kill(victim, signal.SIGCONT)
 
 
+def full_ring(gw):
+    """More than a worker's ring takes (8 MiB; the words of requests at most half of it), while the scribe takes nothing."""
+    scribe, model, n = scene.wait_for(gw.scribe, "a scribe").pid, "up/" + "m" * 250, 7000
+    gw.signal(signal.SIGSTOP, scribe)
+    c = gw.client()
+    for i in range(n):
+        c.request("POST", "/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": "x" * (200_000 if i < 25 else 1)}]},
+                  {"x-request-id": f"{i:0128}"})
+        assert c.response().status == 200, i
+    c.close()
+    return scribe, n
+
+
+def with_large_records(**more):
+    up = scene.Upstream()
+    return scene.Gateway({"providers": [up.provider()], "log": {"content": "full", "truncate": "256KiB"}, **more}, workers=1)
+
+
+def test_a_worker_that_leaves_waits_for_the_scribe():
+    gw = with_large_records()
+    worker = gw.worker_pids()[0]
+    scribe, n = full_ring(gw)
+    try:
+        gw.signal(signal.SIGTERM, worker)
+        scene.wait_for(lambda: worker not in gw.worker_pids(), "it to leave, or to have left")
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            assert worker in gw.worker_pids(draining=None), "it has not waited"
+    finally:
+        gw.signal(signal.SIGCONT, scribe)
+    scene.wait_for(lambda: worker not in gw.worker_pids(draining=None), "it to leave", 30)
+    scene.wait_for(lambda: total(gw) == n, "all in the ledger", 30)
+    assert gw.metrics()["penstock_records_dropped_total"] == 0
+
+
+def test_what_a_worker_cannot_write_in_its_time_is_counted():
+    gw = with_large_records(drain_timeout="1s")
+    worker = gw.worker_pids()[0]
+    scribe, n = full_ring(gw)
+    try:
+        gw.signal(signal.SIGTERM, worker)
+        scene.wait_for(lambda: worker not in gw.worker_pids(draining=None), "it to leave", 30)
+    finally:
+        gw.signal(signal.SIGCONT, scribe)
+    lost = gw.metrics()["penstock_records_dropped_total"]
+    assert 0 < lost < n and gw.wait_log("records of usage are lost", "store")
+    scene.wait_for(lambda: total(gw) == n - lost, "the others in the ledger", 30)
+
+
+test_a_worker_that_leaves_waits_for_the_scribe.seconds = 120
+test_what_a_worker_cannot_write_in_its_time_is_counted.seconds = 120
+
+
 if __name__ == "__main__":
     scene.main()
