@@ -19,7 +19,7 @@ struct purse_ask {
     struct purse_call *call;
 };
 /* As money_reserve(), with the limits of the whole cluster. *wait: nothing is decided, done comes within cluster.timeout. ask
- * NULL: without waiting. */
+ * NULL: without waiting; the server is told afterwards. */
 enum money_verdict purse_reserve(struct cluster *c, const struct money_ask *asks, size_t n, uint64_t amount,
                                  struct purse_ask *ask, bool *wait, size_t *refused);
 void purse_drop(struct purse_ask *ask); /* before its request goes */

@@ -206,13 +206,14 @@ static void put_budget(struct cluster *c, struct question *q, const struct money
     put_number(q, ttl_s(a->period));
 }
 
+/* ask NULL: nobody waits, what the server says counts for the next. */
 static bool start(struct cluster *c, const struct money_ask *asks, size_t n, uint64_t amount,
                   struct purse_ask *ask) {
     struct question q = {.n = 0};
     struct str part[sizeof q.end / sizeof *q.end];
     char id[17];
     MUST(n <= MONEY_MOST);
-    uint64_t patient_ms = patience_begin(c, ask->patience);
+    uint64_t patient_ms = ask ? patience_begin(c, ask->patience) : c->conf->cluster.timeout;
     if (!cluster_ready(c) || hosts_me(c->shm) == 0 || patient_ms == 0)
         return false;
     buf_init(&q.text, 0);
@@ -240,10 +241,12 @@ static bool start(struct cluster *c, const struct money_ask *asks, size_t n, uin
         mem_free(call);
         return false;
     }
+    stat_add(c->shm, STAT_CLUSTER_ASKED, 1);
+    if (!ask)
+        return true;
     link_call(call);
     ask->call = call;
     ask->state = PURSE_ASKED;
-    stat_add(c->shm, STAT_CLUSTER_ASKED, 1);
     return true;
 }
 
@@ -301,7 +304,10 @@ enum money_verdict purse_reserve(struct cluster *c, const struct money_ask *asks
     if (ask)
         ask->rounds = 0;
     stat_add(c->shm, STAT_CLUSTER_ALONE, 1);
-    return reserve(c, asks, n, amount, true, refused);
+    enum money_verdict v = reserve(c, asks, n, amount, true, refused);
+    if (v == MONEY_OK && !ask)
+        start(c, asks, n, 0, NULL);
+    return v;
 }
 
 void purse_drop(struct purse_ask *ask) {

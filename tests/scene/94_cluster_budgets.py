@@ -107,6 +107,37 @@ def test_without_a_server_shares_and_afterwards_the_sum():
     assert 56 <= ok and in_all(gws) <= Decimal("1.2"), (ok, in_all(gws))
 
 
+def test_what_waits_for_no_server_tells_it():
+    """The embeddings of the semantic cache, by a budget of nobody else's."""
+    def embed(a):
+        a.whole(200, {"object": "list", "model": "e", "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.9]}],
+                      "usage": {"prompt_tokens": 20, "total_tokens": 20}})
+    up, vec, redis = scene.Upstream(), scene.Upstream(embed), Redis()
+    conf = {"auth": admin_and_keys("one"), "cluster": {"redis": redis.url},
+            "providers": [up.provider(), vec.provider("vec", budget={"usd": 1, "period": "month"})],
+            "models": [{"name": "e", "targets": [{"provider": "vec", "model": "e"}], "prices": PRICES}],
+            "cache": {"enabled": True, "semantic": {"enabled": True, "embedder": {"provider": "vec", "model": "e"}}}}
+
+    def of(gw):
+        rows = json.loads(gw.get("/admin/v1/budgets", headers=ADMIN).text, parse_float=Decimal, parse_int=Decimal)
+        return next(b for b in rows["budgets"] if b["id"] == "vec")
+
+    def spend(gw, n, name):
+        for i in range(n):
+            assert gw.chat(text=f"{name} {i} " + "x" * 40, headers=bearer("one")).status == 200
+            scene.wait_for(lambda: of(gw)["reserved_usd"] == 0, "it to be settled")
+    first = scene.Gateway(conf)
+    wait_cluster(first, "connected")
+    spend(first, 40, "first")
+    assert of(first)["spent_usd"] == Decimal("0.8")
+    second = scene.Gateway(conf)  # its even share would be as much again
+    wait_cluster(second, "connected")
+    scene.wait_for(lambda: cluster(second)["hosts"] == 2, "two hosts")
+    spend(second, 20, "second")
+    both = of(first)["spent_usd"] + of(second)["spent_usd"]
+    assert Decimal("0.9") <= both <= 1 and len(vec.requests) == both / Decimal("0.02"), (of(first), of(second))
+
+
 def test_restarts_and_kills_lose_and_gain_nothing():
     up, redis = scene.Upstream(script), Redis()
     gws = hosts(up, redis, usd=2.0)
