@@ -29,16 +29,12 @@ static void finish(struct survey *s) {
     mem_free(s);
 }
 
-static void looked(void *arg, const struct resp *r) {
+static void collected(void *arg, const struct resp *r) {
     struct survey *s = arg;
     size_t n = resp_n(r);
     s->asking = false;
     if (!s->arena) {
         finish(s);
-        return;
-    }
-    if (r && n < s->others && clock_ms() < s->until_ms) {
-        timer_set(&s->timer, POLL_MS);
         return;
     }
     struct str *answers = arena_array(s->arena, n + 1, sizeof *answers);
@@ -51,18 +47,35 @@ static void looked(void *arg, const struct resp *r) {
     done(to, answers, n, n < others ? others - n : 0);
 }
 
-static void look(void *arg) {
-    struct survey *s = arg;
+/* command: LLEN, or LRANGE of all. */
+static void ask_list(struct survey *s, struct str command, link_done *done) {
     char what[32];
     struct buf key;
     snprintf(what, sizeof what, "u:%s", s->id);
     buf_init(&key, 0);
     cluster_key(s->c, &key, what);
-    const struct str ask[] = {STR("LRANGE"), buf_str(&key), STR("0"), STR("-1")};
-    s->asking = link_send(s->c->link, ask, 4, looked, s);
+    const struct str ask[] = {command, buf_str(&key), STR("0"), STR("-1")};
+    s->asking = link_send(s->c->link, ask, done == collected ? 4 : 2, done, s);
     buf_free(&key);
     if (!s->asking)
-        looked(s, NULL);
+        collected(s, NULL);
+}
+
+/* Answers are large: they are taken once, at the end. */
+static void counted(void *arg, const struct resp *r) {
+    struct survey *s = arg;
+    int64_t n = resp_integer(r);
+    s->asking = false;
+    if (!s->arena)
+        finish(s);
+    else if (r && (n < 0 || (size_t)n < s->others) && clock_ms() < s->until_ms)
+        timer_set(&s->timer, POLL_MS);
+    else
+        ask_list(s, STR("LRANGE"), collected);
+}
+
+static void look(void *arg) {
+    ask_list(arg, STR("LLEN"), counted);
 }
 
 /* As many as have heard it, this host's own scribe but one; at one node of a Redis Cluster not all listen. */
