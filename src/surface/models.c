@@ -75,7 +75,7 @@ static void write_model(struct plane *p, struct jw *w, struct str id, const stru
     jw_obj_end(w);
 }
 
-static struct str default_of(const struct plane_provider *pr) {
+struct str models_default(const struct plane_provider *pr) {
     return str_of(*pr->conf->default_model ? pr->conf->default_model : pr->conf->kind->default_model);
 }
 
@@ -88,7 +88,7 @@ static bool each_default(struct plane *p, const struct caller *c, model_fn *fn, 
     bool more = true;
     if (id.n && !plane_model(p, id) && auth_model(c, id) && route_resolve(p, a, id, NULL, &plan, &f)) {
         const struct target *t = plan.list[0];
-        if (p->nmodels || !str_eq(t->model, default_of(t->provider)))
+        if (p->nmodels || !str_eq(t->model, models_default(t->provider)))
             more = fn(arg, id, NULL, t->provider, t->model);
     }
     arena_free(a);
@@ -106,7 +106,7 @@ void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *ar
     }
     for (size_t i = 0; p->nmodels == 0 && i < p->nproviders; i++) {
         const struct plane_provider *pr = &p->providers[i];
-        struct str d = default_of(pr);
+        struct str d = models_default(pr);
         if (pr->upstream && d.n && auth_model(c, d) && !fn(arg, d, NULL, pr, d))
             return;
     }

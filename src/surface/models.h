@@ -16,6 +16,7 @@ void models_each(struct plane *p, const struct caller *c, model_fn *fn, void *ar
  * default provider would be asked for anything does not make a model of it. false: it does not, or this key
  * may not. */
 bool models_loose(struct plane *p, struct arena *a, const struct caller *c, struct str id, struct plan *plan);
+struct str models_default(const struct plane_provider *pr); /* its default model, or empty */
 const struct price *models_price(struct plane *p, const struct plane_provider *pr, struct str model);
 /* Tokens by the configuration, else by the price table; 0: unknown. */
 void models_sizes(struct plane *p, const struct conf_model *m, const struct plane_provider *pr,

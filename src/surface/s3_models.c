@@ -114,7 +114,8 @@ void surface_s3_model(struct surface_call *c) {
     buf_free(&b);
 }
 
-/* A configured model is of each provider that it has a target at. */
+/* A configured model is of each provider that it has a target at. Of one without any it is the default that
+ * answers where it is named. */
 static void write_of(struct surface_call *c, struct writing *s, const struct plane_provider *pr) {
     for (size_t i = 0; i < s->p->nmodels; i++) {
         const struct plane_model *m = &s->p->models[i];
@@ -122,8 +123,11 @@ static void write_of(struct surface_call *c, struct writing *s, const struct pla
         while (k < m->ntargets && m->targets[k].provider != pr)
             k++;
         if (k < m->ntargets && auth_model(&c->caller, str_of(m->conf->name)))
-            write_model(s->p, &s->w, str_of(m->conf->name), m->conf, pr, m->targets[k].model);
+            write_each(s, str_of(m->conf->name), m->conf, pr, m->targets[k].model);
     }
+    struct str d = models_default(pr);
+    if (!s->found && pr->upstream && d.n && auth_model(&c->caller, d))
+        write_each(s, d, NULL, pr, d);
 }
 
 struct of_one {

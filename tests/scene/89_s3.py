@@ -148,7 +148,7 @@ def test_embeddings():
 
 
 def test_models():
-    gw, *_ = start()
+    gw, openai, _ = start()
     r = gw.get("/api/v1/models", headers=CHAT)
     models = {m["id"]: m for m in r.json()["models"]}
     assert models["team-chat"] == {"id": "team-chat", "displayName": "The team's", "provider": "openai", "providerModelId": "gpt-4o",
@@ -162,6 +162,11 @@ def test_models():
     at = gw.get("/api/v1/models/provider/Anthropic", headers=CHAT).json()["models"]
     assert [(m["id"], m["provider"], m["providerModelId"]) for m in at] == [("team-chat", "anthropic", "claude-3-opus")], at
     assert [m["id"] for m in gw.get("/api/v1/models/provider/claude", headers=CHAT).json()["models"]] == ["team-chat"]
+    gw.reconfigure({"providers": [*gw.conf["providers"], openai.provider("mistral", "mistral")]})
+    gw.run("-s", "reload")
+    scene.wait_for(lambda: gw.get("/api/v1/models/provider/mistral", headers=CHAT).status == 200 and not gw.workers(generation=1))
+    at = gw.get("/api/v1/models/provider/Mistral", headers=CHAT).json()["models"]
+    assert [m["id"] for m in at] == ["mistral.mistral-small-latest"], "what answers where only the provider is named"
     for path in ("/models/nonsense", "/models/nobody.gpt-4", "/models/provider/nobody", "/models/provider/%zz", "/models/team-chat%00"):
         r = gw.get("/api/v1" + path, headers=CHAT)
         assert r.status == 404 and r.json()["error"]["code"] == "model_not_found", (path, r)
