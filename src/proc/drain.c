@@ -516,6 +516,15 @@ static void settle_usage(struct drain *d, const struct entry *r) {
         write_lines(d);
 }
 
+/* At the end, and of a scribe that was killed, there is nobody to take them any more. */
+static void settle_spans(struct drain *d, struct str json) {
+    const char *collector = d->conf->telemetry.endpoint;
+    if (d->spans)
+        d->spans(d->spans_arg, json);
+    else if (collector && *collector)
+        stat_add(d->shm, STAT_TRACES_DROPPED, 1);
+}
+
 static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
     (void)t;
     if (r->type == RECORD_REPLY)
@@ -524,8 +533,8 @@ static void settle(struct drain *d, struct db_txn *t, const struct entry *r) {
         settle_key(d, r);
     else if (r->type == RECORD_CLEAR)
         share_clear(d->share, d->conf, r->payload);
-    else if (r->type == RECORD_SPANS && d->spans)
-        d->spans(d->spans_arg, r->payload);
+    else if (r->type == RECORD_SPANS)
+        settle_spans(d, r->payload);
     else if (r->type != RECORD_EVENT)
         settle_usage(d, r);
 }

@@ -340,6 +340,9 @@ struct telemetry *telemetry_start(struct loop *l, struct multi *m, struct shm *s
 void telemetry_stop(struct telemetry *t) {
     if (!t)
         return;
+    size_t left = t->queued + t->traces.traces;
+    if (left)
+        stat_add(t->shm, STAT_TRACES_DROPPED, left);
     sender_stop(&t->traces);
     sender_stop(&t->metrics);
     buf_free(&t->queue);

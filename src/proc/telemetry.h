@@ -12,7 +12,7 @@
 struct telemetry;
 /* NULL: there is no collector. */
 struct telemetry *telemetry_start(struct loop *l, struct multi *m, struct shm *s, const struct conf *c);
-void telemetry_stop(struct telemetry *t); /* NULL is fine */
+void telemetry_stop(struct telemetry *t); /* what waits is dropped and counted; NULL is fine */
 void telemetry_spans(struct telemetry *t,
                      struct str json); /* spans, with commas between them; NULL is fine */
 #endif

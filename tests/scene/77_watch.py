@@ -478,6 +478,30 @@ def test_a_collector_that_is_slow_dead_or_says_no_delays_nothing():
     assert gw.admin("/usage").json()["total"]["requests"] == 12
 
 
+def test_a_reload_counts_the_spans_that_it_loses():
+    collector, telemetry = collected()
+    collector.default = lambda a: a.until_closed()
+    up = scene.Upstream()
+    gw = scene.Gateway({"providers": [up.provider("up")], **telemetry})
+    for i in range(3):
+        assert gw.chat("up/m").status == 200
+    scene.wait_for(lambda: any(r.path == "/v1/traces" for r in collector.requests), "the collector to be asked")
+    scribe = gw.scribe().pid
+    gw.signal(signal.SIGSTOP, scribe)  # some wait in its memory and at the collector, some in the rings
+    generation = gw.workers()[0].generation + 1
+    for i in range(4):
+        assert gw.chat("up/m").status == 200
+    gw.signal(signal.SIGHUP)
+    gw.wait_log(f"generation {generation} serves", "reload", 30)
+    gw.signal(signal.SIGCONT, scribe)
+    scene.wait_for(lambda: not scene.alive(scribe), "the old one to go", 30)
+    scene.wait_for(lambda: gw.metrics()["penstock_traces_dropped_total"] == 7, "all to be counted")
+    collector.default = scene.status_script(200, {})
+    assert gw.chat("up/m").status == 200
+    scene.wait_for(lambda: gw.metrics()["penstock_traces_sent_total"] == 1, "the next")
+    assert gw.metrics()["penstock_traces_dropped_total"] == 7
+
+
 # --- the JWK set of a URL ---
 
 
