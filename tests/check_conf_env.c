@@ -310,6 +310,12 @@ START_TEST(redis) {
     c = env_ok();
     ck_assert_ptr_null(conf_cluster(c));
     done(c);
+    setenv("REDIS_URL", "redis://hunter2@h", 1); /* as redis-cli takes it */
+    c = env_ok();
+    ck_assert_str_eq(conf_cluster(c)->password.text, "hunter2");
+    ck_assert_str_eq(conf_cluster(c)->user, "");
+    ck_assert_str_eq(conf_cluster(c)->url, "redis://h:6379/0");
+    done(c);
     setenv("REDIS_URL", "redis://:hunter2@h:99999", 1);
     ck_assert_ptr_null(load_env(NULL));
     ck_assert_ptr_null(strstr(errors.list[0].text, "hunter2"));

@@ -236,7 +236,8 @@ struct conf_redis { /* the server that the hosts of a cluster share */
     struct conf_secret password;
     const char **addresses;   /* "host:port": asked when the first is not there, or not the primary */
     size_t naddresses;
-    const char *prefix, *ca;
+    const char *prefix;
+    const char *ca, *client_certificate, *client_key; /* files, or "" */
     bool verify;
 };
 

@@ -40,7 +40,7 @@ static const char script[] =
     "local last = string.match(redis.call('LINDEX', KEYS[1], 0) or '', '^%d+')\n"
     "local ms = math.max(t[1] * 1000 + math.floor(t[2] / 1000), (tonumber(last) or 0) + 1)\n"
     "ms = string.format('%.0f', ms)\n"
-    "redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' clear ' .. ms .. ' ' .. ARGV[3])\n"
+    "redis.pcall('PUBLISH', ARGV[1], ARGV[2] .. ' clear ' .. ms .. ' ' .. ARGV[3])\n"
     "redis.call('LPUSH', KEYS[1], ms .. ' ' .. ARGV[4] .. ' ' .. ARGV[3])\n"
     "redis.call('LTRIM', KEYS[1], 0, 999)\n"
     "if redis.call('TTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('EXPIRE', KEYS[1], ARGV[5]) end\n"

@@ -383,7 +383,9 @@ static void open_wire(struct link *k) {
                                .port = k->at.port,
                                .tls = c->tls,
                                .verify = c->verify,
-                               .ca = c->ca};
+                               .ca = c->ca,
+                               .certificate = c->client_certificate,
+                               .key = c->client_key};
     k->state = OPENING;
     k->began_ms = k->heard_ms = k->again_ms = clock_ms();
     k->wire = wire_open(k->loop, &to, &sink, k);

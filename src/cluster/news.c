@@ -25,6 +25,7 @@ struct news {
     char me[17];
     struct clears *clears;
     uint64_t due_ms; /* all are asked for again */
+    bool deaf;       /* it may not listen (ACL): asks for all each second */
     bool many;       /* keys: that was told */
     struct timer tick;
 };
@@ -33,7 +34,7 @@ struct news {
 static const char key_script[] =
     "local is = redis.call('HGET', KEYS[1], ARGV[2])\n"
     "if is and string.sub(is, 1, 41) >= string.sub(ARGV[3], 1, 41) then return 0 end\n"
-    "redis.call('PUBLISH', ARGV[1], ARGV[4] .. ' key ' .. ARGV[2] .. ' ' .. ARGV[3])\n"
+    "redis.pcall('PUBLISH', ARGV[1], ARGV[4] .. ' key ' .. ARGV[2] .. ' ' .. ARGV[3])\n"
     "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
     "return 1";
 static const char forget_script[] =
@@ -133,7 +134,7 @@ static void ask_for_all(struct news *n) {
     link_send(n->c->link, get, 2, all_keys, n);
     clears_ask(n->clears);
     buf_free(&keys);
-    n->due_ms = clock_ms() + AGAIN_MS;
+    n->due_ms = clock_ms() + (n->deaf ? 0 : AGAIN_MS);
 }
 
 /* Both connections have to be there: what is told now is heard. */
@@ -151,6 +152,10 @@ static void tick(void *arg) {
 static void subscribed(void *arg, const struct resp *r) {
     struct news *n = arg;
     if (r) {
+        n->deaf = resp_type(r) == RESP_ERROR;
+        if (n->deaf)
+            log_event(LVL_WARN, "cluster", "the cluster's server lets us not listen: " STR_FMT,
+                      STR_ARG(resp_text(r)));
         n->due_ms = 0;
         timer_set(&n->tick, 0);
     }

@@ -201,6 +201,12 @@ static bool expect_name(struct wire *w) {
     return SSL_set_tlsext_host_name(w->ssl, w->to.host) == 1 && SSL_set1_host(w->ssl, w->to.host) == 1;
 }
 
+static bool show_certificate(const struct wire *w) {
+    const char *crt = w->to.certificate, *key = *w->to.key ? w->to.key : crt;
+    return !*crt || (SSL_CTX_use_certificate_chain_file(w->ctx, crt) == 1 &&
+                     SSL_CTX_use_PrivateKey_file(w->ctx, key, SSL_FILETYPE_PEM) == 1);
+}
+
 static bool set_up_tls(struct wire *w) {
     ERR_clear_error();
     w->ctx = SSL_CTX_new(TLS_client_method());
@@ -210,6 +216,8 @@ static bool set_up_tls(struct wire *w) {
     SSL_CTX_set_verify(w->ctx, w->to.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
     if (*w->to.ca ? SSL_CTX_load_verify_file(w->ctx, w->to.ca) != 1
                   : SSL_CTX_set_default_verify_paths(w->ctx) != 1)
+        return false;
+    if (!show_certificate(w))
         return false;
     w->ssl = SSL_new(w->ctx);
     return w->ssl && SSL_set_fd(w->ssl, w->fd) == 1 && (!w->to.verify || expect_name(w));

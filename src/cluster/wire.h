@@ -10,7 +10,8 @@ struct wire_to {      /* its strings live as long as the wire */
     const char *host;
     uint16_t port;
     bool tls, verify;
-    const char *ca; /* a file, or "" : the system's */
+    const char *ca;                /* a file, or "" : the system's */
+    const char *certificate, *key; /* files, or "": none; the key: in the same file */
 };
 /* Each is the last thing that the wire does: wire_close() is allowed in all of them. */
 struct wire_sink {

@@ -63,7 +63,7 @@ static void name_provider(struct load *l, struct conf_provider *p, const struct 
         p->name = p->kind->name;
 }
 
-static void check_file(struct load *l, const struct at *at, const char *path) {
+void check_file(struct load *l, const struct at *at, const char *path) {
     if (*path && !l->no_files && access(path, R_OK) < 0)
         load_error(l, at, "%.200s cannot be read", path);
 }

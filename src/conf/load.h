@@ -80,6 +80,7 @@ struct node *node_put(struct load *l, struct node *map, const char *path, const 
 size_t node_count(const struct node *list);
 struct at at_child(const struct at *up, const char *path); /* dotted path as one key */
 struct at at_item(const struct at *list, size_t index);
+void check_file(struct load *l, const struct at *at, const char *path); /* "" is fine; else it can be read */
 /* A secret (or what may be one) in an arena: wiped when the arena goes. */
 const char *arena_secret(struct arena *a, struct str s);
 

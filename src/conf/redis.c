@@ -11,6 +11,8 @@ enum { PORT = 6379, DB_MOST = 1 << 16, SECRET_MOST = 1024 };
 struct parts {
     bool tls;
     struct str user, password; /* %-encoded */
+    struct str
+        either; /* one without the other: the user where the password stands apart, else the password */
     struct str host, path;
     uint64_t port, db;
 };
@@ -56,11 +58,10 @@ static const char *take_user(struct str *s, struct parts *out) {
     struct str who = str_make(s->p, at - 1);
     const char *colon = who.n ? memchr(who.p, ':', who.n) : NULL;
     *s = str_skip(*s, at);
-    out->user = colon ? str_make(who.p, (size_t)(colon - who.p)) : who;
-    if (colon)
-        out->password = str_skip(who, (size_t)(colon - who.p) + 1);
-    return out->user.n < SECRET_MOST && out->password.n < SECRET_MOST ? NULL
-                                                                      : "the user or password is too long";
+    out->user = colon ? str_make(who.p, (size_t)(colon - who.p)) : STR_NONE;
+    out->password = colon ? str_skip(who, (size_t)(colon - who.p) + 1) : STR_NONE;
+    out->either = colon ? STR_NONE : who;
+    return who.n < SECRET_MOST ? NULL : "the user or password is too long";
 }
 
 static const char *parse(struct str s, struct parts *out) {
@@ -145,6 +146,16 @@ static void check_addresses(struct load *l, struct conf_redis *r, const struct a
             load_error(l, &list, "expected addresses such as 10.0.0.2:6379");
 }
 
+static void check_files(struct load *l, const struct conf_redis *r, const struct at *at) {
+    struct at ca = at_child(at, "tls.ca"), cert = at_child(at, "tls.client_certificate"),
+              key = at_child(at, "tls.client_key");
+    check_file(l, &ca, r->ca);
+    check_file(l, &cert, r->client_certificate);
+    check_file(l, &key, r->client_key);
+    if (*r->client_key && !*r->client_certificate)
+        load_error(l, &key, "given without tls.client_certificate");
+}
+
 static void read_password(struct load *l, struct conf_redis *r, const struct at *at, struct str in_url) {
     struct at own = at_child(at, "password");
     r->password = (struct conf_secret){"", ""};
@@ -168,10 +179,15 @@ void finish_redis(struct load *l, void *element, const struct at *at) {
     r->db = (unsigned)p.db;
     r->host = arena_dupz(l->c->arena, p.host);
     r->path = arena_dupz(l->c->arena, p.path);
+    if (p.either.n && at_child(at, "password").node)
+        p.user = p.either;
+    else if (p.either.n)
+        p.password = p.either;
     if (p.user.n)
         r->user = decoded(l, p.user);
     read_password(l, r, at, p.password);
     check_addresses(l, r, at);
+    check_files(l, r, at);
 #ifndef PENSTOCK_HIREDIS
     if (*r->url)
         load_error(l, at,

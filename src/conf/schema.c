@@ -379,7 +379,8 @@ static const struct table embedder_options = {TABLE(embedder_rows), .size = size
 
 static const struct option redis_rows[] = {
     {STRING(TYPE_REDIS, "url", conf_redis, url), .example = "\"\"",
-     .help = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, unix:/path, or HOST:PORT."},
+     .help =
+         "redis://[[USER:]PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, unix:/path, or HOST:PORT."},
     {TEXTS("addresses", conf_redis, addresses, naddresses),
      .example = "[\"10.0.0.2:6379\", \"10.0.0.3:6379\"]",
      .help =
@@ -398,6 +399,11 @@ static const struct option redis_rows[] = {
      .help = "Certificates of authorities in PEM in place of the system's."},
     {BOOL("tls.verify", conf_redis, verify), .def = "true",
      .help = "false: whoever answers is believed to be the server."},
+    {STRING(TYPE_PATH, "tls.client_certificate", conf_redis, client_certificate), .example = "-",
+     .help = "Certificate to show to the server, a file in PEM; Redis wants one unless it has "
+             "tls-auth-clients no."},
+    {STRING(TYPE_PATH, "tls.client_key", conf_redis, client_key), .example = "-",
+     .help = "Key of the certificate, a file in PEM, where it is not in the same file."},
 };
 static const struct table redis_options = {TABLE(redis_rows),        .size = sizeof(struct conf_redis),
                                            .title = "cluster.redis", .scalar = "url",

@@ -125,6 +125,15 @@ def test_tls():
     wait_cluster(trusting, "connected")
     plain = host(up, f"redis://127.0.0.1:{port}")
     wait_cluster(plain, "away")
+    # as Redis has it by default: who has no certificate is sent away
+    for gw in (good, stranger, trusting, plain):
+        gw.stop()
+    redis.kill()
+    redis.options[redis.options.index(f"tls-port {port}") + 1] = "tls-auth-clients yes"
+    redis.options.append(f"tls-ca-cert-file {crt}")
+    redis.start()
+    wait_cluster(host(up, {"url": url, "tls": {"ca": crt}}), "away")
+    wait_cluster(host(up, {"url": url, "tls": {"ca": crt, "client_certificate": crt, "client_key": key}}), "connected")
 
 
 def test_a_replica_names_its_primary():

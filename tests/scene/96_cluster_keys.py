@@ -314,6 +314,23 @@ def test_a_clear_that_the_server_takes_to_its_grave():
     scene.wait_for(lambda: gws[1].admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "the clear to be told again")
 
 
+def test_hosts_that_may_not_listen_ask():
+    up, redis = scene.Upstream(), Redis(options=["user pen on >pw ~penstock:* resetchannels +@all"])
+    conf = {"providers": [up.provider()], "auth": admin_and_keys("one"), "cache": {"enabled": True, "scope": "global"},
+            "cluster": {"redis": f"redis://pen:pw@127.0.0.1:{redis.port}"}}
+    gws = [scene.Gateway(conf) for _ in range(2)]
+    for gw in gws:
+        wait_cluster(gw, "connected")
+        gw.wait_log("not listen: NOPERM", "cluster")
+        scene.wait_for(lambda: gw.chat(headers=bearer("one")).headers.get("x-penstock-cache") == "hit", "a hit")
+    key = make(gws[0], "k")
+    wait_all(gws, key, 200, 2)
+    assert gws[1].admin("/keys/k", "DELETE", headers=ADMIN).status in (200, 204)
+    wait_all(gws, key, 401, 2)
+    assert gws[0].admin("/cache", "DELETE", headers=ADMIN).status == 200
+    scene.wait_for(lambda: entries(gws[1]) == 0, "an empty cache", 6)
+
+
 def test_databases_are_clusters_of_their_own():
     up, redis = scene.Upstream(), Redis()
     conf = {"providers": [up.provider()], "auth": admin_and_keys("one")}
