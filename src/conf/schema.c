@@ -586,7 +586,7 @@ static const struct option rows[] = {
      .help = "Files of public keys (RSA, EC, Ed25519) or certificates in PEM. Read again at a reload."},
     {STRING(TYPE_PATH, "auth.jwt.jwks_file", conf, auth.jwt.jwks_file),
      .help = "A file with a JWK set, in which tokens name their key by kid. Read again at a reload."},
-    {STRING(TYPE_URL, "auth.jwt.jwks_url", conf, auth.jwt.jwks_url), .example = "-",
+    {STRING(TYPE_WHOLE_URL, "auth.jwt.jwks_url", conf, auth.jwt.jwks_url), .example = "-",
      .help = "The same, fetched; the last good one stays while this cannot be reached."},
     {DURATION("auth.jwt.jwks_every", conf, auth.jwt.jwks_every), .min = SECOND, .max = 30 * DAY, .def = "1h",
      .help = "Pause between two fetches. A token that no key fits brings one on, but not within a minute."},
@@ -695,7 +695,8 @@ static const struct option rows[] = {
      .help = "The time that error_rate and latency look back."},
     {COUNT("alerts.min_requests", conf, alerts.min_requests), .min = 1, .max = 1000000, .def = "20",
      .help = "With fewer calls in that time neither is raised."},
-    {STRING(TYPE_URL, "alerts.webhook", conf, alerts.webhook), .example = "https://alerts.example.com/hook",
+    {STRING(TYPE_WHOLE_URL, "alerts.webhook", conf, alerts.webhook),
+     .example = "https://alerts.example.com/hook",
      .help = "Gets a POST of a JSON body for each alert that is raised or recovers; what it does not take is "
              "sent again, after growing pauses."},
     {.path = "alerts.secret",

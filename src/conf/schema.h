@@ -15,10 +15,11 @@ enum option_type {
     TYPE_REAL,     /* double */
     TYPE_PRICE,    /* int64_t, nano-dollars per million tokens; -1 when not said */
     TYPE_MONEY,    /* int64_t, nano-dollars; -1 when not said */
-    TYPE_TEXT,     /* const char *, and so are the next six */
+    TYPE_TEXT,     /* const char *, and so are the next seven */
     TYPE_NAME,
     TYPE_PATH,
     TYPE_URL,
+    TYPE_WHOLE_URL, /* also with a query */
     TYPE_PROXY,
     TYPE_REDIS, /* without its password, which the table's finish reads */
     TYPE_LOG_TARGET,

@@ -327,19 +327,23 @@ static bool read_log_target(const struct reading *r) {
     return r->text.n ? read_path(r) : refuse_type(r);
 }
 
+/* How far a URL may go. */
+enum url_rest { URL_HOST, URL_PATH, URL_QUERY };
+
 /* The host of a URL and what follows; NULL, or what is wrong. No message quotes the URL: what stands before
  * an @ may be a password. */
-static const char *check_authority(struct str s, bool path_allowed) {
+static const char *check_authority(struct str s, enum url_rest rest_allowed) {
+    bool path_allowed = rest_allowed != URL_HOST;
     size_t n = 0;
-    while (n < s.n && s.p[n] != '/')
+    while (n < s.n && s.p[n] != '/' && s.p[n] != '?' && s.p[n] != '#')
         n++;
     struct str host = str_make(s.p, n), rest = str_skip(s, n);
     if (memchr(s.p, '@', n))
         return "a user or password in a URL is not allowed";
     if (n == 0 || host.p[0] == ':')
         return "the URL has no host";
-    if (memchr(s.p, '?', s.n) || memchr(s.p, '#', s.n))
-        return "a URL with ? or # is not allowed";
+    if (memchr(s.p, '#', s.n) || (rest_allowed != URL_QUERY && memchr(s.p, '?', s.n)))
+        return rest_allowed == URL_QUERY ? "a URL with # is not allowed" : "a URL with ? or # is not allowed";
     if (rest.n > 1 && !path_allowed)
         return "a path is not allowed here";
     struct str port = STR_NONE;
@@ -358,18 +362,18 @@ static const char *check_authority(struct str s, bool path_allowed) {
     return NULL;
 }
 
-static const char *check_url(struct str s, const char *const *schemes, bool path_allowed) {
+static const char *check_url(struct str s, const char *const *schemes, enum url_rest rest_allowed) {
     for (size_t i = 0; i < s.n; i++)
         if ((unsigned char)s.p[i] <= ' ' || (unsigned char)s.p[i] >= 0x7f || strchr("\"<>\\^`{|}", s.p[i]))
             return "the URL has a character that must be %-encoded";
     for (; *schemes; schemes++)
         if (str_startsi(s, *schemes) && str_starts(str_skip(s, strlen(*schemes)), "://"))
-            return check_authority(str_skip(s, strlen(*schemes) + 3), path_allowed);
+            return check_authority(str_skip(s, strlen(*schemes) + 3), rest_allowed);
     return "";
 }
 
-static bool read_url_of(const struct reading *r, const char *const *schemes, bool path_allowed) {
-    const char *wrong = r->text.n ? check_url(r->text, schemes, path_allowed) : NULL;
+static bool read_url_of(const struct reading *r, const char *const *schemes, enum url_rest rest_allowed) {
+    const char *wrong = r->text.n ? check_url(r->text, schemes, rest_allowed) : NULL;
     if (!wrong)
         return read_text(r);
     load_error(r->l, r->at, "%s%s%s", wrong, *wrong ? "; expected " : "expected ",
@@ -379,12 +383,17 @@ static bool read_url_of(const struct reading *r, const char *const *schemes, boo
 
 static bool read_url(const struct reading *r) {
     static const char *const schemes[] = {"https", "http", NULL};
-    return read_url_of(r, schemes, true);
+    return read_url_of(r, schemes, URL_PATH);
+}
+
+static bool read_whole_url(const struct reading *r) {
+    static const char *const schemes[] = {"https", "http", NULL};
+    return read_url_of(r, schemes, URL_QUERY);
 }
 
 static bool read_proxy(const struct reading *r) {
     static const char *const schemes[] = {"https", "http", "socks5", "socks5h", NULL};
-    return read_url_of(r, schemes, false);
+    return read_url_of(r, schemes, URL_HOST);
 }
 
 static bool read_workers(const struct reading *r) {
@@ -532,6 +541,17 @@ static bool print_text(struct buf *out, const struct option *o, const void *from
     return true;
 }
 
+/* What stands behind a ? is a key more often than not. */
+static bool print_whole_url(struct buf *out, const struct option *o, const void *from) {
+    (void)o;
+    struct str url = str_of(*(const char *const *)from);
+    const char *query = url.n ? memchr(url.p, '?', url.n) : NULL;
+    buf_adds(out, query ? str_make(url.p, (size_t)(query - url.p) + 1) : url);
+    if (query)
+        buf_addz(out, "<redacted>");
+    return true;
+}
+
 static bool print_mode(struct buf *out, const struct option *o, const void *from) {
     (void)o;
     buf_printf(out, "%04o", *(const unsigned *)from);
@@ -612,6 +632,8 @@ const struct type_row conf_types[TYPE_LAST] = {
                    true},
     [TYPE_PATH] = {"path", "the path of a file", read_path, print_text, NULL, true},
     [TYPE_URL] = {"url", "a URL such as https://api.example.com/v1", read_url, print_text, NULL, true},
+    [TYPE_WHOLE_URL] = {"url", "a URL such as https://alerts.example.com/hook?room=1", read_whole_url,
+                        print_whole_url, NULL, true},
     [TYPE_PROXY] = {"url", "a URL such as http://proxy.example.com:3128 (http, https, socks5 or socks5h)",
                     read_proxy, print_text, NULL, true},
     [TYPE_REDIS] = {"url", "a URL such as redis://127.0.0.1:6379", redis_read, print_text, NULL, true},

@@ -12,8 +12,7 @@ struct courier {
     struct conf_provider conf;
     struct upstream *upstream;
     char *base;
-    const char *path; /* of the url's own copy */
-    char *url;
+    char *path; /* and query */
     struct buf sent, got;
     struct call *call;
     int status;
@@ -57,22 +56,32 @@ static void provider_of(struct conf_provider *p, const char *base) {
     };
 }
 
-/* Where the path begins: behind the third slash, or at the end. */
-static const char *path_of(const char *url) {
+/* How long the part before path and query is. */
+static size_t base_of(const char *url) {
     const char *host = strstr(url, "://");
-    const char *path = host ? strchr(host + 3, '/') : NULL;
-    return path ? path : url + strlen(url);
+    return host ? (size_t)(host - url) + 3 + strcspn(host + 3, "/?") : strlen(url);
+}
+
+static char *path_of(const char *rest) {
+    struct buf b;
+    buf_init(&b, 0);
+    if (*rest != '/')
+        buf_addc(&b, '/');
+    buf_addz(&b, rest);
+    buf_addc(&b, '\0');
+    char *path = mem_dupz(buf_at(&b));
+    buf_free(&b);
+    return path;
 }
 
 struct courier *courier_new(struct multi *m, const char *url, size_t most, char err[256]) {
     struct courier *c = mem_alloc(sizeof(*c));
     c->magic = COURIER_MAGIC;
     c->multi = m;
-    c->url = mem_dupz(url);
+    size_t n = base_of(url);
+    c->path = path_of(url + n);
     c->base = mem_dupz(url);
-    const char *path = path_of(c->url);
-    c->base[path - c->url] = '\0';
-    c->path = *path ? path : "/";
+    c->base[n] = '\0';
     buf_init(&c->sent, 0);
     buf_init(&c->got, most);
     provider_of(&c->conf, c->base);
@@ -93,7 +102,7 @@ void courier_free(struct courier *c) {
     buf_wipe(&c->sent);
     buf_free(&c->got);
     mem_free(c->base);
-    mem_free(c->url);
+    mem_free(c->path);
     c->magic = 0;
     mem_free(c);
 }

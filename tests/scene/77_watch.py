@@ -164,6 +164,21 @@ def test_an_alert_is_raised_once_over_four_workers_and_recovers():
     assert SECRET not in gw.admin("/config").text and SECRET not in gw.run("-T").stdout
 
 
+def test_the_query_of_a_webhook_goes_along_and_is_nobodys_business():
+    for path in ("/hook", ""):
+        hook = hook_of()
+        gw, up = failing(hook)
+        gw.reconfigure({"alerts": {"webhook": hook.url + path + "?room=1&key=QUERY-KEY"}})
+        gw.stop()
+        gw.start()
+        fail(gw)
+        hook.wait_requests(1)
+        assert hook.requests[0].path == (path or "/") + "?room=1&key=QUERY-KEY", hook.requests[0].path
+        for text in (gw.admin("/config").text, gw.run("-T").stdout):
+            assert "QUERY-KEY" not in text and hook.url + path + "?<redacted>" in text.replace("\\/", "/"), text
+        gw.stop()
+
+
 def test_a_webhook_that_answers_500_then_200():
     hook = hook_of()
     hook.next(scene.status_script(500), scene.status_script(503), scene.status_script(429))
