@@ -215,6 +215,23 @@ static bool resolve_by_hints(struct plane *p, struct arena *a, struct plan *plan
     return plan->n > 0;
 }
 
+/* No model was named, and the hints leave out who would have been meant: the first provider that they do not.
+ */
+static void resolve_another(struct plane *p, struct arena *a, struct plan *plan) {
+    for (size_t i = 0; i < plan->n; i++)
+        if (!left_out(plan->hints, plan->list[i]->provider))
+            return;
+    for (size_t i = 0; i < p->nproviders; i++) {
+        struct plane_provider *pr = &p->providers[i];
+        if (!pr->upstream || left_out(plan->hints, pr) || !plan_default_model(pr).n)
+            continue;
+        plan->n = 0;
+        plan->asked = plan_default_model(pr);
+        plan_add_loose(p, a, plan, pr, plan->asked);
+        return;
+    }
+}
+
 /* No model named: the default model, else the default provider's, else the first provider's; and where that
  * has none, the first model. A provider's default is its own, whatever else would be made of its id. */
 static void resolve_nothing(struct plane *p, struct arena *a, struct plan *plan) {
@@ -230,6 +247,8 @@ static void resolve_nothing(struct plane *p, struct arena *a, struct plan *plan)
     } else if (id.n) {
         resolve_id(p, a, id, false, plan);
     }
+    if (!plan->model) /* a configured one has its own fallbacks */
+        resolve_another(p, a, plan);
 }
 
 static bool not_found(struct arena *a, struct str model, const struct plan *plan, struct fault *f) {

@@ -74,6 +74,7 @@ def test_a_stream_of_another_dialect():
 
 
 def test_hints():
+    _, plain = start(3, routing={"default_model": "p0/other"})
     ups, gw = start(3, models=[{"name": "m", "targets": [{"provider": f"p{i}", "model": f"m{i}"} for i in range(3)]}])
 
     def served(**routing):
@@ -87,6 +88,12 @@ def test_hints():
     # no model: a preferred provider's own
     r = gw.post("/v1/completions", {**HELLO, "routing": {"preferred_providers": ["p1"]}})
     assert ups[1].requests[-1].json()["model"] == "m1" and r.headers["x-penstock-provider"] == "p1"
+    # ... and not one that is excluded, though it is the default
+    for excluded, at in ((["p0"], "p1"), (["P0", "p1"], "p2"), (["p2"], "p0")):
+        r = plain.post("/v1/completions", {**HELLO, "routing": {"exclude_providers": excluded}})
+        assert r.status == 200 and r.headers["x-penstock-provider"] == at, (excluded, r, r.headers)
+    r = plain.post("/v1/completions", {**HELLO, "routing": {"exclude_providers": ["p0", "p1", "p2"]}})
+    assert r.status == 400 and r.json()["error"]["param"] == "routing", r
     for routing in ({"strategy": "best"}, {"preferred_providers": ["nobody"]}, {"exclude_providers": "p0 p1"}, {"who": 1},
                     {"exclude_providers": ["p0", "p1", "p2"]}, 7, []):
         r = gw.post("/v1/completions", {**HELLO, "model": "m", "routing": routing})
