@@ -75,7 +75,8 @@ static const struct {
     {HTTP_GET, "/", ROUTE_FOUND, "/", "", ""},
     {HTTP_GET, "/ui/session", ROUTE_FOUND, "/ui/session", "", ""},
     {HTTP_GET, "/ui/app.js", ROUTE_FOUND, "/ui/*", "app.js", ""},
-    {HTTP_GET, "/ui/", ROUTE_NO_PATH, "", "", ""},
+    {HTTP_GET, "/ui/", ROUTE_FOUND, "/ui/", "", ""},
+    {HTTP_GET, "/ui", ROUTE_NO_PATH, "", "", ""},
     {HTTP_GET, "", ROUTE_NO_PATH, "", "", ""},
     {HTTP_OPTIONS, "*", ROUTE_NO_PATH, "", "", ""},
 };

@@ -121,6 +121,7 @@ const struct surface_route surface_routes[] = {
      "What each model can be asked for"},
     {HTTP_GET, "/v1/models/*", SURFACE_NATIVE, ANY, CHAT, NULL, surface_model, "One model"},
     {HTTP_GET, "/", PAGE, OPEN, CHAT, NULL, surface_ui, "The web page"},
+    {HTTP_GET, "/ui/", PAGE, OPEN, CHAT, NULL, surface_ui, "The web page, too"},
     {HTTP_GET, "/ui/session", PAGE, OPEN, CHAT, NULL, surface_ui_session,
      "What the web page can do here, with this key"},
     {HTTP_GET, "/ui/*", PAGE, OPEN, CHAT, NULL, surface_ui_file, "Its files"},

@@ -57,6 +57,7 @@ def test_all_workers_serve_the_same():
         gw.signal(signal.SIGKILL, gw.worker_pids()[0])
         gw.wait_workers(4)
         assert gw.get(path, headers={"If-None-Match": tag}).status == 304
+    assert gw.get("/ui/").body == gw.get("/").body
     doc = gw.get("/openapi.json").json()
     assert doc["openapi"] == "3.1.0"
     listed = {(m, p) for p, item in doc["paths"].items() for m in item}
