@@ -75,11 +75,14 @@ static void drop_all(struct clears *k) {
         drop(k->waiting[--k->n]);
 }
 
-/* Of one that is not sent yet another is not needed: its time is when it is sent. */
+/* Of one that is not sent yet another is not needed: its time is when it is sent. Who listens hears of it
+ * again. */
 static bool add(struct clears *k, struct str text) {
     for (size_t i = 0; i < k->n; i++)
-        if (!k->waiting[i]->sent && str_is(text, k->waiting[i]->text))
+        if (!k->waiting[i]->sent && str_is(text, k->waiting[i]->text)) {
+            k->waiting[i]->tried = false;
             return false;
+        }
     if (text.n == 0 || text.n >= TEXT)
         return false;
     if (k->n == WAITING) {

@@ -288,11 +288,12 @@ def test_what_happens_while_the_server_is_full():
     # nothing can be kept there; who listens hears it all the same
     key = make(gws[0], "meanwhile")
     wait_all(gws, key, 200)
-    for gw in gws:
-        scene.wait_for(lambda: gw.chat(headers=bearer("one")).headers.get("x-penstock-cache") == "hit", "a hit")
-    assert gws[1].admin("/cache", "DELETE", headers=ADMIN).status == 200
-    for gw in gws:
-        scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 5)
+    for _ in range(2):  # each clear, also where the same waits for the server
+        for gw in gws:
+            scene.wait_for(lambda: gw.chat(headers=bearer("one")).headers.get("x-penstock-cache") == "hit", "a hit")
+        assert gws[1].admin("/cache", "DELETE", headers=ADMIN).status == 200
+        for gw in gws:
+            scene.wait_for(lambda: gw.admin("/cache/stats", headers=ADMIN).json()["entries"] == 0, "an empty cache", 5)
     assert redis.ask("EXISTS", "penstock:{c}:keys", "penstock:{c}:clears") == 0
     redis.ask("CONFIG", "SET", "maxmemory", "0")
     for gw in gws:
