@@ -177,19 +177,25 @@ void route_fallbacks(struct plane *p, struct arena *a, struct plan *plan) {
         plan_add_fallbacks(p, a, plan, FAULT_SERVER);
 }
 
+/* Likewise, with the fallbacks where they are wanted. */
+static size_t find_more(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
+    size_t i = find_next(p, plan, after);
+    if (i < plan->n || plan->fallbacks_added || after == FAULT_NONE)
+        return i;
+    plan_add_fallbacks(p, a, plan, after);
+    return find_next(p, plan, after);
+}
+
 bool route_has_more(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
-    if (find_next(p, plan, after) < plan->n)
-        return true;
-    if (!plan->fallbacks_added && after != FAULT_NONE)
-        plan_add_fallbacks(p, a, plan, after);
-    return find_next(p, plan, after) < plan->n;
+    return find_more(p, a, plan, after) < plan->n;
 }
 
 struct target *route_next(struct plane *p, struct arena *a, struct plan *plan, enum fault_class after) {
-    if (!route_has_more(p, a, plan, after))
+    size_t i = find_more(p, a, plan, after);
+    if (i == plan->n)
         return NULL;
-    plan->next = find_next(p, plan, after) + 1;
-    return plan->list[plan->next - 1];
+    plan->next = i + 1;
+    return plan->list[i];
 }
 
 const struct plane_key *route_key(struct plane *p, const struct plane_provider *pr, uint64_t tried,

@@ -68,8 +68,8 @@ static bool take_target(struct request *r, enum fault_class after) {
 static uint64_t default_max_tokens(const struct request *r, const struct target *t) {
     uint64_t most = t->conf ? t->conf->max_output : 0;
     const struct price *price =
-        price_find(r->p->prices, str_of(t->provider->conf->kind->price_vendor), t->model);
-    if (!most && price)
+        most ? NULL : price_find(r->p->prices, str_of(t->provider->conf->kind->price_vendor), t->model);
+    if (price)
         most = price->max_output;
     if (!most)
         most = MAX_TOKENS_UNKNOWN;
