@@ -68,7 +68,8 @@ struct conf_tls { /* a listener's: contents, read at load (the master may read f
     const char *certificate_file, *key_file, *client_ca_file; /* empty: none */
     struct str certificate, key, client_ca;                   /* PEM; key is wiped by conf_free */
 };
-enum conf_surface { /* S0 to S4: those of earlier gateways, surfaces of their own; the order is that of the words in schema.c */
+#define CONF_SURFACES "native admin metrics s0 s1 s2 s3 s4 ui" /* by bit */
+enum conf_surface { /* S0 to S4: those of earlier gateways, surfaces of their own */
     SURFACE_NATIVE = 1,
     SURFACE_ADMIN = 2,
     SURFACE_METRICS = 4,
@@ -170,6 +171,7 @@ bool value_real(struct str s, double *out);
 bool value_nano(struct str s, int64_t *out); /* dollars */
 
 const char *conf_strategy_name(enum conf_strategy s);
+unsigned conf_surface_of(struct str name); /* one of enum conf_surface, without regard to case; 0: none */
 bool conf_strategy_of(struct str name, enum conf_strategy *out); /* case and -/_ alike */
 enum log_content { LOG_CONTENT_OFF, LOG_CONTENT_MASKED, LOG_CONTENT_FULL };
 enum conf_unsupported { UNSUPPORTED_REJECT, UNSUPPORTED_DROP, UNSUPPORTED_PASS };

@@ -17,7 +17,8 @@ uint64_t admit_total(const struct admit_tokens *t);
 struct admit_ask {
     const struct caller *caller;
     struct str user;                 /* that the request names, or empty */
-    struct str surface, path;        /* for endpoint_limits */
+    struct str surface, path;        /* for endpoint_limits, and so is ... */
+    unsigned systems;                /* ... which of enum conf_surface it belongs to */
     const struct plane_model *model; /* asked for, or NULL */
     struct admit_tokens tokens;      /* to reserve */
     struct limits_ask *cluster;      /* of the admission */

@@ -52,6 +52,7 @@ struct plane_limits { /* of an endpoint or a tenant */
     struct str name;
     const struct conf_rates *rates;
     uint32_t entity;
+    unsigned systems; /* an endpoint that means all of them: enum conf_surface */
 };
 struct budgets;
 struct plane_embedder { /* of the semantic cache, where it is a provider */

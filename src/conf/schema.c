@@ -71,7 +71,6 @@ typedef uint8_t hash_bytes[32];
 
 /* ---- listen[] and admin_listen ---- */
 
-#define SURFACES "native admin metrics s0 s1 s2 s3 s4 ui" /* enum conf_surface */
 #define LISTEN_ROWS(default_surfaces)                                                                        \
     {STRING(TYPE_TEXT, "address", conf_listen, address),                                                     \
      .min = 1,                                                                                               \
@@ -94,7 +93,7 @@ typedef uint8_t hash_bytes[32];
          .help = "Certificates of authorities in PEM: clients must show a certificate that one of them "     \
                  "signed."},                                                                                 \
     {                                                                                                        \
-        FLAGS("surfaces", conf_listen, surfaces), .def = default_surfaces, .words = SURFACES " all",         \
+        FLAGS("surfaces", conf_listen, surfaces), .def = default_surfaces, .words = CONF_SURFACES " all",    \
                                                   .help = "What is served here: all, or some of native, "    \
                                                           "admin, metrics, ui (the web page), and s0 to "    \
                                                           "s4, the paths of earlier gateways."               \
@@ -344,8 +343,8 @@ static const struct table task_options = {TABLE(task_rows), .size = sizeof(struc
 static const struct option endpoint_rows[] = {
     {STRING(TYPE_TEXT, "endpoint", conf_endpoint_limits, endpoint), .min = 1, .max = 95, .required = true,
      .example = "embeddings",
-     .help = "The name of a surface, as usage records have it (chat, messages, embeddings), or a path, in "
-             "which * stands for anything (/v1/audio/*)."},
+     .help = "The name of a surface, as usage records have it (chat, messages, embeddings), all of native or "
+             "of an earlier gateway (s0 to s4), or a path, in which * stands for anything (/v1/audio/*)."},
     RATE_ROWS("", conf_endpoint_limits, limits, "", NULL, NULL, NULL),
 };
 static const struct table endpoint_options = {TABLE(endpoint_rows),
@@ -567,7 +566,7 @@ static const struct option rows[] = {
               "RATE_LIMIT_REQUESTS_PER_MINUTE", "RATE_LIMIT_TOKENS_PER_MINUTE"),
     RATE_ROWS("auth.user_limits.", conf, auth.user_limits, " of each user that a key's requests name", NULL,
               NULL, NULL),
-    {FLAGS("auth.open_surfaces", conf, auth.open_surfaces), .shown = "none", .words = SURFACES,
+    {FLAGS("auth.open_surfaces", conf, auth.open_surfaces), .shown = "none", .words = CONF_SURFACES,
      .example = "[s0, s2, s4]",
      .help = "Where no key is needed although others do: some of native, metrics, s0, s2, s4 and ui, never "
              "admin, s1 and s3. Who sends none, or none that is right, is the caller `anonymous`, with "

@@ -35,6 +35,14 @@ const char *conf_strategy_name(enum conf_strategy s) {
     return names[s];
 }
 
+unsigned conf_surface_of(struct str name) {
+    struct str rest = STR(CONF_SURFACES), word;
+    for (unsigned bit = 0; word_next(&rest, &word); bit++)
+        if (word_is(word, name))
+            return 1U << bit;
+    return 0;
+}
+
 bool conf_strategy_of(struct str name, enum conf_strategy *out) {
     struct str rest = STR(CONF_STRATEGIES), word;
     for (unsigned i = 0; word_next(&rest, &word); i++)

@@ -109,7 +109,8 @@ bool admit_again(struct plane *p, struct admission *a, struct arena *arena, stru
 }
 
 static bool is_for(const struct plane_limits *l, const struct admit_ask *ask) {
-    return str_eq(l->name, ask->surface) || (l->name.p[0] == '/' && str_glob(l->name, ask->path));
+    return str_eqi(l->name, ask->surface) || (l->systems & ask->systems) ||
+           (l->name.p[0] == '/' && str_glob(l->name, ask->path));
 }
 
 /* The most specific first: of those that refuse for an equal time it is the one that is named. */

@@ -178,7 +178,8 @@ const struct plane_limits *plane_tenant(const struct plane *p, struct str id) {
 
 static struct plane_limits limits_of(struct plane *p, enum entity_kind kind, const char *name,
                                      const struct conf_rates *rates) {
-    return (struct plane_limits){str_of(name), rates, plane_entity(p->shm, kind, str_of(name))};
+    return (struct plane_limits){str_of(name), rates, plane_entity(p->shm, kind, str_of(name)),
+                                 kind == ENTITY_ENDPOINT ? conf_surface_of(str_of(name)) : 0};
 }
 
 static void limits_init(struct plane *p) {

@@ -21,12 +21,15 @@ static bool is_first(const struct gateway_env *env) {
 /* A misspelt endpoint would limit nothing; told of once. */
 static void check_endpoints(const struct gateway_env *env) {
     for (size_t i = 0; i < env->conf->nendpoint_limits; i++) {
-        const char *name = env->conf->endpoint_limits[i].endpoint;
-        bool known = name[0] == '/';
-        for (size_t j = 0; j < surface_routes_n; j++)
-            known = known || (surface_routes[j].name && strcmp(surface_routes[j].name, name) == 0);
+        struct str name = str_of(env->conf->endpoint_limits[i].endpoint);
+        unsigned systems = conf_surface_of(name);
+        bool known = name.p[0] == '/';
+        for (size_t j = 0; j < surface_routes_n; j++) {
+            const struct surface_route *r = &surface_routes[j];
+            known = known || (r->name && (str_eqi(name, str_of(r->name)) || (r->surface & systems)));
+        }
         if (!known)
-            log_event(LVL_WARN, "config", "endpoint_limits: there is no endpoint %s", name);
+            log_event(LVL_WARN, "config", "endpoint_limits: there is no endpoint " STR_FMT, STR_ARG(name));
     }
 }
 

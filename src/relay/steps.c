@@ -140,6 +140,7 @@ static void know_limits(struct request *r) {
         .user = r->caller.user.n ? r->caller.user : r->ask.user,
         .surface = str_of(r->route->name),
         .path = r->x->path,
+        .systems = r->route->surface,
         .model = r->plan.model,
         .tokens = r->estimate,
         .cluster = &r->limits,

@@ -22,6 +22,7 @@ struct asked {
     struct caller as; /* whose request it would be; c->caller asks for the explanation */
     struct hints hints;
     struct str surface, path;
+    unsigned systems;
     struct plan plan;
     struct admission layers; /* of the caller, only known */
     struct admit_tokens tokens;
@@ -58,6 +59,7 @@ static bool find_dialect(struct surface_call *c, struct asked *q, struct str pat
     q->client = dialect_really(route->dialect, c->x->body, STR_NONE);
     q->surface = str_of(route->name);
     q->path = path;
+    q->systems = route->surface;
     q->ask.rest = rest;
     q->ask.stream = surface_streams(route);
     return true;
@@ -77,6 +79,7 @@ static void know_limits(struct surface_call *c, struct asked *q) {
         .user = q->ask.user,
         .surface = q->surface,
         .path = q->path,
+        .systems = q->systems,
         .model = q->plan.model,
         .tokens = q->tokens,
     };

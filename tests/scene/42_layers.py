@@ -44,6 +44,25 @@ def test_a_path_and_a_surface_each_have_limits_of_their_own():
     assert got[2].json()["error"]["type"] == "rate_limit_error", "in the client's own dialect"
 
 
+def test_all_of_a_system_has_a_limit_of_its_own():
+    gw = scene.Gateway({"providers": [scene.Upstream().provider("up")], "endpoint_limits": {
+        "S3": {"requests_per_minute": 2}, "s4": {"requests_per_minute": 1}, "native": {"requests_per_minute": 3},
+        "spelt-wrong": {"requests_per_minute": 1}}}, workers=4)
+    message = [{"role": "user", "content": "Hi"}]
+
+    def ask(path, body):
+        return gw.post(path, {"model": "up/m", **body}).status
+    assert [ask("/api/v1/completion", {"messages": message}) for _ in range(3)] == [200, 200, 429]
+    assert ask("/api/v1/embedding", {"input": "x"}) == 429
+    assert [ask(p, {"query": "Hi"}) for p in ("/v1/gateway/query", "/api/query")] == [200, 429]
+    got = [ask("/v1/chat/completions", {"messages": message}), ask("/v1/messages", {"messages": message, "max_tokens": 9}),
+           ask("/v1/responses", {"input": "Hi"}), ask("/v1/chat/completions", {"messages": message})]
+    assert got == [200, 200, 200, 429], got
+    assert ask("/chat/completions", {"messages": message}) == 200, "s0 has none"
+    told = gw.wait_log("there is no endpoint", "config")
+    assert [r["message"] for r in told] == ["endpoint_limits: there is no endpoint spelt-wrong"], told
+
+
 def test_users_are_told_apart_and_belong_to_their_key():
     up = scene.Upstream()
     gw = scene.Gateway({"providers": [up.provider("up")],
