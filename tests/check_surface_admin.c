@@ -1,4 +1,6 @@
 /* /admin/v1: shapes as in surfaces.md, numbers out of a real ledger, and what must not be understood. */
+#include "config.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -270,6 +272,24 @@ START_TEST(clearing_is_not_guessed) {
 }
 END_TEST
 
+#ifdef PENSTOCK_HIREDIS
+/* A ring that is full: this host's cache is cleared, and the client must know that others' are not. */
+START_TEST(clearing_that_others_are_not_told_of) {
+    static const char many[4096];
+    site_load(SITE "cluster: {redis: \"redis://127.0.0.1:1\"}\n");
+    clear("", 0);
+    for (size_t n = sizeof many; n > 0; n /= 2)
+        while (ring_put(w.shm, RECORD_EVENT, str_make(many, n), STR_NONE, NULL))
+            ;
+    fill("1", of("m"), of("u"), 0);
+    struct answer a = ask("DELETE", "/cache");
+    ck_assert_int_eq(a.status, 503);
+    ck_assert_int_ge(str_find(a.body, STR("Only this host")), 0);
+    ck_assert_uint_eq(entries(), 0);
+}
+END_TEST
+#endif
+
 /* --- usage --- */
 
 static void put_row(struct db_txn *t, int64_t ms, const char *key, const char *model, int64_t cost,
@@ -475,6 +495,9 @@ TCase *case_admin(void) {
     tcase_add_test(t, reload_without_waiting);
     tcase_add_test(t, cache);
     tcase_add_test(t, clearing_is_not_guessed);
+#ifdef PENSTOCK_HIREDIS
+    tcase_add_test(t, clearing_that_others_are_not_told_of);
+#endif
     tcase_add_loop_test(t, nobody_waits_for_sums, 0, sizeof sums_of_all / sizeof *sums_of_all);
     tcase_add_test(t, usage_as_json);
     tcase_add_test(t, usage_as_csv);
