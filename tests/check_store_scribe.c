@@ -635,6 +635,49 @@ START_TEST(test_clear) {
 }
 END_TEST
 
+static void must_be_kept(const char *want) {
+    char text[64] = "";
+    int fd = open(in_tmp("state/clears"), O_RDONLY | O_CLOEXEC);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_ge(read(fd, text, sizeof text - 1), 0);
+    close(fd);
+    ck_assert_str_eq(text, want);
+}
+
+/* Of a cluster whose server is away: by a scribe that is told to leave, and by the successor of one that was
+ * killed after its commit. */
+START_TEST(test_clear_for_other_hosts) {
+    static struct conf_redis nowhere = {.url = "redis://127.0.0.1:1",
+                                        .host = "127.0.0.1",
+                                        .path = "",
+                                        .port = 1,
+                                        .user = "",
+                                        .prefix = "p:",
+                                        .ca = ""};
+    nowhere.password.text = "";
+    conf.cluster.redis = &nowhere;
+    conf.cluster.nredis = 1;
+    conf.cluster.timeout = 5;
+    enter_as_worker();
+    struct child s = start_scribe();
+    ck_assert(ring_put(shm, RECORD_CLEAR, STR("1 2 3"), STR_NONE, NULL));
+    stop_scribe(&s);
+    must_be_kept("1 2 3\n");
+    ck_assert(ring_put(shm, RECORD_CLEAR, STR("4 5 6"), STR_NONE, NULL));
+    struct db *d = db_open(in_tmp("state/ledger"), DB_WRITE, 64 * MIB, ledger_tables, err);
+    ck_assert_msg(d, "%s", err);
+    struct db_txn *t = db_begin(d, true);
+    ledger_set_position(t, shm_instance(shm), slot_mine(shm), ring_head(shm, slot_mine(shm)));
+    ck_assert_int_eq(db_commit(t, err), 0);
+    db_close(d);
+    s = start_scribe();
+    ck_assert_uint_eq(ring_tail(shm, slot_mine(shm)), ring_head(shm, slot_mine(shm)));
+    must_be_kept("1 2 3\n4 5 6\n");
+    stop_scribe(&s);
+    conf.cluster.nredis = 0;
+}
+END_TEST
+
 static bool within_bounds(void) {
     struct index_totals t;
     index_totals(shm, &t);
@@ -732,6 +775,7 @@ TCase *scribe_cases(void) {
     tcase_add_test(c, test_reply_from_ring_then_db);
     tcase_add_test(c, test_restart_restores_index);
     tcase_add_test(c, test_clear);
+    tcase_add_test(c, test_clear_for_other_hosts);
     tcase_add_test(c, test_eviction);
     tcase_add_test(c, test_damaged_cache);
     tcase_add_test(c, test_reply_without_entry);
