@@ -18,7 +18,8 @@ enum {
     STALL_MS = 1000,      /* of a usable one that was asked */
     AGAIN_MS = 5000,      /* it is asked whether it is still there */
     PAUSE_MS = 50,        /* before coming back, doubled each time ... */
-    PAUSE_MOST_MS = 5000, /* ... up to that */
+    PAUSE_MOST_MS = 5000, /* ... up to that, ... */
+    STEADY_MS = 1000,     /* ... from the beginning after it was good for so long */
     HOPS = 8,             /* from one server to the next that it names */
     LEARNED = 4,          /* servers that were not configured */
     WAITING_MOST = 16384,
@@ -49,8 +50,8 @@ struct link {
     struct resp_reader *reader;
     struct waiting *waiting; /* a ring of `cap` */
     size_t head, n, cap;
-    uint64_t began_ms, again_ms; /* this connection; it was asked again */
-    uint64_t heard_ms, asked_ms; /* asked: since when something waits without a reply */
+    uint64_t began_ms, usable_ms, again_ms; /* this connection; it was usable; it was asked again */
+    uint64_t heard_ms, asked_ms;            /* asked: since when something waits without a reply */
     size_t address; /* 0: the URL's, then those of cluster.redis.addresses, then what was learned */
     unsigned failures, hops;
     struct place at, learned[LEARNED]; /* the primary that was, and its replicas */
@@ -165,6 +166,8 @@ static void fail(struct link *k, const char *why) {
     else
         log_event(LVL_DEBUG, "cluster", "the cluster's server at %s: %s", where(k, at), why);
     k->away_told = true;
+    if (k->state == USABLE && clock_ms() - k->usable_ms >= STEADY_MS)
+        k->failures = 0;
     k->failures += k->failures < 32;
     close_wire(k);
     k->address = (k->address + 1) % (1 + k->conf->naddresses + k->nlearned);
@@ -291,7 +294,7 @@ static void on_probe(void *arg, const struct resp *r) {
     k->slow = false;
     if (k->says)
         log_event(LVL_INFO, "cluster", "the cluster's server is %s", where(k, at));
-    k->failures = 0;
+    k->usable_ms = clock_ms();
     k->away_told = false;
     if (k->events.state)
         k->events.state(k->arg, true);

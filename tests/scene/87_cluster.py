@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import scene
 from layers import admin_and_keys, bearer
@@ -228,6 +229,31 @@ def test_a_server_that_repeats_what_it_was_told():
     scene.wait_for(lambda: len(gw.log("cluster")) > 5, "some tries")
     assert "s3cret" not in "".join(t for _, t in gw.log_text())
     listening.close()
+
+
+def test_who_is_sent_away_after_each_greeting_comes_back_more_slowly():
+    up = scene.Upstream()
+    needed()
+    listening = socket.create_server(("127.0.0.1", 0))
+    came = []
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                s = listening.accept()[0]
+                came.append(time.monotonic())
+                with contextlib.suppress(OSError, EOFError):
+                    f = s.makefile("rwb")
+                    while Redis._reply(f)[0] != "EXISTS":
+                        pass
+                    f.write(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n:0\r\n")
+                    f.close()
+                s.close()
+    threading.Thread(target=accept, daemon=True).start()
+    gw = host(up, f"redis://127.0.0.1:{listening.getsockname()[1]}")
+    time.sleep(max(0, came[0] + 8 - time.monotonic()))  # what is counted is what comes in this time
+    assert 8 <= len(came) <= 4 * 11, len(came)  # four connections: after 50, 100, 200 ... ms
+    assert gw.chat(headers=bearer("one")).status == 200
 
 
 scene.main()
