@@ -73,6 +73,7 @@ END_TEST
 
 #define WORLD                                                                                                \
     "providers:\n  - {name: a, kind: mock}\n  - {name: b, kind: mock}\n  - {name: c, kind: mock}\n"          \
+    "  - {name: d, kind: mock, default_model: dear}\n"                                                       \
     "routing: {tasks: {sum: [m, big], one: big}}\n"                                                          \
     "models:\n"                                                                                              \
     "  - {name: m, targets: [{provider: a, model: 1, tags: [eu, fast]}, {provider: b, model: 2, tags: eu},"  \
@@ -100,6 +101,16 @@ static void leads(const char *model, const char *json, const char *want) {
     ck_assert_msg(strcmp(listed(plan.n), want) == 0, "%s %s: %s", model, json, listed(plan.n));
 }
 
+/* pattern NULL: all models. */
+static void permits(const char *pattern, const char *want) {
+    const char *models[] = {pattern};
+    const struct conf_gateway_key key = {.models = models, .nmodels = pattern ? 1 : 0};
+    const struct caller c = {.key = &key};
+    ck_assert_int_eq(route_permit(&plan, &c), want != NULL);
+    ck_assert_msg(!want || strcmp(listed(plan.n), want) == 0, "%s: %s", pattern, listed(plan.n));
+    ck_assert(!want || plan.own == plan.n);
+}
+
 static void refused(const char *model, const char *json, const char *param) {
     ck_assert(read_hints(json));
     ck_assert_msg(!route_resolve(w.p, w.a, str_of(model), &hints, &plan, &fault), "%s", json);
@@ -122,6 +133,12 @@ START_TEST(hints_choose_targets) {
     leads("", "{\"task\":\"one\"}", "c/big");
     refused("", "{\"task\":\"two\"}", "routing.task");
     leads("", "{\"preferred_providers\":[\"b\"]}", "b/mock");
+    leads("", "{\"preferred_providers\":[\"b\",\"d\",\"a\"]}", "b/mock d/dear a/mock");
+    permits("mock", "b/mock a/mock"); /* what nobody named is left out */
+    permits("dear", NULL);
+    permits(NULL, "b/mock a/mock");
+    leads("m", "{\"preferred_providers\":[\"b\"]}", "b/2 a/1 c/3");
+    permits("m", "b/2 a/1 c/3"); /* what the configuration names may be others */
     leads("m", "{\"fallbacks\":[\"b/other\"],\"exclude_providers\":[\"c\"]}", "a/1 b/2");
     ck_assert(route_next(w.p, w.a, &plan, FAULT_NONE) && route_next(w.p, w.a, &plan, FAULT_SERVER));
     struct target *t = route_next(w.p, w.a, &plan, FAULT_SERVER);

@@ -16,6 +16,7 @@ struct plan {
     enum conf_unsupported on_unsupported;
     uint32_t model_entity; /* counters; SHM_NONE for names that are not configured */
     bool fallbacks_added;
+    bool defaults; /* nothing was named but providers: each target is the default model of one */
     bool dear; /* refused for its cost: what was not named for that is no way out */
     const struct hints *hints; /* never NULL after route_resolve */
     /* Of this request, before route_order; 0: unknown. For those who look at windows, costs, speed. */
@@ -26,6 +27,9 @@ struct plan {
  * the plan. false: MODEL_NOT_FOUND, or BAD_REQUEST when the hints leave nothing. */
 bool route_resolve(struct plane *p, struct arena *a, struct str model, const struct hints *hints, struct plan *plan,
                    struct fault *f);
+/* auth_model() of what was asked for. What else the plan has by its own choice, of a request that named no model, is left out
+ * if the caller may not use it. */
+bool route_permit(struct plan *plan, const struct caller *c);
 /* A request that goes through untouched (OP_PASS): to the provider that is named, else where its model leads, else (also
  * without a model) to the first provider that understands `d`, the default one before the others. */
 bool route_pass(struct plane *p, struct arena *a, struct str provider, struct str model, const struct hints *hints,

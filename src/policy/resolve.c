@@ -210,6 +210,7 @@ static bool resolve_by_hints(struct plane *p, struct arena *a, struct plan *plan
         if (!pr || !plan_default_model(pr).n || named_in(&h->excluded, pr))
             continue;
         plan->asked = plan->n ? plan->asked : plan_default_model(pr);
+        plan->defaults = true;
         plan_add_loose(p, a, plan, pr, plan_default_model(pr));
     }
     return plan->n > 0;
@@ -339,6 +340,18 @@ void plan_leave_out(struct plan *plan) {
         }
     plan->n = n;
     plan->own = own;
+}
+
+bool route_permit(struct plan *plan, const struct caller *c) {
+    if (!auth_model(c, plan->asked))
+        return false;
+    size_t n = 0;
+    for (size_t i = 0; plan->defaults && i < plan->n; i++)
+        if (auth_model(c, plan->list[i]->model))
+            plan->list[n++] = plan->list[i];
+    if (plan->defaults)
+        plan->n = plan->own = plan->preferred = n;
+    return true;
 }
 
 /* Those of preferred providers first, in the order that they were named in. */

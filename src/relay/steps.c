@@ -87,7 +87,7 @@ static bool resolve(struct request *r) {
 /* Fallbacks of its own choice too; those that the configuration names may be others. */
 static bool may_use(struct request *r) {
     const struct hint_list *own = r->hints ? &r->hints->fallbacks : NULL;
-    const char *param = auth_model(&r->caller, r->plan.asked) ? NULL : "model";
+    const char *param = route_permit(&r->plan, &r->caller) ? NULL : "model";
     for (size_t i = 0; own && i < own->n && !param; i++)
         if (!auth_model(&r->caller, own->at[i]))
             param = "routing.fallbacks";

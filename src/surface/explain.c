@@ -21,6 +21,7 @@ struct asked {
     struct ask ask;
     struct caller as; /* whose request it would be; c->caller asks for the explanation */
     struct hints hints;
+    bool permitted;
     struct str surface, path;
     unsigned systems;
     struct plan plan;
@@ -93,6 +94,7 @@ static bool decide(struct surface_call *c, struct asked *q, struct fault *f) {
         !hints_header(a, exchange_header(c->x, "x-penstock-routing"), &q->ask, f) ||
         !hints_of(a, &q->ask, &q->hints, f) || !route_resolve(p, a, q->ask.model, &q->hints, &q->plan, f))
         return false;
+    q->permitted = route_permit(&q->plan, &q->as);
     q->plan.input_bytes = q->ask.input_bytes;
     q->plan.output_tokens = admit_expected(p, &q->ask, q->plan.model_entity);
     q->tokens = admit_estimate(p, &q->ask, q->plan.model_entity, plane_text_entity(p, q->plan.list[0]));
@@ -289,7 +291,7 @@ static void answer(struct surface_call *c, const struct asked *q) {
     jw_obj(&w);
     jw_kstr(&w, "model", q->plan.asked);
     jw_kz(&w, "key", q->as.key->id);
-    jw_kbool(&w, "permitted", auth_model(&q->as, q->plan.asked));
+    jw_kbool(&w, "permitted", q->permitted);
     jw_kz(&w, "dialect", q->client->name);
     jw_kz(&w, "strategy", conf_strategy_name(route_strategy(&q->plan)));
     jw_ku64(&w, "expected_output_tokens", q->plan.output_tokens);

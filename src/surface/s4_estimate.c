@@ -17,7 +17,7 @@ static bool decide(struct surface_call *c, struct forecast *e, struct fault *f) 
     if (!c->route->dialect->client->peek(a, c->x->body, &e->ask, f) || !hints_of(a, &e->ask, &e->hints, f) ||
         !route_resolve(p, a, e->ask.model, &e->hints, &e->plan, f))
         return false;
-    if (!auth_model(&c->caller, e->plan.asked)) {
+    if (!route_permit(&e->plan, &c->caller)) {
         fault_set(f, a, FAULT_PERMISSION, "This API key may not use the model it asked for.");
         return false;
     }

@@ -100,6 +100,22 @@ def test_hints():
         assert r.status == 400 and r.json()["error"]["message"], (routing, r)
 
 
+def test_a_key_for_one_model_gets_no_other_providers_default():
+    keys = {"keys": [{"id": "one", "key": {"value": "sk-one"}, "models": ["m0"]}, {"id": "all", "key": {"value": "sk-all"}},
+                     {"id": "boss", "key": {"value": "sk-boss"}, "permissions": ["admin"]}]}
+    ups, gw = start(2, auth=keys, routing={"fallback": False})
+
+    def ask(key, *providers):
+        return gw.post("/v1/completions", {**HELLO, "routing": {"preferred_providers": providers}}, headers={"x-api-key": key})
+
+    assert ask("sk-one", "p0", "p1").status == 200 and ask("sk-one", "p1", "p0").status == 403 and not ups[1].requests
+    assert gw.admin("/providers/p0/drain", "POST", headers={"x-api-key": "sk-boss"}).status == 200
+    r = ask("sk-one", "p0", "p1")
+    assert r.status == 503 and not ups[1].requests, r
+    r = ask("sk-all", "p0", "p1")
+    assert r.status == 200 and r.headers["x-penstock-provider"] == "p1", r
+
+
 def test_models_by_provider():
     ups, gw = start()
     for model, i, sent in (("p1", 1, "m1"), ("P1/x", 1, "x"), ("p1.x", 1, "x"), ("p0/vendor/model:free", 0, "vendor/model:free")):
