@@ -78,13 +78,19 @@ static bool task(struct reader *r, struct json_value v) {
     return r->h->task.n > 0 && r->h->task.n <= HINT_TEXT_MAX;
 }
 
+/* At most 10^9 dollars. */
+static int64_t nano_of(double usd) {
+    const double nano = 1e9;
+    return (int64_t)(usd * nano + 0.5);
+}
+
 static bool max_cost(struct reader *r, struct json_value v) {
-    const double most = 1e9, nano = 1e9;
+    const double most = 1e9;
     double usd;
     r->wrong = "dollars, 0 or more";
     if (v.kind != JSON_NUMBER || !json_double(v, &usd) || usd < 0 || usd > most)
         return false;
-    r->h->max_cost_nano = (int64_t)(usd * nano + 0.5);
+    r->h->max_cost_nano = nano_of(usd);
     return true;
 }
 
@@ -195,7 +201,6 @@ static void name_provider(struct hints *h, struct str provider) {
 }
 
 bool hints_of(struct arena *a, const struct ask *ask, struct hints *out, struct fault *f) {
-    const double nano = 1e9;
     if (!hints_read(a, ask->routing, out, f))
         return false;
     if (ask->provider.n)
@@ -203,7 +208,7 @@ bool hints_of(struct arena *a, const struct ask *ask, struct hints *out, struct 
     out->known_model = ask->known_model;
     if (ask->task.n)
         out->task = ask->task;
-    int64_t most = ask->max_cost_said ? (int64_t)(ask->max_cost_usd * nano) : -1;
+    int64_t most = ask->max_cost_said ? nano_of(ask->max_cost_usd) : -1;
     if (most >= 0 && (out->max_cost_nano < 0 || most < out->max_cost_nano))
         out->max_cost_nano = most;
     return true;
