@@ -22,7 +22,7 @@ static struct index_entry entry(uint64_t set, uint64_t n, uint64_t pos) {
 }
 
 static bool put(struct shm *s, const struct index_entry *e) {
-    return index_put(s, e, shm_cache_epoch(s));
+    return index_put(s, e, shm_cache_epoch(s), (int64_t)e->created_wall_ms);
 }
 
 static bool there(struct shm *s, const struct index_entry *e) {
@@ -100,6 +100,37 @@ START_TEST(index_gives_up_the_oldest) {
 }
 END_TEST
 
+/* What comes from another host has its time: an hour old, it is new here all the same; and one from the
+ * future does not stay for ever. */
+START_TEST(index_of_other_hosts) {
+    struct shm *s = segment();
+    struct index_entry out, of_others, more;
+    int64_t now = clock_wall_ms();
+    for (unsigned n = 0; n < 8; n++) {
+        struct index_entry own = entry(77, n, n);
+        ck_assert(index_put(s, &own, shm_cache_epoch(s), now + n));
+    }
+    for (unsigned n = 8; n < 10; n++) {
+        of_others = entry(77, n, n);
+        of_others.created_wall_ms = (uint64_t)(n == 8 ? now - 3600000 : now + 3600000);
+        ck_assert(index_put(s, &of_others, shm_cache_epoch(s), now + 10 + n));
+    }
+    of_others = entry(77, 8, 8);
+    more = entry(77, 10, 10);
+    ck_assert(index_put(s, &more, shm_cache_epoch(s), now + 30));
+    ck_assert(index_peek(s, of_others.key, &out) && out.created_wall_ms != (uint64_t)(now + 18));
+    for (unsigned n = 11; n < 17; n++) { /* those that were used before the one of the future, and it */
+        more = entry(77, n, n);
+        ck_assert(index_put(s, &more, shm_cache_epoch(s), now + 30 + n));
+    }
+    of_others = entry(77, 9, 9);
+    ck_assert(index_peek(s, of_others.key, &out));
+    more = entry(77, 17, 17);
+    ck_assert(index_put(s, &more, shm_cache_epoch(s), now + 60) && !index_peek(s, of_others.key, &out));
+    shm_free(s);
+}
+END_TEST
+
 static void fill(struct shm *s, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         struct index_entry e = entry(i % 50 * 163, i, i);
@@ -119,13 +150,13 @@ START_TEST(index_clears) {
     ck_assert_uint_eq(index_clear(s, &(struct index_filter){.model_hash = 2, .owner_hash = 1}), 50);
     ck_assert_uint_eq(index_clear(s, &(struct index_filter){.owner_hash = 9}), 0);
     ck_assert_uint_eq(totals(s).entries, 150);
-    ck_assert(!index_put(s, &old, part)); /* begun before a part was cleared */
+    ck_assert(!index_put(s, &old, part, clock_wall_ms())); /* begun before a part was cleared */
     epoch = shm_cache_epoch(s);
     ck_assert_uint_eq(index_clear(s, &(struct index_filter){0}), 150);
     ck_assert_uint_eq(index_clear(s, &(struct index_filter){0}), 0);
     ck_assert(totals(s).entries == 0 && totals(s).bytes == 0);
     ck_assert_uint_ne(epoch, shm_cache_epoch(s));
-    ck_assert(!index_put(s, &e, epoch)); /* begun before the clearing */
+    ck_assert(!index_put(s, &e, epoch, clock_wall_ms())); /* begun before the clearing */
     ck_assert(!there(s, &e));
     ck_assert(put(s, &e) && there(s, &e));
     ck_assert_uint_eq(index_clear(s, &(struct index_filter){0}), 1);
@@ -143,7 +174,7 @@ START_TEST(index_keeps) { /* what lies beside the answers goes with everything o
     ck_assert_uint_eq(index_clear(s, &(struct index_filter){.model_hash = kept.model_hash}), 0);
     ck_assert(!there(s, &e) && there(s, &kept));
     ck_assert(index_peek(s, kept.key, &seen) && seen.kept);
-    ck_assert(index_drop(s, kept.key) && index_put(s, &kept, epoch) && there(s, &kept));
+    ck_assert(index_drop(s, kept.key) && index_put(s, &kept, epoch, clock_wall_ms()) && there(s, &kept));
     index_recount(s);
     ck_assert_uint_eq(totals(s).entries, 1);
     ck_assert(index_victim(s, &seen) && index_evict(s, &seen));
@@ -355,6 +386,7 @@ TCase *case_cache(void) {
     tcase_add_test(t, index_basics);
     tcase_add_test(t, index_expires);
     tcase_add_test(t, index_gives_up_the_oldest);
+    tcase_add_test(t, index_of_other_hosts);
     tcase_add_test(t, index_clears);
     tcase_add_test(t, index_keeps);
     tcase_add_test(t, index_evicts);

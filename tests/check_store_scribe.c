@@ -529,7 +529,8 @@ static void put_reply(uint8_t first, int64_t ttl_ms, size_t body_bytes) {
     memcpy(e.key, h.key, INDEX_KEY);
     uint64_t epoch = shm_cache_epoch(shm);
     WAIT_FOR(ring_put(shm, RECORD_REPLY, buf_str(&b), STR_NONE, &e.pos));
-    ck_assert(index_put(shm, &e, epoch) || shm_cache_epoch(shm) != epoch); /* begun anew meanwhile */
+    ck_assert(index_put(shm, &e, epoch, clock_wall_ms()) ||
+              shm_cache_epoch(shm) != epoch); /* begun anew meanwhile */
     buf_free(&b);
 }
 

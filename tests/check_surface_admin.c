@@ -199,7 +199,7 @@ static void fill(const char *name, uint64_t model_hash, uint64_t owner_hash, uin
                             .owner_hash = owner_hash,
                             .created_wall_ms = (uint64_t)clock_wall_ms() - age_ms};
     sha256(name, strlen(name), e.key);
-    ck_assert(index_put(w.shm, &e, shm_cache_epoch(w.shm)));
+    ck_assert(index_put(w.shm, &e, shm_cache_epoch(w.shm), clock_wall_ms()));
 }
 
 static uint64_t of(const char *name) {

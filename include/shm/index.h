@@ -20,12 +20,14 @@ struct index_entry {
 bool index_find(struct shm *s, const uint8_t key[INDEX_KEY], int64_t wall_ms, struct index_entry *out); /* marks it used */
 bool index_peek(const struct shm *s, const uint8_t key[INDEX_KEY], struct index_entry *out); /* does not; also expired */
 /* Worker: the value lies in my ring at pos. Refused (false) when the epoch has moved on since `epoch` was read, or the
- * set is being written by others all the while. created_wall_ms must be now: it is also the first use. */
-bool index_put(struct shm *s, const struct index_entry *e, uint64_t epoch);
+ * set is being written by others all the while. wall_ms: now, which is its first use. created_wall_ms may be another time,
+ * by another host's clock: where the answer is from. */
+bool index_put(struct shm *s, const struct index_entry *e, uint64_t epoch, int64_t wall_ms);
 /* Scribe: after the commit. False when the entry is gone or another by now (then the stored value is rubbish). */
 bool index_stored(struct shm *s, const uint8_t key[INDEX_KEY], uint32_t slot, uint64_t pos);
 /* Scribe at start: an entry found in LMDB. True when the key is in the index now (what was there already stays); false
- * when it has expired or its set is full of what was used later: the stored value is rubbish then. */
+ * when it has expired or its set is full of what was used later: the stored value is rubbish then. Its last use is not known:
+ * when it was created counts as such. */
 bool index_restore(struct shm *s, const struct index_entry *e);
 bool index_drop(struct shm *s, const uint8_t key[INDEX_KEY]);
 struct index_filter {

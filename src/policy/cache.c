@@ -172,7 +172,7 @@ static bool keep(struct plane *p, const struct cache_ticket *t, const struct rep
         .created_wall_ms = (uint64_t)h->created_wall_ms, /* the same: a reader compares them */
     };
     memcpy(e.key, t->key, INDEX_KEY);
-    return ring_where(p->shm, packed.n, &e.pos) && index_put(p->shm, &e, t->epoch) &&
+    return ring_where(p->shm, packed.n, &e.pos) && index_put(p->shm, &e, t->epoch, clock_wall_ms()) &&
            ring_put(p->shm, RECORD_REPLY, packed, STR_NONE, NULL);
 }
 

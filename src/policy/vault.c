@@ -108,7 +108,7 @@ static void store(struct plane *p, struct arena *a, const struct caller *c, stru
     memcpy(e.key, h.key, INDEX_KEY);
     /* As the cache's: the scribe throws away what it does not find in the index. */
     if (buf_ok(&packed) && ring_where(p->shm, buf_len(&packed), &e.pos) &&
-        index_put(p->shm, &e, shm_cache_epoch(p->shm)))
+        index_put(p->shm, &e, shm_cache_epoch(p->shm), now))
         ring_put(p->shm, RECORD_REPLY, buf_str(&packed), STR_NONE, NULL);
     buf_free(&packed);
 }

@@ -144,14 +144,14 @@ static void cell_empty(struct shm *s, struct shm_set *st, struct shm_cell *c) {
     total_add(s, st, (uint64_t)0 - 1, (uint64_t)0 - get(&c->bytes));
 }
 
-static void cell_write(struct shm *s, struct shm_set *st, int way, const struct index_entry *e,
-                       uint64_t era) {
+static void cell_write(struct shm *s, struct shm_set *st, int way, const struct index_entry *e, uint64_t era,
+                       uint64_t used) {
     struct shm_cell *c = &st->cell[way];
     cell_empty(s, st, c);
     atomic_store_explicit(&st->tag[way], tag_of(e->key), memory_order_relaxed);
     for (int i = 0; i < INDEX_KEY / 8; i++)
         put(&c->key[i], key_word(e->key, i));
-    put(&c->used, e->created_wall_ms);
+    put(&c->used, used);
     put(&c->expires_wall_ms, (uint64_t)e->expires_wall_ms);
     put(&c->bytes, e->bytes);
     put(&c->place, (e->stored ? PLACE_STORED : 0) | e->slot);
@@ -244,13 +244,13 @@ bool index_peek(const struct shm *s, const uint8_t key[INDEX_KEY], struct index_
 /* --- changing --- */
 
 /* Where a new entry goes: its own place, else an empty one, else the least recently used. */
-static int way_for(struct shm_set *st, const struct index_entry *e, uint64_t era) {
+static int way_for(struct shm_set *st, const struct index_entry *e, uint64_t era, int64_t wall_ms) {
     int way = set_find(st, e->key, era), oldest = 0;
     if (way >= 0)
         return way;
     for (int i = 0; i < INDEX_WAYS; i++) {
         struct shm_cell *c = &st->cell[i];
-        if (!cell_lives(c, era) || cell_expired(c, (int64_t)e->created_wall_ms))
+        if (!cell_lives(c, era) || cell_expired(c, wall_ms))
             return i;
         if (get(&c->used) < get(&st->cell[oldest].used))
             oldest = i;
@@ -258,32 +258,34 @@ static int way_for(struct shm_set *st, const struct index_entry *e, uint64_t era
     return oldest;
 }
 
-static void count_loss(struct shm *s, struct shm_cell *c, const struct index_entry *by, uint64_t era) {
+static void count_loss(struct shm *s, struct shm_cell *c, const struct index_entry *by, uint64_t era,
+                       int64_t wall_ms) {
     if (!cell_lives(c, era) || cell_is(c, by->key))
         return;
-    bool expired = cell_expired(c, (int64_t)by->created_wall_ms);
+    bool expired = cell_expired(c, wall_ms);
     count(expired ? &s->head->index.expired : &s->head->index.evictions);
 }
 
 /* The epoch is looked at once more after the entry stands: a clearing bumps it and then goes through the
  * sets, so either it finds this entry, or the bump is seen here. */
-static bool write_entry(struct shm *s, struct shm_set *st, const struct index_entry *e, uint64_t epoch) {
-    int way = way_for(st, e, era_of(epoch));
-    count_loss(s, &st->cell[way], e, era_of(epoch));
-    cell_write(s, st, way, e, era_of(epoch));
+static bool write_entry(struct shm *s, struct shm_set *st, const struct index_entry *e, uint64_t epoch,
+                        int64_t wall_ms, uint64_t used) {
+    int way = way_for(st, e, era_of(epoch), wall_ms);
+    count_loss(s, &st->cell[way], e, era_of(epoch), wall_ms);
+    cell_write(s, st, way, e, era_of(epoch), used);
     bool ok = e->kept || shm_cache_epoch(s) == epoch;
     if (!ok)
         cell_empty(s, st, &st->cell[way]);
     return ok;
 }
 
-bool index_put(struct shm *s, const struct index_entry *e, uint64_t epoch) {
+bool index_put(struct shm *s, const struct index_entry *e, uint64_t epoch, int64_t wall_ms) {
     if (!e->kept && shm_cache_epoch(s) != epoch)
         return false;
     struct shm_set *st = lock_for_key(s, e->key, true);
     if (!st)
         return false;
-    bool ok = write_entry(s, st, e, epoch);
+    bool ok = write_entry(s, st, e, epoch, wall_ms, (uint64_t)wall_ms);
     set_unlock(st);
     return ok;
 }
@@ -308,18 +310,20 @@ bool index_stored(struct shm *s, const uint8_t key[INDEX_KEY], uint32_t slot, ui
  * full of what was used later, the entry from the store gives way. */
 bool index_restore(struct shm *s, const struct index_entry *e) {
     uint64_t epoch = shm_cache_epoch(s), era = era_of(epoch);
-    if (e->expires_wall_ms <= clock_wall_ms())
+    int64_t wall_ms = clock_wall_ms();
+    if (e->expires_wall_ms <= wall_ms)
         return false;
     struct shm_set *st = lock_for_key(s, e->key, true);
     if (!st)
         return false;
     bool ok = set_find(st, e->key, era) >= 0;
     if (!ok) {
-        struct shm_cell *c = &st->cell[way_for(st, e, era)];
-        bool taken = cell_lives(c, era) && !cell_expired(c, clock_wall_ms());
+        struct shm_cell *c = &st->cell[way_for(st, e, era, wall_ms)];
+        bool taken = cell_lives(c, era) && !cell_expired(c, wall_ms);
         struct index_entry stored = *e;
         stored.stored = true;
-        ok = !(taken && get(&c->used) > e->created_wall_ms) && write_entry(s, st, &stored, epoch);
+        ok = !(taken && get(&c->used) > e->created_wall_ms) &&
+             write_entry(s, st, &stored, epoch, wall_ms, e->created_wall_ms);
     }
     set_unlock(st);
     return ok;
