@@ -53,8 +53,10 @@ static uint64_t key_of(const struct request *r) {
     return key;
 }
 
-static void path_of(const struct request *r, char path[PATH_MAX]) {
-    snprintf(path, PATH_MAX, "%s/" LIVE_NAME, r->p->conf->state_dir, (unsigned long long)key_of(r));
+/* false: a state_dir that is too long for it. */
+static bool path_of(const struct request *r, char path[PATH_MAX]) {
+    int n = snprintf(path, PATH_MAX, "%s/" LIVE_NAME, r->p->conf->state_dir, (unsigned long long)key_of(r));
+    return n > 0 && n < PATH_MAX;
 }
 
 void share_sweep(const struct plane *p) {
@@ -90,8 +92,8 @@ static void stop_leading(struct request *r) {
     struct share *s = r->share;
     char path[PATH_MAX];
     if (s->fd >= 0) {
-        path_of(r, path);
-        unlink(path);
+        if (path_of(r, path))
+            unlink(path);
         close(s->fd);
     }
     s->fd = -1;
@@ -99,22 +101,26 @@ static void stop_leading(struct request *r) {
     claim_release(r->p->shm, key_of(r));
 }
 
+/* The state is its writer's last word: who reads it finds all that goes with it. */
 static void end_file(struct request *r, enum live_state state) {
     struct share *s = r->share;
+    uint32_t last_word = state;
     if (s->fd < 0)
         return;
     s->head.usage = r->usage;
     s->head.cost_nano = r->cost_nano;
     s->head.last_n = buf_len(&r->held_bytes);
-    s->head.state = put(s, buf_at(&r->held_bytes), s->head.last_n, s->head.end) ? state : LIVE_FAILED;
-    (void)put(s, &s->head, sizeof s->head, 0);
+    if (!put(s, buf_at(&r->held_bytes), s->head.last_n, s->head.end) || !put(s, &s->head, sizeof s->head, 0))
+        last_word = LIVE_FAILED;
+    (void)put(s, &last_word, sizeof last_word, offsetof(struct live_head, state));
 }
 
 /* The old one, of somebody who was killed, may still be read by those who followed him. */
 static bool begin_file(struct request *r) {
     struct share *s = r->share;
     char path[PATH_MAX];
-    path_of(r, path);
+    if (!path_of(r, path))
+        return false;
     unlink(path);
     s->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (s->fd < 0)
@@ -226,8 +232,7 @@ static bool read_head(struct share *s) {
 static bool find_file(struct request *r) {
     struct share *s = r->share;
     char path[PATH_MAX];
-    path_of(r, path);
-    s->fd = open(path, O_RDONLY | O_CLOEXEC);
+    s->fd = path_of(r, path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     s->follows = s->fd >= 0 && read_head(s) && s->head.holder == claim_holder(r->p->shm, key_of(r)) &&
                  read_names(r, s) && s->head.end > s->at;
     if (!s->follows)
@@ -239,6 +244,8 @@ static bool find_file(struct request *r) {
 static int pass_on(struct request *r) {
     struct share *s = r->share;
     char piece[PIECE];
+    if (r->full)
+        return -1;
     uint64_t there = s->head.end - s->at;
     ssize_t n = there ? pread(s->fd, piece, there < PIECE ? there : PIECE, (off_t)s->at) : 0;
     if (n <= 0)
@@ -252,11 +259,12 @@ static int pass_on(struct request *r) {
 }
 
 /* The head as it is now, and what it means. Whether its writer lives is looked at first: then he has said his
- * last word. */
+ * last word. What goes with that is read once more: it was written before. */
 static enum live_state state_of(struct request *r) {
     struct share *s = r->share;
     bool stands = claim_holder(r->p->shm, key_of(r)) == s->head.holder;
-    if (!read_head(s) || s->head.end < s->at || s->head.last_n > r->p->conf->max_response_body)
+    if (!read_head(s) || (s->head.state != LIVE_RUNNING && !read_head(s)) || s->head.end < s->at ||
+        s->head.last_n > r->p->conf->max_response_body)
         return LIVE_FAILED;
     return s->head.state == LIVE_RUNNING && !stands ? LIVE_FAILED : (enum live_state)s->head.state;
 }
@@ -294,8 +302,8 @@ static enum verdict follow(struct request *r) {
     for (int i = 0; i < PIECES && got > 0; i++)
         if ((got = pass_on(r)) > 0)
             s->pause_ms = 1;
-    if (got < 0)
-        return WAIT;
+    if (got < 0) /* one who is slow still reads it: the leader must know */
+        return r->client_lost ? WAIT : look_again(r);
     if (got == 0 && state != LIVE_RUNNING)
         return follow_ends(r, s->at == s->head.end ? state : LIVE_FAILED);
     return look_again(r);

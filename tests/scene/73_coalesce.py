@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 
 import scene
 
@@ -228,8 +229,8 @@ def test_the_leaders_worker_is_killed():
 class Stream:
     """An upstream that streams: n pieces, then it waits for go[k], and so on; how each answer ends is the test's."""
 
-    def __init__(self, pieces, last="[DONE]"):
-        self.pieces, self.last = pieces, last
+    def __init__(self, pieces, last="[DONE]", size=50):
+        self.pieces, self.last, self.size = pieces, last, size
         self.go = [threading.Event() for _ in pieces]
         self.up = scene.Upstream(self.script)
 
@@ -238,7 +239,7 @@ class Stream:
         a.sse()
         for go, count in zip(self.go, self.pieces):
             for i in range(count):
-                a.event(scene.chat_chunk(f"<{n}:{i}>" + "." * 50))
+                a.event(scene.chat_chunk(f"<{n}:{i}>" + "." * self.size))
             a.wait(go, 60)
         if self.last == "reset":
             a.reset()
@@ -392,6 +393,25 @@ def test_a_slow_follower_holds_nobody_up():
     whole = begun + rest(leader)
     assert [quick_first] + rest(quick) == whole
     assert [slow_first] + rest(slow) == whole and len(whole) == 6002
+
+
+def test_a_slow_follower_keeps_the_stream_whose_leader_left():
+    st = Stream([3, 200], size=100_000)  # more than sockets hold
+    gw = st.gateway()
+    leader = gw.chat_stream()
+    first_of(leader)
+    slow = gw.chat_stream()
+    begun = [first_of(slow)]
+    leader.close()
+    scene.wait_for(lambda: gw.metrics()["penstock_client_gone_total"] == 1, "the gateway to see it")
+    st.go[0].set()
+    until = time.monotonic() + 5  # longer than who waits is believed
+    while time.monotonic() < until:
+        assert gw.metrics()["penstock_in_flight"] == 2
+    st.go[1].set()
+    got = begun + rest(slow)
+    assert len(got) == 205 and got[-1] == "[DONE]" and len(st.up.requests) == 1, (len(got), got[-1][-200:])
+    in_flight(gw, 0)
 
 
 if __name__ == "__main__":
