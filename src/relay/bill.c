@@ -69,19 +69,25 @@ void bill_judge(const struct request *r, struct ledger_row *row) {
 
 /* --- prices --- */
 
-/* Told again each hour: the ledger may be another one by now. */
-static bool was_told(struct gateway *g, uint64_t version) {
-    enum { HOUR_MS = 3600000, PLACES = sizeof g->prices_told / sizeof *g->prices_told };
+/* Where a version is, or is to be: one of the places behind its own, the first that is free; where none is,
+ * its own. Told again each hour: the ledger may be another one by now. */
+static uint64_t *place_of(struct gateway *g, uint64_t version) {
+    enum { HOUR_MS = 3600000, TRIES = 8 };
     uint64_t hour = clock_ms() / HOUR_MS + 1;
     if (g->prices_hour != hour)
         memset(g->prices_told, 0, sizeof g->prices_told);
     g->prices_hour = hour;
-    return g->prices_told[version % PLACES] == version;
+    for (unsigned i = 0; i < TRIES; i++) {
+        uint64_t *at = &g->prices_told[(version + i) % PRICES_TOLD];
+        if (*at == version || *at == 0)
+            return at;
+    }
+    return &g->prices_told[version % PRICES_TOLD];
 }
 
 uint64_t bill_price(struct gateway *g, const struct price *p) {
-    uint64_t version = price_version(p);
-    if (version == 0 || was_told(g, version))
+    uint64_t version = price_version(p), *told = version ? place_of(g, version) : NULL;
+    if (!told || *told == version)
         return version;
     struct buf text, packed;
     struct jw w;
@@ -91,7 +97,7 @@ uint64_t bill_price(struct gateway *g, const struct price *p) {
     price_write(&w, p);
     ledger_pack_price(&packed, version, buf_str(&text));
     if (buf_ok(&text) && buf_ok(&packed) && outbox_put(g->outbox, RECORD_PRICE, buf_str(&packed)))
-        g->prices_told[version % (sizeof g->prices_told / sizeof *g->prices_told)] = version;
+        *told = version;
     buf_free(&text);
     buf_free(&packed);
     return version;

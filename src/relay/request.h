@@ -23,7 +23,7 @@
 #include "turn.h"
 #include "upstream/call.h"
 
-enum { REQUEST_ID_BYTES = 4 + 32 + 1 }; /* one of our own */
+enum { REQUEST_ID_BYTES = 4 + 32 + 1 /* one of our own */, PRICES_TOLD = 256 };
 
 struct gateway {
     struct gateway_env env;
@@ -34,7 +34,8 @@ struct gateway {
     char error_id[REQUEST_ID_BYTES]; /* of the last error that the server itself answered */
     uint64_t told[64];               /* hashes of the unknown words that were logged */
     size_t ntold;
-    uint64_t prices_told[256]; /* versions of prices that the scribe has been told of, this hour */
+    uint64_t prices_told[PRICES_TOLD]; /* versions of prices that the scribe has been told of, this hour; 0:
+                                          free */
     uint64_t prices_hour;
     bool embedder_fails; /* that was logged */
 };
