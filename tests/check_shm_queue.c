@@ -74,14 +74,16 @@ START_TEST(each_limit_has_its_own_order) {
              c = queue_join(s, entity(s, 1), 10, 1, two, 3);
     ck_assert_uint_eq(queue_join(s, entity(s, 1), 10, 1, two, 3), SHM_NONE); /* no deeper */
     ck_assert(queue_turn(s, a) && !queue_turn(s, b) && queue_turn(s, c));
-    ck_assert(queue_any(s, one) && queue_any(s, two) && !queue_any(s, entity(s, 93)));
+    const uint32_t all[] = {SHM_NONE, entity(s, 93), two, one};
+    ck_assert(queue_any(s, &one, 1) == one && queue_any(s, &two, 1) == two && queue_any(s, all, 4) == two);
+    ck_assert(queue_any(s, all, 2) == SHM_NONE && queue_any(s, NULL, 0) == SHM_NONE);
     queue_blocked(s, a, two);
     ck_assert(queue_turn(s, a) && queue_turn(s, b) && !queue_turn(s, c));
     queue_leave(s, a, false);
     ck_assert(queue_turn(s, c));
     ck_assert_uint_eq(queue_depth(s), 2);
     uint32_t none = queue_join(s, SHM_NONE, UINT64_MAX, 0, SHM_NONE, 3); /* no state, absurd cost */
-    ck_assert(queue_turn(s, none));
+    ck_assert(queue_turn(s, none) && queue_any(s, all, 2) == SHM_NONE);
     queue_leave(s, none, true);
     shm_free(s);
 }

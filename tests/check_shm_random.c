@@ -321,7 +321,8 @@ START_TEST(the_queue_by_a_model) {
             bool someone = false;
             for (size_t i = 0; i < n; i++)
                 someone = someone || w[i].gate == g;
-            ck_assert(queue_any(s, entity(s, 90 + g)) == someone);
+            uint32_t gate = entity(s, 90 + g);
+            ck_assert(queue_any(s, &gate, 1) == (someone ? gate : SHM_NONE));
         }
     }
     shm_free(s);

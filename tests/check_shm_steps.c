@@ -235,7 +235,7 @@ START_TEST(a_worker_waits) {
         through = die_at(step, wait_and_go, &x);
         slot_release(x.s, x.slot);
         ck_assert_uint_eq(queue_depth(x.s), 0);
-        ck_assert(!queue_any(x.s, x.all.entity[1]) && !queue_any(x.s, x.all.entity[2]));
+        ck_assert(queue_any(x.s, &x.all.entity[1], 2) == SHM_NONE);
         slot_enter(x.s, slot_claim(x.s, SLOT_WORKER, 0, 2));
         uint32_t place = queue_join(x.s, x.all.entity[0], 5, 1, x.all.entity[1], 1);
         ck_assert_uint_eq(place, 0);

@@ -16,7 +16,8 @@ void queue_blocked(struct shm *s, uint32_t place, uint32_t entity);
 bool queue_turn(const struct shm *s, uint32_t place);
 /* It was let in (served), or has left. */
 void queue_leave(struct shm *s, uint32_t place, bool served);
-/* Does anybody wait for this entity's limit? Who comes now must not pass before them. */
-bool queue_any(const struct shm *s, uint32_t entity);
+/* Does anybody wait for the limit of one of these? Who comes now must not pass before them. The first of the list for which
+ * somebody does, or SHM_NONE. */
+uint32_t queue_any(const struct shm *s, const uint32_t *entity, size_t n);
 uint32_t queue_depth(const struct shm *s);
 #endif

@@ -37,10 +37,10 @@ void queue_free(struct queue *q) {
 /* --- in and out --- */
 
 uint32_t queue_before(struct request *r) {
+    uint32_t *entity = arena_array(r->a, r->held.nlayers + 1, sizeof *entity);
     for (unsigned i = 0; i < r->held.nlayers; i++)
-        if (r->held.layers[i].entity != SHM_NONE && queue_any(r->p->shm, r->held.layers[i].entity))
-            return r->held.layers[i].entity;
-    return SHM_NONE;
+        entity[i] = r->held.layers[i].entity;
+    return queue_any(r->p->shm, entity, r->held.nlayers);
 }
 
 bool queue_wait(struct request *r, uint32_t blocked) {

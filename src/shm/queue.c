@@ -40,12 +40,18 @@ uint32_t queue_depth(const struct shm *s) {
     return n;
 }
 
-bool queue_any(const struct shm *s, uint32_t entity) {
-    uint32_t blocked;
-    for (uint32_t i = 0, m = high(s); i < m; i++)
-        if (waits(s, i, &blocked) && blocked == entity)
-            return true;
-    return false;
+/* One look at the places, whatever the number of entities; most are free. */
+uint32_t queue_any(const struct shm *s, const uint32_t *entity, size_t n) {
+    size_t first = n;
+    for (uint32_t i = 0, m = high(s); i < m && first > 0; i++) {
+        uint32_t blocked;
+        if (atomic_load(&s->places[i].owner) == 0 || !waits(s, i, &blocked) || blocked == SHM_NONE)
+            continue;
+        for (size_t k = 0; k < first; k++)
+            if (entity[k] == blocked)
+                first = k;
+    }
+    return first < n ? entity[first] : SHM_NONE;
 }
 
 /* --- virtual time --- */
