@@ -334,6 +334,128 @@ START_TEST(coding_that_only_libcurl_knows) {
 }
 END_TEST
 
+/* --- kept connections --- */
+
+static void script_stray(struct server *s, int fd, int nth) {
+    if (!hear(s, fd))
+        return;
+    say(fd, OK_HEAD "Content-Length: 5\r\n\r\n");
+    say(fd, nth ? "right" : "first");
+    if (nth)
+        return;
+    while (atomic_load(&s->gone) == 0) /* until the answer is over: then one that nobody asked for */
+        sched_yield();
+    say(fd, OK_HEAD "Content-Length: 5\r\n\r\nstray");
+    atomic_fetch_add(&s->gone, 1);
+    hear(s, fd);
+}
+
+struct stray {
+    struct server *server;
+    struct rec *second;
+    struct call_spec spec;
+};
+
+/* In the turn of the loop in which the first ends, so that it is not seen what has come meanwhile. */
+static void ask_behind_the_stray(void *arg) {
+    struct stray *t = arg;
+    atomic_fetch_add(&t->server->gone, 1);
+    while (atomic_load(&t->server->gone) < 2)
+        sched_yield();
+    begin(t->second, &t->spec);
+}
+
+START_TEST(what_nobody_asked_for_is_no_answer) {
+    struct stray t = {.server = server_new(script_stray), .second = rec_new()};
+    use(t.server);
+    t.spec = spec_of("{}");
+    struct rec *first = rec_new();
+    first->then = ask_behind_the_stray;
+    first->then_arg = &t;
+    begin(first, &t.spec);
+    finish(first);
+    ck_assert(str_is(buf_str(&first->body), "first"));
+    rec_free(first);
+    finish(t.second);
+    ck_assert_int_eq(t.second->r.error, CALL_OK);
+    ck_assert(str_is(buf_str(&t.second->body), "right"));
+    rec_free(t.second);
+}
+END_TEST
+
+/* Answers each connection's first request and hears the second, which is carried out perhaps. */
+static void script_dies_at_work(struct server *s, int fd, int nth) {
+    (void)nth;
+    if (!hear(s, fd))
+        return;
+    while (atomic_load(&s->requests) < 8) /* so that each call has a connection of its own */
+        sched_yield();
+    say(fd, OK_HEAD "Content-Length: 2\r\n\r\n{}");
+    if (hear(s, fd))
+        atomic_fetch_add(&s->gone, 1);
+}
+
+START_TEST(said_twice_at_most) {
+    struct server *s = server_new(script_dies_at_work);
+    use(s);
+    struct rec *r[8];
+    struct call_spec spec = spec_of("{}");
+    for (int i = 0; i < 8; i++)
+        begin(r[i] = rec_new(), &spec);
+    for (int i = 0; i < 8; i++) {
+        finish(r[i]);
+        rec_free(r[i]);
+    }
+    ck_assert_int_eq(atomic_load(&s->accepted), 8);
+    struct rec *again = ask(&spec);
+    ck_assert_int_eq(again->r.error, CALL_OK);
+    ck_assert_int_eq(atomic_load(&s->gone), 1); /* heard on one kept connection, answered on a new one */
+    ck_assert_int_eq(atomic_load(&s->accepted), 9);
+    ck_assert(!again->r.reused);
+    rec_free(again);
+}
+END_TEST
+
+/* As the one above, but nobody listens any more when it is said again. */
+static void script_last(struct server *s, int fd, int nth) {
+    (void)nth;
+    if (!hear(s, fd))
+        return;
+    say(fd, OK_HEAD "Content-Length: 2\r\n\r\n{}");
+    recv(fd, &nth, 1, MSG_PEEK);
+    shutdown(s->fd, SHUT_RDWR);
+    hear(s, fd);
+}
+
+START_TEST(sent_though_not_connected) {
+    struct server *s = server_new(script_last);
+    use(s);
+    rec_free(ask_body("{}"));
+    struct rec *r = ask_body("{}");
+    ck_assert_msg(r->r.error == CALL_RESET, "%s", call_error_text(r->r.error));
+    rec_free(r);
+}
+END_TEST
+
+START_TEST(many_paths_before_the_first_connection) {
+    static char paths[40][16];
+    struct server *s = server_new(script_plain);
+    use(s);
+    struct rec *r[40];
+    for (int i = 0; i < 40; i++) {
+        struct call_spec spec = spec_of("{}");
+        snprintf(paths[i], sizeof paths[i], "/m/%d", i);
+        spec.path = paths[i];
+        begin(r[i] = rec_new(), &spec);
+    }
+    for (int i = 0; i < 40; i++) {
+        finish(r[i]);
+        ck_assert_msg(r[i]->r.error == CALL_OK, "%d: %s", i, call_error_text(r[i]->r.error));
+        rec_free(r[i]);
+    }
+}
+END_TEST
+
 void add_flow(TCase *t) {
     tcase_add_test(t, pause_and_resume);
     tcase_add_test(t, paused_holds_little_and_does_not_time_out);
@@ -348,5 +470,9 @@ void add_flow(TCase *t) {
 
 void add_plain(TCase *t) {
     tcase_add_test(t, early_answer_to_a_short_body);
+    tcase_add_test(t, what_nobody_asked_for_is_no_answer);
+    tcase_add_test(t, said_twice_at_most);
+    tcase_add_test(t, sent_though_not_connected);
+    tcase_add_test(t, many_paths_before_the_first_connection);
     tcase_add_test(t, coding_that_only_libcurl_knows);
 }

@@ -202,6 +202,8 @@ static void on_done(void *arg, const struct call_result *res) {
     r->dones++;
     r->r = *res;
     call_cancel(r->call); /* of an ended call, from its own done: nothing */
+    if (r->then)
+        r->then(r->then_arg);
 }
 
 const struct call_sink sink = {on_head, on_data, on_done};

@@ -61,6 +61,8 @@ struct rec {
     bool stop_head, stop_data, cancel_head, cancel_data;
     struct rec *cancel_other;
     bool was_full;
+    void (*then)(void *arg); /* at its end */
+    void *then_arg;
 };
 
 enum { BIG = 5 * 1024 * 1024 };

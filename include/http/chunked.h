@@ -35,13 +35,14 @@ struct chunks {
     size_t max_extension;
     size_t max_trailers; /* bytes of all trailer fields */
     size_t trailers;
-    bool padded; /* a size may have blanks behind it */
+    bool lenient;
     int status;
     const char *why;
 };
 
 void chunks_init(struct chunks *c, size_t max_trailers);
-/* Of an answer: its extensions may be as long as its trailers, and sizes may be padded, as old servers do. */
+/* Of an answer: its extensions may be as long as its trailers; blanks behind a size and before a trailer's colon, and
+ * lines without CR are accepted, as clients do. */
 void chunks_init_answer(struct chunks *c, size_t max_trailers);
 /* Uses bytes until there is a piece of data (PARSE_MORE with data->n > 0: call again with the rest), all are
  * used (PARSE_MORE, data->n == 0), or the end. *data lies inside p. */

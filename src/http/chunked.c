@@ -6,7 +6,7 @@ void chunks_init(struct chunks *c, size_t max_trailers) {
 }
 
 void chunks_init_answer(struct chunks *c, size_t max_trailers) {
-    *c = (struct chunks){.max_trailers = max_trailers, .max_extension = max_trailers, .padded = true};
+    *c = (struct chunks){.max_trailers = max_trailers, .max_extension = max_trailers, .lenient = true};
 }
 
 static bool chunk_bad(struct chunks *c, int status, const char *why) {
@@ -26,7 +26,7 @@ static bool size_byte(struct chunks *c, char b) {
         c->left = c->left << 4 | hex_value(b);
         return true;
     }
-    bool blank = c->padded && (b == ' ' || b == '\t');
+    bool blank = c->lenient && (b == ' ' || b == '\t');
     if (c->digits == 0 || (b != ';' && b != '\r' && !blank))
         return chunk_bad(c, 400, "malformed chunk size");
     c->state = b == '\r' ? CHUNK_SIZE_LF : CHUNK_EXTENSION;
@@ -56,6 +56,8 @@ static bool trailer_byte(struct chunks *c, char b) {
         return b == '\r' || http_field_value(str_make(&b, 1)) ||
                chunk_bad(c, 400, "control character in a trailer field");
     }
+    if (c->lenient && c->state == CHUNK_TRAILER_NAME && (b == ' ' || b == '\t'))
+        return true;
     if (http_token(str_make(&b, 1)))
         c->state = CHUNK_TRAILER_NAME;
     else if (b == ':' && c->state == CHUNK_TRAILER_NAME)
@@ -78,7 +80,14 @@ static void begin_chunk(struct chunks *c) {
     c->state = c->left ? CHUNK_DATA : CHUNK_TRAILER;
 }
 
+static bool wants_cr(const struct chunks *c) {
+    return c->state == CHUNK_SIZE || c->state == CHUNK_EXTENSION || c->state == CHUNK_DATA_CR ||
+           c->state == CHUNK_TRAILER || c->state == CHUNK_TRAILER_VALUE;
+}
+
 static bool chunk_byte(struct chunks *c, char b) {
+    if (c->lenient && b == '\n' && wants_cr(c) && !chunk_byte(c, '\r'))
+        return false;
     switch (c->state) {
     case CHUNK_SIZE:
         return size_byte(c, b);

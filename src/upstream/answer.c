@@ -42,31 +42,41 @@ static bool has_option(struct str list, const char *name) {
     return false;
 }
 
-/* One coding at most: false for what cannot be undone. */
-static bool note_coding(struct answer *a, struct str value) {
-    if (value.n == 0 || str_isi(value, "identity"))
-        return true;
-    bool known = str_isi(value, "gzip") || str_isi(value, "x-gzip") || str_isi(value, "deflate");
-    if (known && !a->inflate)
-        a->inflate = inflate_new();
-    a->foreign = !known || !a->inflate;
-    return !a->foreign;
-}
-
 struct framing {
     bool close, keep_alive, chunked;
+    bool coded, packed; /* packed: by what inflate.c undoes */
 };
 
-static bool note_field(struct answer *a, const struct call_header *f, struct framing *r) {
+/* One coding at most can be undone here. */
+static void note_coding(struct str value, struct framing *r) {
+    if (value.n == 0 || str_isi(value, "identity") || str_isi(value, "none"))
+        return;
+    r->packed =
+        !r->coded && (str_isi(value, "gzip") || str_isi(value, "x-gzip") || str_isi(value, "deflate"));
+    r->coded = true;
+}
+
+static bool note_transfer(struct str list, struct framing *r) {
+    struct str one;
+    while (str_next(&list, ',', &one)) {
+        one = str_trim(one);
+        if (str_isi(one, "identity"))
+            continue;
+        if (r->chunked || !str_isi(one, "chunked"))
+            return false;
+        r->chunked = true;
+    }
+    return true;
+}
+
+static bool note_field(const struct call_header *f, struct framing *r) {
     if (str_is(f->name, "connection")) {
         r->close = r->close || has_option(f->value, "close");
         r->keep_alive = r->keep_alive || has_option(f->value, "keep-alive");
     } else if (str_is(f->name, "content-encoding")) {
-        return note_coding(a, f->value);
-    } else if (str_is(f->name, "transfer-encoding") && !str_isi(f->value, "identity")) {
-        if (r->chunked || !str_isi(f->value, "chunked"))
-            return false;
-        r->chunked = true;
+        note_coding(f->value, r);
+    } else if (str_is(f->name, "transfer-encoding")) {
+        return note_transfer(f->value, r);
     }
     return true;
 }
@@ -74,14 +84,16 @@ static bool note_field(struct answer *a, const struct call_header *f, struct fra
 /* RFC 9112, 6.3. */
 static bool frame(struct answer *a) {
     const struct answer_head *h = &a->head;
-    struct framing r = {false, false, false};
+    struct framing r = {.close = false};
     for (size_t i = 0; i < h->nlines; i++)
-        if (!note_field(a, &h->headers[i], &r))
+        if (!note_field(&h->headers[i], &r))
             return false;
     a->close = r.close || (h->old && !r.keep_alive) || (r.chunked && h->length >= 0);
     if (a->bodiless || h->status == 204 || h->status == 304 || (!r.chunked && h->length == 0)) {
         a->phase = ANSWER_END;
-    } else if (r.chunked) {
+        return true;
+    }
+    if (r.chunked) {
         a->phase = ANSWER_CHUNKS;
         chunks_init_answer(&a->chunks, MAX_HEAD);
     } else if (h->length > 0) {
@@ -91,7 +103,10 @@ static bool frame(struct answer *a) {
         a->phase = ANSWER_CLOSE;
         a->close = true;
     }
-    return true;
+    if (r.coded)
+        a->inflate = r.packed ? inflate_new() : NULL;
+    a->foreign = r.coded && !a->inflate;
+    return !a->foreign;
 }
 
 /* As far as it is there: whatever speaks first and is not HTTP/1 is found out without waiting for a line's
@@ -171,8 +186,10 @@ static enum answer_state give_out(struct answer *a) {
 }
 
 static enum answer_state take_piece(struct answer *a, struct str piece) {
-    if (a->inflate)
-        return inflate_more(a->inflate, piece, &a->out) ? give_out(a) : bad(a, CALL_PROTOCOL);
+    if (a->inflate) {
+        a->foreign = !inflate_more(a->inflate, piece, &a->out); /* "deflate" may mean RFC 1951 alone */
+        return a->foreign ? bad(a, CALL_PROTOCOL) : give_out(a);
+    }
     enum answer_state r = give(a, piece);
     if (r == ANSWER_FULL)
         buf_adds(&a->out, piece);

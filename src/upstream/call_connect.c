@@ -24,9 +24,7 @@ static void opt(struct connect *k) {
     curl_easy_setopt(e, CURLOPT_PRIVATE, &k->owner);
     curl_easy_setopt(e, CURLOPT_CONNECT_ONLY, 1L);
     curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-    CURLU *url = upstream_url(u, "/");
-    if (url)
-        curl_easy_setopt(e, CURLOPT_CURLU, url);
+    curl_easy_setopt(e, CURLOPT_CURLU, u->connect_url);
 }
 
 static struct connect *connect_new(struct upstream *u) {

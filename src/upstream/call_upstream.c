@@ -104,8 +104,10 @@ struct upstream *upstream_new(struct multi *m, const struct conf_provider *p, ch
         u->mock = mock_memory_new();
     else if (str_startsi(base, "http:") && ascii(base) && !*p->proxy && p->http2 != HTTP2_ON)
         u->plain = plain_new(m, u);
-    if (u->plain)
+    if (u->plain) {
         u->host = host_of(a, base);
+        u->connect_url = url_parse(base, "/");
+    }
     return u;
 }
 
@@ -124,6 +126,7 @@ void upstream_free(struct upstream *u) {
     }
     plain_free(u->plain);
     connect_free_idle(u);
+    curl_url_cleanup(u->connect_url);
     for (size_t i = 0; i < u->npaths; i++)
         curl_url_cleanup(u->paths[i].url);
     for (size_t i = 0; i < (u->conf->nkeys + 1) * LISTS; i++) {
@@ -160,7 +163,7 @@ static struct str target_of(struct arena *a, CURLU *url) {
     }
     curl_free(path);
     curl_free(query);
-    return made;
+    return ascii(made) ? made : STR_NONE; /* else libcurl escapes it */
 }
 
 /* MAX_PATHS: there is no place, or it is no URL. */

@@ -49,6 +49,7 @@ struct upstream {
     struct link calls;
     struct mock_memory *mock; /* the kind is answered by mock.c */
     struct plain *plain;      /* http:// and no proxy: most calls go by plain.c */
+    CURLU *connect_url;       /* of connections for it */
     struct connect *idle_connects;
     unsigned nidle_connects;
 };

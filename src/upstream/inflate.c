@@ -31,25 +31,32 @@ void inflate_free(struct inflate *i) {
     mem_free(i);
 }
 
+/* Another member may follow the one that ended (RFC 1952, 2.2). */
+static bool next_member(struct inflate *i) {
+    if (i->whole && inflateReset(&i->z) != Z_OK)
+        return false;
+    i->whole = false;
+    return true;
+}
+
 bool inflate_more(struct inflate *i, struct str in, struct buf *out) {
     MUST(in.n <= INFLATE_STEP);
-    i->begun = i->begun || in.n > 0;
     i->z.next_in = (Bytef *)(uintptr_t)in.p; /* only read; zlib's interface has no const */
     i->z.avail_in = (uInt)in.n;
-    while (!i->whole) {
+    bool more = in.n > 0;
+    while (more) {
         char *to = buf_room(out, OUT_STEP);
-        if (!to)
+        if (!to || !next_member(i))
             return false;
+        i->begun = true;
         i->z.next_out = (Bytef *)to;
         i->z.avail_out = OUT_STEP;
         int rc = inflate(&i->z, Z_NO_FLUSH);
         buf_commit(out, OUT_STEP - i->z.avail_out);
-        if (rc == Z_STREAM_END)
-            i->whole = true;
-        else if (rc == Z_BUF_ERROR || (rc == Z_OK && i->z.avail_out > 0))
-            return true;
-        else if (rc != Z_OK)
+        if (rc != Z_OK && rc != Z_BUF_ERROR && rc != Z_STREAM_END)
             return false;
+        i->whole = rc == Z_STREAM_END;
+        more = i->z.avail_in > 0 || (rc == Z_OK && i->z.avail_out == 0);
     }
     return true;
 }

@@ -3,7 +3,7 @@
 #define PENSTOCK_SRC_UPSTREAM_INFLATE_H
 #include "base/buf.h"
 
-enum { INFLATE_STEP = 1024 }; /* bytes in at once: they cannot become more than about 1 MiB */
+enum { INFLATE_STEP = 64 }; /* bytes in at once: they cannot become more than some 64 KiB */
 
 struct inflate;
 struct inflate *inflate_new(void); /* NULL: built without zlib */

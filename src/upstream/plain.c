@@ -16,7 +16,7 @@ enum {
     MAX_KEPT = 4096,          /* connections, per upstream */
     MAX_KEPT_MS = 300 * 1000, /* unused; most servers close earlier */
     MAX_IDLE_CALLS = 256,     /* pooled memory */
-    MAX_TRIES = 5,            /* kept connections that turn out to be closed, as libcurl */
+    RACE_MS = 2000,           /* within it a kept connection ends that was closed as we wrote */
     RECEIVE = 32 * 1024,      /* at once; of a stream only what comes is read */
     EVENTS = 2 * 1024,        /* of a stream passed on at once: the first before the next are looked at */
     PIECE = 64 * 1024,        /* of a body that is read when it is sent */
@@ -38,9 +38,10 @@ struct plain {
     struct upstream *upstream;
     struct link kept; /* the one used last in front */
     unsigned nkept;
+    struct timer timer; /* while some are kept: for the oldest */
     struct plain_call *idle;
     unsigned nidle;
-    bool foreign;
+    bool foreign; /* an answer came in a coding that only libcurl may know: no more calls, nothing is kept */
 };
 
 struct plain_call {
@@ -49,7 +50,7 @@ struct plain_call {
     struct plain_call *next_idle;
     struct connect *connect;
     struct line *line;
-    unsigned tries;
+    bool again; /* on its second connection */
     /* the request: its first lines, the others, the body */
     struct buf first;
     struct str lines;
@@ -62,9 +63,6 @@ struct plain_call {
     bool stopped;              /* no more is sent: the answer is an error already, or nobody hears it */
     struct answer answer;
 };
-
-static void go_on(struct plain_call *p, enum answer_state s);
-static void start(struct call *c);
 
 /* --- connections --- */
 
@@ -105,34 +103,56 @@ static struct line *line_new(struct plain *p, int fd) {
     return l;
 }
 
+static struct line *last_kept(struct plain *p) {
+    return p->nkept ? LINK_OWNER(p->kept.prev, struct line, in_kept) : NULL;
+}
+
+static void close_kept(struct plain *p) {
+    while (p->nkept > 0)
+        line_close(last_kept(p));
+}
+
+static void on_age(void *arg) {
+    struct plain *p = arg;
+    uint64_t now = loop_ms(multi_loop(p->multi));
+    struct line *l;
+    while ((l = last_kept(p)) && now - l->since_ms >= MAX_KEPT_MS)
+        line_close(l);
+    if (l)
+        timer_set(&p->timer, l->since_ms + MAX_KEPT_MS - now);
+}
+
 static void line_keep(struct line *l) {
     struct plain *p = l->plain;
-    uint64_t now = loop_ms(multi_loop(p->multi));
     l->call = NULL;
-    l->since_ms = now;
-    if (p->nkept == MAX_KEPT || !line_wants(l, EV_READ)) {
+    l->since_ms = loop_ms(multi_loop(p->multi));
+    if (p->foreign || p->nkept == MAX_KEPT || !line_wants(l, EV_READ)) {
         line_close(l);
         return;
     }
     link_add(p->kept.next, &l->in_kept); /* in front of the first */
     p->nkept++;
-    struct line *last = LINK_OWNER(p->kept.prev, struct line, in_kept);
-    if (now - last->since_ms > MAX_KEPT_MS)
-        line_close(last);
+    if (!timer_pending(&p->timer))
+        timer_set(&p->timer, MAX_KEPT_MS);
+}
+
+/* Nothing has come on it, not even its end: what comes before a request is no answer to it. */
+static bool is_quiet(const struct line *l) {
+    char byte;
+    return recv(l->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 static struct line *line_kept(struct plain *p) {
-    if (p->nkept == 0)
-        return NULL;
-    struct line *l = LINK_OWNER(p->kept.next, struct line, in_kept);
-    if (loop_ms(multi_loop(p->multi)) - l->since_ms > MAX_KEPT_MS) { /* then all of them are too old */
-        while (p->nkept > 0)
-            line_close(LINK_OWNER(p->kept.next, struct line, in_kept));
-        return NULL;
+    while (p->nkept > 0) {
+        struct line *l = LINK_OWNER(p->kept.next, struct line, in_kept);
+        if (is_quiet(l)) {
+            link_cut(&l->in_kept);
+            p->nkept--;
+            return l;
+        }
+        line_close(l);
     }
-    link_cut(&l->in_kept);
-    p->nkept--;
-    return l;
+    return NULL;
 }
 
 /* --- sending --- */
@@ -240,23 +260,40 @@ static void detach(struct plain_call *p) {
     p->line = NULL;
 }
 
+/* The request may have been carried out by whoever closed the first connection. */
+static enum call_error not_connected(const struct plain_call *p, enum call_error e) {
+    return p->again ? CALL_RESET : e;
+}
+
 static void on_connect(void *arg, int fd, enum call_error e) {
     struct plain_call *p = arg;
     p->connect = NULL;
     if (fd >= 0)
         attach(p, line_new(p->plain, fd), false);
     else
-        call_finish(&p->c, e);
+        call_finish(&p->c, not_connected(p, e));
 }
 
-/* A kept connection was closed before our request came: nothing of it was heard, so it is said again. */
+static void connect_for(struct plain_call *p) {
+    p->c.result.reused = false;
+    p->connect = connect_begin(p->plain->upstream, on_connect, p);
+    if (p->connect)
+        return;
+    p->c.verdict = not_connected(p, CALL_CONNECT);
+    multi_work(p->c.multi, &p->c, WORK_FAIL);
+}
+
+/* A kept connection that is closed as our request comes ends without a byte, and at once. Then it is said
+ * once more, on a connection that is new (RFC 9112, 9.3.1, allows no more for a POST). */
 static bool try_again(struct plain_call *p) {
-    if (!p->c.result.reused || answer_begun(&p->answer) || ++p->tries > MAX_TRIES)
+    uint64_t now = loop_ms(multi_loop(p->c.multi));
+    if (!p->c.result.reused || p->again || answer_begun(&p->answer) || now - p->c.start_ms > RACE_MS)
         return false;
     detach(p);
+    p->again = true;
     p->sent = 0;
     p->stopped = false;
-    start(&p->c);
+    connect_for(p);
     return true;
 }
 
@@ -269,6 +306,11 @@ static void whole(struct plain_call *p) {
     call_finish(&p->c, p->c.verdict);
 }
 
+static void leave_to_libcurl(struct plain *p) {
+    p->foreign = true;
+    close_kept(p);
+}
+
 /* What the bytes have led to; from the loop, outside of every callback. */
 static void go_on(struct plain_call *p, enum answer_state s) {
     switch (s) {
@@ -279,7 +321,8 @@ static void go_on(struct plain_call *p, enum answer_state s) {
         whole(p);
         return;
     case ANSWER_BAD:
-        p->plain->foreign = p->plain->foreign || p->answer.foreign;
+        if (p->answer.foreign)
+            leave_to_libcurl(p->plain);
         call_finish(&p->c, p->c.verdict != CALL_OK ? p->c.verdict : p->answer.error);
     }
 }
@@ -354,16 +397,10 @@ static const struct answer_sink to_call = {on_head, on_data};
 static void start(struct call *c) {
     struct plain_call *p = LINK_OWNER(c, struct plain_call, c);
     struct line *l = line_kept(p->plain);
-    if (l) {
+    if (l)
         attach(p, l, true);
-        return;
-    }
-    c->result.reused = false;
-    p->connect = connect_begin(p->plain->upstream, on_connect, p);
-    if (!p->connect) {
-        c->verdict = CALL_CONNECT;
-        multi_work(c->multi, c, WORK_FAIL);
-    }
+    else
+        connect_for(p);
 }
 
 static void resume(struct call *c) {
@@ -391,6 +428,7 @@ static void plain_call_free(struct plain_call *p) {
 static void release(struct call *c) {
     struct plain_call *p = LINK_OWNER(c, struct plain_call, c);
     struct plain *plain = p->plain;
+    answer_reset(&p->answer, false, 0);
     buf_wipe(&p->own);
     buf_free(&p->piece);
     p->lines = p->body = STR_NONE;
@@ -444,7 +482,7 @@ struct call *plain_call(struct plain *plain, const struct call_spec *s, struct s
     p->lines = lines;
     p->body = s->get ? STR_NONE : s->body;
     p->source = s->source && !s->get ? *s->source : (struct call_source){.n = p->body.n};
-    p->tries = 0;
+    p->again = false;
     p->sent = 0;
     p->stopped = false;
     answer_reset(&p->answer, s->method && strcmp(s->method, "HEAD") == 0, s->stream ? EVENTS : RECEIVE);
@@ -457,14 +495,15 @@ struct plain *plain_new(struct multi *m, struct upstream *u) {
     p->multi = m;
     p->upstream = u;
     link_head(&p->kept);
+    timer_init(&p->timer, multi_loop(m), on_age, p);
     return p;
 }
 
 void plain_free(struct plain *p) {
     if (!p)
         return;
-    while (p->nkept > 0)
-        line_close(LINK_OWNER(p->kept.next, struct line, in_kept));
+    close_kept(p);
+    timer_free(&p->timer);
     while (p->idle) {
         struct plain_call *c = p->idle;
         p->idle = c->next_idle;
