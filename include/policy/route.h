@@ -9,6 +9,7 @@ enum { PLAN_MAX = 32 };
 struct plan {
     struct str asked;              /* the name the client used (or the default that stood in) */
     struct plane_model *model;     /* configured model, or NULL */
+    enum conf_strategy strategy;   /* without one: among the providers that may answer where no model is named */
     struct target *list[PLAN_MAX]; /* in the order to try */
     size_t n, next;
     size_t preferred; /* list[0..preferred): of providers that the hints prefer */

@@ -98,8 +98,9 @@ void order_targets(struct plane *p, struct plan *plan, enum conf_strategy s, boo
             draw_by_weight(plan->list, plan->own);
         return;
     }
-    if (!dry && plan->model_entity != SHM_NONE)
-        rotate(plan->list, plan->own, entity_turn(p->shm, plan->model_entity) % plan->own);
+    uint32_t turns = plan->model_entity != SHM_NONE ? plan->model_entity : p->gateway;
+    if (!dry)
+        rotate(plan->list, plan->own, entity_turn(p->shm, turns) % plan->own);
     if (s == STRATEGY_ROUND_ROBIN)
         return;
     sort_by_weight(p, plan, s);

@@ -216,6 +216,22 @@ static bool resolve_by_hints(struct plane *p, struct arena *a, struct plan *plan
     return plan->n > 0;
 }
 
+/* No model was named, nor a default configured, but a strategy to choose by: among all providers. */
+static void resolve_any(struct plane *p, struct arena *a, struct plan *plan) {
+    enum conf_strategy own = p->conf->routing.default_strategy;
+    bool said = plan->hints->strategy_said;
+    if (*p->conf->routing.default_model || p->conf->routing.default_provider_said ||
+        (said ? plan->hints->strategy : own) == STRATEGY_FALLBACK)
+        return;
+    plan->strategy = own;
+    plan->defaults = true;
+    for (size_t i = 0; i < p->nproviders; i++) {
+        struct plane_provider *pr = &p->providers[i];
+        if (pr->upstream && !left_out(plan->hints, pr) && plan_default_model(pr).n)
+            plan_add_loose(p, a, plan, pr, plan_default_model(pr));
+    }
+}
+
 /* No model was named, and the hints leave out who would have been meant: the first provider that they do not.
  */
 static void resolve_another(struct plane *p, struct arena *a, struct plan *plan) {
@@ -248,8 +264,10 @@ static void resolve_nothing(struct plane *p, struct arena *a, struct plan *plan)
     } else if (id.n) {
         resolve_id(p, a, id, false, plan);
     }
-    if (!plan->model) /* a configured one has its own fallbacks */
-        resolve_another(p, a, plan);
+    if (plan->model) /* a configured one has its own targets and fallbacks */
+        return;
+    resolve_another(p, a, plan);
+    resolve_any(p, a, plan);
 }
 
 static bool not_found(struct arena *a, struct str model, const struct plan *plan, struct fault *f) {

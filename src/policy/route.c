@@ -17,7 +17,7 @@
 enum conf_strategy route_strategy(const struct plan *plan) {
     if (plan->hints->strategy_said)
         return plan->hints->strategy;
-    return plan->model ? plan->model->conf->strategy : STRATEGY_FALLBACK;
+    return plan->model ? plan->model->conf->strategy : plan->strategy;
 }
 
 void route_order(struct plane *p, struct plan *plan) {

@@ -116,6 +116,34 @@ def test_a_key_for_one_model_gets_no_other_providers_default():
     assert r.status == 200 and r.headers["x-penstock-provider"] == "p1", r
 
 
+def test_a_strategy_chooses_among_the_providers_where_no_model_is_named():
+    _, gw = start(3)
+
+    def served(n, **routing):
+        return sorted(gw.post("/v1/completions", {**HELLO, "routing": routing}).headers["x-penstock-provider"] for _ in range(n))
+
+    assert served(3) == ["p0"] * 3 and served(3, strategy="fallback") == ["p0"] * 3
+    assert served(6, strategy="round-robin") == ["p0", "p0", "p1", "p1", "p2", "p2"], "exact over all workers"
+    assert served(4, strategy="round-robin", exclude_providers=["p1"]) == ["p0", "p0", "p2", "p2"]
+    assert served(4, strategy="round-robin", preferred_providers=["p2", "p1"]) == ["p2"] * 4
+    _, gw = start(2, routing={"default_strategy": "round-robin"})
+    assert served(4) == ["p0", "p0", "p1", "p1"]
+    _, gw = start(2, routing={"default_strategy": "round-robin", "default_provider": "p1"})
+    assert served(4) == ["p1"] * 4, "unless one is the default"
+    ups, gw = start(2, routing={"default_strategy": "round-robin", "fallback": False})
+    ups[0].next(*[lambda a: a.reset()] * 8)
+    assert sorted(gw.post("/v1/completions", HELLO).status for _ in range(2)) == [200, 502], "chosen, not gone on to"
+    ups = [scene.Upstream() for _ in range(3)]
+    gw = scene.Gateway({"providers": [u.provider(f"p{i}", default_model=m, retry={"max": 0}) for i, (u, m) in enumerate(
+        zip(ups, ("gpt-4", "gpt-4o-mini", "gpt-4o")))]})
+    assert served(2, strategy="cost") == ["p1"] * 2
+    ups[1].default = scene.status_script(503)
+    assert served(2, strategy="cost") == ["p2"] * 2
+    # of those that the key may use
+    ups, gw = start(2, auth={"keys": [{"id": "one", "key": {"value": "sk-one"}, "models": ["m0"]}]}, routing={"default_strategy": "round-robin"})
+    assert [gw.post("/v1/completions", HELLO, headers={"x-api-key": "sk-one"}).status for _ in range(4)] == [200] * 4 and not ups[1].requests
+
+
 def test_models_by_provider():
     ups, gw = start()
     for model, i, sent in (("p1", 1, "m1"), ("P1/x", 1, "x"), ("p1.x", 1, "x"), ("p0/vendor/model:free", 0, "vendor/model:free")):
