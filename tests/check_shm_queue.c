@@ -89,6 +89,28 @@ START_TEST(each_limit_has_its_own_order) {
 }
 END_TEST
 
+START_TEST(a_look_ends_with_the_last) {
+    struct shm *s = segment_entered();
+    uint32_t gate = entity(s, 91), place[100], one = slot_mine(s);
+    for (unsigned i = 0; i < 100; i++)
+        ck_assert_uint_eq(place[i] = queue_join(s, entity(s, 1), 10, 1, gate, 100), i);
+    ck_assert_uint_eq(queue_reach(s), 100);
+    for (unsigned i = 0; i < 99; i++)
+        queue_leave(s, place[i], true);
+    ck_assert_uint_eq(queue_reach(s), 100);
+    slot_release(s, one); /* its owner is dead */
+    slot_enter(s, slot_claim(s, SLOT_WORKER, 0, 2));
+    ck_assert_uint_eq(queue_any(s, &gate, 1), SHM_NONE);
+    place[0] = queue_join(s, entity(s, 1), 10, 1, gate, 100);
+    place[1] = queue_join(s, entity(s, 1), 10, 1, gate, 100);
+    queue_leave(s, place[0], true);
+    ck_assert_uint_eq(queue_reach(s), 2);
+    queue_leave(s, place[1], true);
+    ck_assert_uint_eq(queue_reach(s), 0);
+    shm_free(s);
+}
+END_TEST
+
 /* One may be inside at a time: who has its turn takes the gate. Members are killed anywhere. */
 static void wait_in_turn(struct crowd *c, int i) {
     struct shm *s = c->s;
@@ -137,6 +159,7 @@ TCase *case_queue(void) {
     tcase_add_test(t, in_turn_by_tokens_and_weight);
     tcase_add_test(t, nothing_is_saved_up);
     tcase_add_test(t, each_limit_has_its_own_order);
+    tcase_add_test(t, a_look_ends_with_the_last);
     tcase_add_test(t, killed_at_random);
     return t;
 }

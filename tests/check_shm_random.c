@@ -314,6 +314,10 @@ START_TEST(the_queue_by_a_model) {
             queue_leave(s, w[at].place, first(&w[at], w, n));
             w[at] = w[--n];
         }
+        uint32_t last = 0;
+        for (size_t i = 0; i < n; i++)
+            last = w[i].place >= last ? w[i].place + 1 : last;
+        ck_assert_uint_ge(queue_reach(s), last); /* of the dead it may be more */
         ck_assert_uint_eq(queue_depth(s), n);
         for (size_t i = 0; i < n; i++)
             ck_assert(queue_turn(s, w[i].place) == first(&w[i], w, n));

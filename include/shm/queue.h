@@ -13,11 +13,12 @@ uint64_t queue_end(const struct shm *s, uint32_t place); /* its virtual time: th
 /* It waits for another entity's limit now. Mine only, and so are the next two. */
 void queue_blocked(struct shm *s, uint32_t place, uint32_t entity);
 /* May it try? No other that waits for the same entity comes before it. */
-bool queue_turn(const struct shm *s, uint32_t place);
+bool queue_turn(struct shm *s, uint32_t place);
 /* It was let in (served), or has left. */
 void queue_leave(struct shm *s, uint32_t place, bool served);
 /* Does anybody wait for the limit of one of these? Who comes now must not pass before them. The first of the list for which
  * somebody does, or SHM_NONE. */
 uint32_t queue_any(const struct shm *s, const uint32_t *entity, size_t n);
 uint32_t queue_depth(const struct shm *s);
+uint32_t queue_reach(const struct shm *s); /* how many places a look goes over: up to the last that is taken */
 #endif

@@ -79,7 +79,7 @@ struct shm_head {
     word keys_generation;
     _Alignas(SHM_LINE) half scribe_asleep;
     _Alignas(SHM_LINE) word queue_now; /* virtual time, see queue.c */
-    half queue_high;                   /* places ever in use at a time */
+    half queue_high;                   /* behind the last place in use */
     _Alignas(SHM_LINE) half booking;   /* odd: between two words of a record */
     struct shm_intent intent;
     _Alignas(SHM_LINE) struct shm_stats master; /* of processes without a slot */

@@ -1,6 +1,6 @@
 /* The queue's places: an array in which a place is claimed by putting its owner there, and valid when its
  * virtual time has been written behind that. Nothing is linked, so nothing can be torn; who asks for its turn
- * looks at all that wait. The number that were ever in use at a time bounds the look. */
+ * looks at all that wait, up to the last place in use. */
 #include "shm/queue.h"
 
 #include "layout.h"
@@ -17,9 +17,32 @@ static bool lives(const struct shm *s, uint64_t owner) {
     return owner != 0 && slot < SHM_MAX_SLOTS && atomic_load(&s->slots[slot].life) == (uint32_t)owner;
 }
 
-static uint32_t high(const struct shm *s) {
+uint32_t queue_reach(const struct shm *s) {
     uint32_t n = atomic_load(&s->head->queue_high);
     return n < QUEUE_PLACES ? n : QUEUE_PLACES;
+}
+
+static void reach_at_least(struct shm *s, uint32_t least) {
+    uint32_t n = atomic_load(&s->head->queue_high);
+    while (n < least && !atomic_compare_exchange_weak(&s->head->queue_high, &n, least))
+        ;
+}
+
+/* Behind the last place in use there is none to look at. One that is claimed at the same moment is seen by
+ * this look at it once more, or its owner sees the lower bound; who is killed between the two leaves it to
+ * the owner's next queue_turn(). */
+static void reach_less(struct shm *s) {
+    for (uint32_t n = queue_reach(s); n > 0; n = queue_reach(s)) {
+        struct shm_place *last = &s->places[n - 1];
+        uint32_t is = n;
+        if (lives(s, atomic_load(&last->owner)))
+            return;
+        if (atomic_compare_exchange_strong(&s->head->queue_high, &is, n - 1) &&
+            lives(s, atomic_load(&last->owner))) {
+            reach_at_least(s, n);
+            return;
+        }
+    }
 }
 
 /* One that waits: its virtual end, or 0. */
@@ -35,7 +58,7 @@ static uint64_t waits(const struct shm *s, uint32_t i, uint32_t *blocked) {
 
 uint32_t queue_depth(const struct shm *s) {
     uint32_t n = 0;
-    for (uint32_t i = 0, m = high(s); i < m; i++)
+    for (uint32_t i = 0, m = queue_reach(s); i < m; i++)
         n += lives(s, atomic_load(&s->places[i].owner));
     return n;
 }
@@ -43,7 +66,7 @@ uint32_t queue_depth(const struct shm *s) {
 /* One look at the places, whatever the number of entities; most are free. */
 uint32_t queue_any(const struct shm *s, const uint32_t *entity, size_t n) {
     size_t first = n;
-    for (uint32_t i = 0, m = high(s); i < m && first > 0; i++) {
+    for (uint32_t i = 0, m = queue_reach(s); i < m && first > 0; i++) {
         uint32_t blocked;
         if (atomic_load(&s->places[i].owner) == 0 || !waits(s, i, &blocked) || blocked == SHM_NONE)
             continue;
@@ -89,9 +112,7 @@ static uint32_t claim(struct shm *s) {
         if (lives(s, was) || !atomic_compare_exchange_strong(&p->owner, &was, owner_of(s)))
             continue;
         atomic_store(&p->end, 0); /* of a dead owner */
-        uint32_t n = atomic_load(&s->head->queue_high);
-        while (n <= i && !atomic_compare_exchange_weak(&s->head->queue_high, &n, i + 1))
-            ;
+        reach_at_least(s, i + 1);
         return i;
     }
     return SHM_NONE;
@@ -129,10 +150,11 @@ uint64_t queue_end(const struct shm *s, uint32_t place) {
     return atomic_load(&s->places[place].end);
 }
 
-bool queue_turn(const struct shm *s, uint32_t place) {
+bool queue_turn(struct shm *s, uint32_t place) {
+    reach_at_least(s, place + 1);
     uint64_t end = atomic_load(&s->places[place].end);
     uint32_t entity = atomic_load(&s->places[place].blocked), blocked;
-    for (uint32_t i = 0, m = high(s); i < m; i++) {
+    for (uint32_t i = 0, m = queue_reach(s); i < m; i++) {
         uint64_t other = i != place ? waits(s, i, &blocked) : 0;
         if (other && blocked == entity && (other < end || (other == end && i < place)))
             return false;
@@ -152,4 +174,5 @@ void queue_leave(struct shm *s, uint32_t place, bool served) {
         atomic_compare_exchange_strong(&e->queue_end, &end, start);
     atomic_store(&p->end, 0);
     atomic_store(&p->owner, 0);
+    reach_less(s);
 }
