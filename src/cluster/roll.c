@@ -16,7 +16,14 @@
 #include "inner.h"
 #include "shm/hosts.h"
 
-enum { EVERY_MS = 1000, APART_MS = 200, NEW_MS = 3000, GONE_MS = 10000, HOSTS_MOST = 10000 };
+enum {
+    EVERY_MS = 1000,
+    APART_MS = 200,
+    NEW_MS = 3000,
+    GONE_MS = 10000,
+    TOLD_MS = 2500, /* who is counted as present after that has told */
+    HOSTS_MOST = 10000
+};
 
 struct roll {
     struct cluster *c;
@@ -24,7 +31,8 @@ struct roll {
     uint64_t me, due_ms;
     uint32_t n;
     bool asked;
-    uint64_t up_ms; /* since when it is linked, and takes what it is told */
+    uint64_t least_ms; /* apart for so long */
+    uint64_t up_ms;    /* since when it is linked, and takes what it is told */
 };
 
 /* The time is the server's: nobody else's clock matters. */
@@ -73,6 +81,7 @@ static void refused(struct roll *r, const struct resp *reply) {
 static void taken_again(struct roll *r) {
     hosts_set_apart(r->c->shm, HOSTS_CATCHING_UP);
     r->up_ms = clock_ms();
+    r->least_ms = TOLD_MS;
     cluster_is_refused(r->c, false);
 }
 
@@ -87,6 +96,8 @@ static void called(void *arg, const struct resp *reply) {
     if (r->c->refused)
         taken_again(r);
     uint64_t up_for = clock_ms() - r->up_ms;
+    if (hosts_apart(r->c->shm) && up_for < r->least_ms)
+        return;
     if (hosts_apart(r->c->shm) && up_for < GONE_MS && (present < n || (uint32_t)present < r->n))
         return;
     hosts_set_apart(r->c->shm, HOSTS_TOGETHER);
@@ -104,6 +115,7 @@ void roll_state(struct roll *r, bool up) {
         return;
     }
     r->up_ms = clock_ms();
+    r->least_ms = 0;
     r->due_ms = 0;
     roll_call(r);
 }

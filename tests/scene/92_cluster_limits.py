@@ -260,9 +260,12 @@ def test_a_server_that_takes_no_writes():
         got = flood([gw], 30, threads=3)
         assert count(got) == 20, count(got)
         gw.wait_log("refuses", "cluster")
+    for gw in gws:
+        scene.wait_for(lambda: cluster(gw)["status"] == "refused", "the server to be given up", 20)
     redis.ask("CONFIG", "SET", "maxmemory", "0")
-    flood(gws, 10)  # tells what was used without it
-    assert count(flood(gws, 10)) <= 1
+    for gw in gws:
+        scene.wait_for(lambda: cluster(gw)["status"] == "connected", "the server to take writes", 20)
+    assert count(flood(gws, 20)) <= 1  # it has been told what was used without it
 
 
 def test_killed_workers_and_hosts_take_no_more_than_they_had():
