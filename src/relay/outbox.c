@@ -83,7 +83,7 @@ static void lose_all(struct outbox *o) {
         return;
     stat_add(o->shm, STAT_RING_DROPPED, n);
     log_event(LVL_ERROR, "store",
-              "%" PRIu64 " records of usage are lost: the scribe did not take them in time", n);
+              "records of usage are lost, %" PRIu64 " of them: the scribe did not take them in time", n);
 }
 
 void outbox_free(struct outbox *o) {
