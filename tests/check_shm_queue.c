@@ -48,6 +48,34 @@ START_TEST(in_turn_by_tokens_and_weight) {
 }
 END_TEST
 
+/* Booked alike, one key uses ten times as much: over time both are given the same tokens, also when many wait
+ * already. */
+START_TEST(by_what_was_used_in_the_end) {
+    struct shm *s = segment_entered();
+    uint32_t place[40], gate = entity(s, 99), served[2] = {0};
+    for (unsigned i = 0; i < 40; i++)
+        place[i] = queue_join(s, entity(s, i / 20), 100, 1, gate, 100);
+    for (unsigned n = 0; n < 550; n++) {
+        unsigned i = serve(s, place, 40), key = i / 20;
+        served[key]++;
+        queue_settle(s, entity(s, key), 100, key ? 1000 : 100, 1);
+        place[i] = queue_join(s, entity(s, key), 100, 1, gate, 100);
+    }
+    ck_assert_msg(served[1] >= 45 && served[1] <= 56, "%u of %u", served[1], served[0] + served[1]);
+    /* and what was used less than booked is not taken from it */
+    for (unsigned n = 0; n < 100; n++)
+        queue_settle(s, entity(s, 0), 100, 0, 1);
+    served[0] = served[1] = 0;
+    for (unsigned n = 0; n < 20; n++) {
+        unsigned i = serve(s, place, 40), key = i / 20;
+        served[key]++;
+        place[i] = queue_join(s, entity(s, key), 100, 1, gate, 100);
+    }
+    ck_assert_uint_eq(served[0], 20);
+    shm_free(s);
+}
+END_TEST
+
 START_TEST(nothing_is_saved_up) {
     struct shm *s = segment_entered();
     uint32_t place[31], gate = entity(s, 99);
@@ -157,6 +185,7 @@ TCase *case_queue(void) {
     TCase *t = tcase_create("queue");
     tcase_set_timeout(t, 120);
     tcase_add_test(t, in_turn_by_tokens_and_weight);
+    tcase_add_test(t, by_what_was_used_in_the_end);
     tcase_add_test(t, nothing_is_saved_up);
     tcase_add_test(t, each_limit_has_its_own_order);
     tcase_add_test(t, a_look_ends_with_the_last);

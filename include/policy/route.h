@@ -20,6 +20,8 @@ struct plan {
     bool defaults; /* nothing was named but providers: each target is the default model of one */
     bool dear; /* refused for its cost: what was not named for that is no way out */
     const struct hints *hints; /* never NULL after route_resolve */
+    const struct caller *caller; /* whose it is, after route_permit: what nobody configured for it leads to no model that it may
+                                  * not use */
     /* Of this request, before route_order; 0: unknown. For those who look at windows, costs, speed. */
     uint64_t input_bytes, output_tokens;
     unsigned fallback_on; /* mask of 1 << fault_class: what leads on from one of the models to the next */
@@ -29,7 +31,7 @@ struct plan {
 bool route_resolve(struct plane *p, struct arena *a, struct str model, const struct hints *hints, struct plan *plan,
                    struct fault *f);
 /* auth_model() of what was asked for. What else the plan has by its own choice, of a request that named no model, is left out
- * if the caller may not use it. */
+ * if the caller may not use it, now and when fallbacks are added. The caller must live as long as the plan. */
 bool route_permit(struct plan *plan, const struct caller *c);
 /* A request that goes through untouched (OP_PASS): to the provider that is named, else where its model leads, else (also
  * without a model) to the first provider that understands `d`, the default one before the others. */

@@ -16,6 +16,9 @@ void queue_blocked(struct shm *s, uint32_t place, uint32_t entity);
 bool queue_turn(struct shm *s, uint32_t place);
 /* It was let in (served), or has left. */
 void queue_leave(struct shm *s, uint32_t place, bool served);
+/* What one that was served has used in the end, where `cost` was booked for it: the key's others come so much later, or
+ * sooner. */
+void queue_settle(struct shm *s, uint32_t key, uint64_t cost, uint64_t used, unsigned weight);
 /* Does anybody wait for the limit of one of these? Who comes now must not pass before them. The first of the list for which
  * somebody does, or SHM_NONE. */
 uint32_t queue_any(const struct shm *s, const uint32_t *entity, size_t n);

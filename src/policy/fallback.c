@@ -1,6 +1,7 @@
 /* What may answer in place of the targets of a model, when those have failed. */
 #include "base/clock.h"
 #include "plan.h"
+#include "policy/auth.h"
 #include "shm/health.h"
 
 bool plan_class_listed(unsigned mask, enum fault_class after) {
@@ -54,7 +55,8 @@ static void add_other_providers(struct plane *p, struct arena *a, struct plan *p
     size_t from = plan->n;
     for (size_t i = 0; i < p->nproviders && plan->n < PLAN_MAX; i++) {
         struct plane_provider *pr = &p->providers[i];
-        if (!pr->upstream || pr == plan->list[0]->provider || plan_default_model(pr).n == 0)
+        if (!pr->upstream || pr == plan->list[0]->provider || plan_default_model(pr).n == 0 ||
+            (plan->caller && !auth_model(plan->caller, plan_default_model(pr))))
             continue;
         struct health h;
         health_look(p->shm, pr->entity, pr->breaker.window_ms, clock_ns(), &h);

@@ -363,6 +363,7 @@ void plan_leave_out(struct plan *plan) {
 bool route_permit(struct plan *plan, const struct caller *c) {
     if (!auth_model(c, plan->asked))
         return false;
+    plan->caller = c;
     size_t n = 0;
     for (size_t i = 0; plan->defaults && i < plan->n; i++)
         if (auth_model(c, plan->list[i]->model))

@@ -219,6 +219,7 @@ static void settle_limits(struct request *r) {
         admit_undo(r->p, &r->held);
     else
         admit_settle(r->p, &r->held, &used);
+    queue_used(r, used.input + used.output);
 }
 
 /* What was not spent in attempts is the gateway's own: reading, waiting (for a place, before a retry), work.

@@ -51,15 +51,16 @@ bool queue_wait(struct request *r, uint32_t blocked) {
         fault_is(&r->fault) && !r->held.full && r->fault.retry_after_ms > (int64_t)c->queue.max_wait;
     if (c->queue.max_wait == 0 || too_long)
         return false;
-    uint32_t place = queue_join(r->p->shm, r->caller.entity, admit_total(&r->estimate), r->caller.key->weight,
-                                blocked, (uint32_t)c->queue.max_depth);
+    uint64_t booked = admit_total(&r->estimate);
+    uint32_t place = queue_join(r->p->shm, r->caller.entity, booked, r->caller.key->weight, blocked,
+                                (uint32_t)c->queue.max_depth);
     if (place == SHM_NONE)
         return false;
     *w = (struct waiter){.r = r,
                          .place = place,
                          .blocked = blocked,
-                         .end = queue_end(r->p->shm, place),
                          .until_ms = clock_ms() + c->queue.max_wait,
+                         .booked = booked,
                          .next = q->first};
     if (w->next)
         w->next->prev = w;
@@ -81,6 +82,7 @@ static void leave(struct waiter *w, bool served) {
     if (w->next)
         w->next->prev = w->prev;
     w->r = NULL;
+    w->booked = served ? w->booked : 0;
 }
 
 void queue_quit(struct request *r) {
@@ -88,14 +90,24 @@ void queue_quit(struct request *r) {
         leave(&r->wait, false);
 }
 
+void queue_used(struct request *r, uint64_t tokens) {
+    if (r->wait.booked)
+        queue_settle(r->p->shm, r->caller.entity, r->wait.booked, tokens, r->caller.key->weight);
+    r->wait.booked = 0;
+}
+
 /* --- turns --- */
 
 /* Of those here that wait for the same, only the first can come before all others. */
 static bool first_here(const struct queue *q, const struct waiter *w) {
-    for (const struct waiter *o = q->first; o; o = o->next)
-        if (o != w && o->blocked == w->blocked &&
-            (o->end < w->end || (o->end == w->end && o->place < w->place)))
+    uint64_t end = queue_end(q->p->shm, w->place), other;
+    for (const struct waiter *o = q->first; o; o = o->next) {
+        if (o == w || o->blocked != w->blocked)
+            continue;
+        other = queue_end(q->p->shm, o->place);
+        if (other < end || (other == end && o->place < w->place))
             return false;
+    }
     return true;
 }
 

@@ -147,6 +147,7 @@ struct shm_state {
     word turn;       /* round-robin */
     word last_fault; /* wall ms << 8 | class */
     word queue_end;  /* of a key: virtual, see queue.c */
+    word queue_debt; /* signed, virtual: what it used beyond what was booked */
     /* The scribe's, see money.c; the last is whoever's is first. */
     _Alignas(SHM_LINE) word money_period;
     word money_spent;

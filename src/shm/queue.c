@@ -45,6 +45,33 @@ static void reach_less(struct shm *s) {
     }
 }
 
+/* --- virtual time --- */
+
+static uint64_t sat_add(uint64_t a, uint64_t b) {
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
+static uint64_t virtual_of(uint64_t tokens, unsigned weight) {
+    uint64_t most = UINT64_MAX / 4 / COST_SCALE;
+    return (tokens < most ? tokens : most) * COST_SCALE / (weight ? weight : 1);
+}
+
+/* Of a key. What is booked for it stands in times from which this moves all of them at once. */
+static int64_t debt_of(const struct shm *s, uint32_t key) {
+    struct shm_state *e = state_of(s, key);
+    return e ? (int64_t)atomic_load_explicit(&e->queue_debt, memory_order_relaxed) : 0;
+}
+
+static uint64_t moved(uint64_t t, int64_t by) {
+    uint64_t back = by < 0 ? (uint64_t)-by : 0;
+    if (by >= 0)
+        return sat_add(t, (uint64_t)by);
+    return t > back ? t - back : 1;
+}
+
+/* --- who waits --- */
+
 /* One that waits: its virtual end, or 0. */
 static uint64_t waits(const struct shm *s, uint32_t i, uint32_t *blocked) {
     struct shm_place *p = &s->places[i];
@@ -52,8 +79,9 @@ static uint64_t waits(const struct shm *s, uint32_t i, uint32_t *blocked) {
     if (!lives(s, owner))
         return 0;
     uint64_t end = atomic_load(&p->end);
+    uint32_t key = atomic_load(&p->key);
     *blocked = atomic_load(&p->blocked);
-    return atomic_load(&p->owner) == owner ? end : 0;
+    return end && atomic_load(&p->owner) == owner ? moved(end, debt_of(s, key)) : 0;
 }
 
 uint32_t queue_depth(const struct shm *s) {
@@ -77,12 +105,7 @@ uint32_t queue_any(const struct shm *s, const uint32_t *entity, size_t n) {
     return first < n ? entity[first] : SHM_NONE;
 }
 
-/* --- virtual time --- */
-
-static uint64_t sat_add(uint64_t a, uint64_t b) {
-    uint64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
-}
+/* --- booking --- */
 
 static void raise_to(word *w, uint64_t v) {
     uint64_t is = atomic_load(w);
@@ -94,13 +117,24 @@ static void raise_to(word *w, uint64_t v) {
 static void book(struct shm *s, uint32_t key, uint64_t cost, unsigned weight, uint64_t *start,
                  uint64_t *end) {
     struct shm_state *e = state_of(s, key);
-    uint64_t most = UINT64_MAX / 2 / COST_SCALE, now = atomic_load(&s->head->queue_now);
-    uint64_t takes = (cost < 1 ? 1 : cost < most ? cost : most) * COST_SCALE / (weight ? weight : 1);
+    uint64_t now = moved(atomic_load(&s->head->queue_now), -debt_of(s, key));
+    uint64_t takes = virtual_of(cost, weight);
     uint64_t was = e ? atomic_load(&e->queue_end) : 0;
     do {
         *start = was > now ? was : now;
         *end = sat_add(*start, takes ? takes : 1);
     } while (e && !atomic_compare_exchange_weak(&e->queue_end, &was, *end));
+}
+
+void queue_settle(struct shm *s, uint32_t key, uint64_t cost, uint64_t used, unsigned weight) {
+    const int64_t most = INT64_MAX / 2;
+    struct shm_state *e = state_of(s, key);
+    int64_t by = (int64_t)(virtual_of(used, weight)) - (int64_t)virtual_of(cost, weight), is;
+    uint64_t was = e ? atomic_load(&e->queue_debt) : 0;
+    do {
+        is = (int64_t)was;
+        is = by > 0 && is > most - by ? most : by < 0 && is < -most - by ? -most : is + by;
+    } while (e && !atomic_compare_exchange_weak(&e->queue_debt, &was, (uint64_t)is));
 }
 
 /* --- places --- */
@@ -147,12 +181,13 @@ void queue_blocked(struct shm *s, uint32_t place, uint32_t entity) {
 }
 
 uint64_t queue_end(const struct shm *s, uint32_t place) {
-    return atomic_load(&s->places[place].end);
+    struct shm_place *p = &s->places[place];
+    return moved(atomic_load(&p->end), debt_of(s, atomic_load(&p->key)));
 }
 
 bool queue_turn(struct shm *s, uint32_t place) {
     reach_at_least(s, place + 1);
-    uint64_t end = atomic_load(&s->places[place].end);
+    uint64_t end = queue_end(s, place);
     uint32_t entity = atomic_load(&s->places[place].blocked), blocked;
     for (uint32_t i = 0, m = queue_reach(s); i < m; i++) {
         uint64_t other = i != place ? waits(s, i, &blocked) : 0;
@@ -167,9 +202,10 @@ bool queue_turn(struct shm *s, uint32_t place) {
 void queue_leave(struct shm *s, uint32_t place, bool served) {
     struct shm_place *p = mine(s, place);
     uint64_t start = atomic_load(&p->start), end = atomic_load(&p->end);
-    struct shm_state *e = state_of(s, atomic_load(&p->key));
+    uint32_t key = atomic_load(&p->key);
+    struct shm_state *e = state_of(s, key);
     if (served)
-        raise_to(&s->head->queue_now, start);
+        raise_to(&s->head->queue_now, moved(start, debt_of(s, key)));
     else if (e)
         atomic_compare_exchange_strong(&e->queue_end, &end, start);
     atomic_store(&p->end, 0);

@@ -186,6 +186,20 @@ def test_a_key_for_some_models_chooses_no_others_as_fallbacks():
     assert gw.chat(model="m", routing={"fallbacks": ["p1/x"]}, headers=bearer("admin")).status == 200
 
 
+def test_a_key_for_some_models_is_led_to_no_other_by_a_failure():
+    """What no configured model stands for falls back to the other providers' default models."""
+    ups, gw = start(n=3, auth=admin_and_keys("a", models=["p0/*", "x", "y"]),
+                    providers={1: {"default_model": "not-yours"}, 2: {"default_model": "y"}})
+    ups[0].default = scene.status_script(500)
+    for _ in range(5):
+        r = gw.chat(model="p0/x", headers=bearer("a"))
+        assert r.status == 200 and r.headers["x-penstock-provider"] == "p2", r
+    assert not ups[1].requests
+    ups[2].default = scene.status_script(500)
+    assert gw.chat(model="p0/x", headers=bearer("a")).status >= 500 and not ups[1].requests
+    assert gw.chat(model="p0/x", headers=bearer("admin")).headers["x-penstock-provider"] == "p1"
+
+
 def test_a_timeout_of_its_own():
     ups, gw = start(n=1)
     ups[0].default = lambda a: a.until_closed()
