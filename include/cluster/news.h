@@ -27,5 +27,6 @@ void news_forget_key(struct news *n, const struct news_key *k); /* at the server
 void news_breaker(struct cluster *c, struct str target);      /* any process; lost while the server is away; c may be NULL */
 /* Kept in state_dir until the server has it, over restarts and kills. */
 void news_tell_clear(struct news *n, struct str text);
+void news_keep(struct news *n); /* now: before what they came from is let go */
 void news_keep_clear(const struct conf *c, struct str text); /* for the next scribe's news; this one's have ended, or not begun */
 #endif

@@ -18,6 +18,7 @@ struct plan {
     uint32_t model_entity; /* counters; SHM_NONE for names that are not configured */
     bool fallbacks_added;
     bool defaults; /* nothing was named but providers: each target is the default model of one */
+    bool any;      /* nor those: of all providers, of which the strategy chooses one */
     bool dear; /* refused for its cost: what was not named for that is no way out */
     const struct hints *hints; /* never NULL after route_resolve */
     const struct caller *caller; /* whose it is, after route_permit: what nobody configured for it leads to no model that it may

@@ -13,7 +13,7 @@
 #include "inner.h"
 #include "shm/hosts.h"
 
-enum { LISTED = 1000, WAITING = 64, TEXT = 96, NOTED = 64, LATE_S = 86400 };
+enum { LISTED = 1000, WAITING = 64, AT_ONCE = 1024, TEXT = 96, NOTED = 1024, LATE_S = 86400 };
 
 struct told {             /* of this host's */
     struct clears *owner; /* NULL: nobody wants to know any more */
@@ -25,8 +25,9 @@ struct clears {
     const struct conf *conf;
     struct news_events events;
     void *arg;
-    struct told *waiting[WAITING]; /* as in the file */
+    struct told *waiting[AT_ONCE]; /* for the server, or for its reply */
     size_t n;
+    bool changed;          /* since they were written */
     uint64_t done;         /* what was listed up to this time of the server was done here, ... */
     uint64_t noted[NOTED]; /* ... and these */
     size_t next_noted;
@@ -53,13 +54,17 @@ static bool path_of(const struct conf *c, char path[PATH_MAX]) {
     return n > 0 && n < PATH_MAX;
 }
 
-static void keep(const struct clears *k) {
+void clears_keep(struct clears *k) {
+    if (!k->changed)
+        return;
+    k->changed = false;
     char path[PATH_MAX];
     struct buf b;
     buf_init(&b, 0);
     for (size_t i = 0; i < k->n; i++)
         buf_printf(&b, "%s\n", k->waiting[i]->text);
-    if (!path_of(k->conf, path) || !(k->n ? kept_write(path, buf_str(&b)) : unlink(path) == 0))
+    if (!path_of(k->conf, path) ||
+        !(k->n ? kept_write(path, buf_str(&b)) : unlink(path) == 0 || errno == ENOENT))
         log_event(LVL_WARN, "cluster", "%s cannot be written: %s", path, strerror(errno));
     buf_free(&b);
 }
@@ -75,17 +80,24 @@ static void drop_all(struct clears *k) {
         drop(k->waiting[--k->n]);
 }
 
+static size_t unsent(const struct clears *k) {
+    size_t n = 0;
+    for (size_t i = 0; i < k->n; i++)
+        n += !k->waiting[i]->sent;
+    return n;
+}
+
 /* Of one that is not sent yet another is not needed: its time is when it is sent. Who listens hears of it
  * again. */
-static bool add(struct clears *k, struct str text) {
+static void add(struct clears *k, struct str text) {
     for (size_t i = 0; i < k->n; i++)
         if (!k->waiting[i]->sent && str_is(text, k->waiting[i]->text)) {
             k->waiting[i]->tried = false;
-            return false;
+            return;
         }
     if (text.n == 0 || text.n >= TEXT)
-        return false;
-    if (k->n == WAITING) {
+        return;
+    if (unsent(k) == WAITING || k->n == AT_ONCE) {
         log_event(LVL_WARN, "cluster",
                   "many clears of the cache wait for the server: it will be told of one of everything");
         drop_all(k);
@@ -95,17 +107,18 @@ static bool add(struct clears *k, struct str text) {
     *t = (struct told){.owner = k};
     str_copy(t->text, sizeof t->text, text);
     k->waiting[k->n++] = t;
-    return true;
+    k->changed = true;
 }
 
 static void recall(struct clears *k) {
     char path[PATH_MAX];
     struct buf b;
     struct str rest, line;
-    buf_init(&b, 2 * WAITING * TEXT + 4096);
+    buf_init(&b, AT_ONCE * TEXT + 4096);
     if (path_of(k->conf, path) && kept_read(path, &b))
         for (rest = buf_str(&b); str_next(&rest, '\n', &line);)
             add(k, line);
+    k->changed = false;
     buf_free(&b);
 }
 
@@ -114,8 +127,8 @@ void news_keep_clear(const struct conf *c, struct str text) {
     if (!conf_cluster(c))
         return;
     recall(&k);
-    if (add(&k, text))
-        keep(&k);
+    add(&k, text);
+    clears_keep(&k);
     drop_all(&k);
 }
 
@@ -144,7 +157,7 @@ static void answered(void *arg, const struct resp *r) {
         clears_heard(k, at);
         remove_told(k, t);
         mem_free(t);
-        keep(k);
+        k->changed = true;
     } else if (r) {
         cluster_complain(k->c, r);
     }
@@ -181,8 +194,7 @@ void clears_send(struct clears *k) {
 }
 
 void clears_tell(struct clears *k, struct str text) {
-    if (add(k, text))
-        keep(k);
+    add(k, text);
     if (link_up(k->c->link))
         clears_send(k);
 }
@@ -269,6 +281,7 @@ struct clears *clears_new(struct cluster *c, const struct news_events *e, void *
 }
 
 void clears_free(struct clears *k) {
+    clears_keep(k);
     drop_all(k);
     mem_free(k);
 }

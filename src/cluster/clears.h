@@ -10,6 +10,7 @@ struct clears;
 struct clears *clears_new(struct cluster *c, const struct news_events *e, void *arg);
 void clears_free(struct clears *k); /* before the link */
 void clears_tell(struct clears *k, struct str text);
+void clears_keep(struct clears *k);                      /* writes the file, if it is another by now */
 void clears_heard(struct clears *k, uint64_t server_ms); /* of this one, which is done */
 void clears_send(struct clears *k);                      /* those that the server does not have */
 void clears_ask(struct clears *k);                       /* for all that it lists */

@@ -141,6 +141,7 @@ static void ask_for_all(struct news *n) {
 static void tick(void *arg) {
     struct news *n = arg;
     MAGIC_CHECK(n, NEWS_MAGIC);
+    clears_keep(n->clears);
     if (link_up(n->ear) && link_up(n->c->link)) {
         clears_send(n->clears);
         if (clock_ms() >= n->due_ms)
@@ -219,6 +220,10 @@ void news_forget_key(struct news *n, const struct news_key *k) {
 
 void news_tell_clear(struct news *n, struct str text) {
     clears_tell(n->clears, text);
+}
+
+void news_keep(struct news *n) {
+    clears_keep(n->clears);
 }
 
 /* --- life --- */

@@ -224,7 +224,7 @@ static void resolve_any(struct plane *p, struct arena *a, struct plan *plan) {
         (said ? plan->hints->strategy : own) == STRATEGY_FALLBACK)
         return;
     plan->strategy = own;
-    plan->defaults = true;
+    plan->defaults = plan->any = true;
     for (size_t i = 0; i < p->nproviders; i++) {
         struct plane_provider *pr = &p->providers[i];
         if (pr->upstream && !left_out(plan->hints, pr) && plan_default_model(pr).n)
@@ -235,6 +235,8 @@ static void resolve_any(struct plane *p, struct arena *a, struct plan *plan) {
 /* No model was named, and the hints leave out who would have been meant: the first provider that they do not.
  */
 static void resolve_another(struct plane *p, struct arena *a, struct plan *plan) {
+    if (plan->n == 0)
+        return;
     for (size_t i = 0; i < plan->n; i++)
         if (!left_out(plan->hints, plan->list[i]->provider))
             return;
@@ -360,17 +362,24 @@ void plan_leave_out(struct plan *plan) {
     plan->own = own;
 }
 
-bool route_permit(struct plan *plan, const struct caller *c) {
-    if (!auth_model(c, plan->asked))
-        return false;
-    plan->caller = c;
+/* Of those that nobody named only what the caller may use. */
+static void permit_defaults(struct plan *plan, const struct caller *c) {
     size_t n = 0;
-    for (size_t i = 0; plan->defaults && i < plan->n; i++)
+    for (size_t i = 0; i < plan->n; i++)
         if (auth_model(c, plan->list[i]->model))
             plan->list[n++] = plan->list[i];
+    plan->n = plan->own = plan->preferred = n;
+}
+
+bool route_permit(struct plan *plan, const struct caller *c) {
+    plan->caller = c;
+    if (!plan->any && !auth_model(c, plan->asked))
+        return false;
     if (plan->defaults)
-        plan->n = plan->own = plan->preferred = n;
-    return true;
+        permit_defaults(plan, c);
+    if (plan->any && plan->n)
+        plan->asked = plan->list[0]->model;
+    return plan->n > 0 || !plan->any;
 }
 
 /* Those of preferred providers first, in the order that they were named in. */

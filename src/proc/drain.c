@@ -302,7 +302,9 @@ static void store_keys(struct drain *d) {
     if (d->keyed == 0 || !open_keys(d))
         return;
     struct db_txn *t = db_begin(d->keys, true);
-    keys_forget(t, clock_wall_ms() - OUTCOMES_MS);
+    int64_t before = drain_too_old(d, OUTCOMES_MS);
+    if (before != INT64_MIN)
+        keys_forget(t, before);
     drain_each(d, t, put_key);
     if (db_commit(t, err) != 0) {
         give_up_keys(d, err);
@@ -561,6 +563,7 @@ bool drain_batch(struct drain *d) {
     if (!store_usage(d))
         return false;
     drain_each(d, NULL, settle);
+    share_keep(d->share);
     write_lines(d);
     release(d);
     spend_alert(&d->spend);

@@ -67,7 +67,7 @@ static void on_keys(void *arg, const struct news_key *k, size_t n, bool all) {
     }
     if (!all)
         return;
-    struct telling t = {s, k, n, clock_wall_ms()};
+    struct telling t = {s, k, n, drain_too_old(s->d, 0)};
     for (size_t i = 0; i < n; i++)
         if (keys_long_gone(k[i].line, t.now))
             news_forget_key(s->news, &k[i]);
@@ -114,6 +114,11 @@ void share_clear(struct share *s, const struct conf *c, struct str text) {
         news_tell_clear(s->news, text);
     else
         news_keep_clear(c, text);
+}
+
+void share_keep(struct share *s) {
+    if (s)
+        news_keep(s->news);
 }
 
 /* --- breakers --- */

@@ -13,4 +13,5 @@ void share_stop(struct share *s);
 void share_key(struct share *s, struct str id);
 /* text: of RECORD_CLEAR. s NULL: it waits for the next scribe. */
 void share_clear(struct share *s, const struct conf *c, struct str text);
+void share_keep(struct share *s); /* behind those of a batch, before its records are released */
 #endif

@@ -211,8 +211,11 @@ static void fault_of_call(struct request *r, const struct call_result *res, stru
     r->now.unsent = is_before_sending(res->error);
 }
 
-bool answer_is_for_others(const struct request *r) { /* a fallback's answer is not the asked model's */
-    return r->ticket.store && r->now.target && r->plan.next <= r->plan.own && buf_len(&r->dropped) == 0;
+/* A fallback's answer is not the asked model's, nor is that of another provider's default: its place in the
+ * cache is that of the first. */
+bool answer_is_for_others(const struct request *r) {
+    return r->ticket.store && r->now.target && r->plan.next <= r->plan.own && buf_len(&r->dropped) == 0 &&
+           (!r->plan.defaults || r->now.target->entity == r->cached_as);
 }
 
 static void store(struct request *r, struct str body, struct str type, bool is_stream) {

@@ -116,6 +116,7 @@ struct request {
     struct shelf_ask shelf;   /* likewise, of its cache */
     struct admit_tokens estimate;
     struct cache_ticket ticket;
+    uint32_t cached_as;  /* the target that the ticket's key names */
     struct share *share; /* share.h; NULL: it shares no call */
     bool asked_similar;
     struct embed_call *embed; /* embed.h: under way */

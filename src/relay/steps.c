@@ -203,6 +203,7 @@ enum verdict step_lookup(struct request *r) {
     if (r->pass || r->ask.dry_run)
         return NEXT;
     cache_ticket(r->p, r->a, r->x, &r->caller, r->client, &r->ask, &r->plan, &r->ticket);
+    r->cached_as = r->plan.list[0]->entity;
     if (!r->p->conf->cache.enabled)
         return NEXT;
     r->cache = r->ticket.read ? LEDGER_CACHE_MISS : LEDGER_CACHE_BYPASS;

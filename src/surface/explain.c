@@ -160,10 +160,19 @@ static bool write_target_budgets(struct jw *w, struct surface_call *c, const str
     return fits;
 }
 
+static bool in_plan(const struct plan *plan, const struct target *t) {
+    size_t i = 0;
+    while (i < plan->n && plan->list[i]->entity != t->entity)
+        i++;
+    return i < plan->n;
+}
+
 static const char *reason(struct plane *p, const struct asked *q, const struct target *t, bool limits,
                           bool budgets) {
     if (route_hints_against(&q->hints, t) != ROUTE_OK)
         return route_no_name(route_hints_against(&q->hints, t));
+    if (q->permitted && !t->conf && !in_plan(&q->plan, t) && !auth_model(&q->as, t->model))
+        return "not_permitted";
     if (!plane_endpoint(t->provider, q->client, t->model))
         return "no_endpoint";
     const char *why = route_no_name(route_why_not(p, &q->plan, t));
@@ -208,13 +217,6 @@ static void write_target(struct jw *w, struct surface_call *c, const struct aske
     jw_ku64(w, "input_tokens", route_input_tokens(p, &q->plan, t));
     write_cost(w, route_cost(p, &q->plan, t));
     jw_obj_end(w);
-}
-
-static bool in_plan(const struct plan *plan, const struct target *t) {
-    size_t i = 0;
-    while (i < plan->n && plan->list[i]->entity != t->entity)
-        i++;
-    return i < plan->n;
 }
 
 /* What the request's hints leave out of what it would otherwise go to. */

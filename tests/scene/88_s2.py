@@ -142,6 +142,29 @@ def test_a_strategy_chooses_among_the_providers_where_no_model_is_named():
     # of those that the key may use
     ups, gw = start(2, auth={"keys": [{"id": "one", "key": {"value": "sk-one"}, "models": ["m0"]}]}, routing={"default_strategy": "round-robin"})
     assert [gw.post("/v1/completions", HELLO, headers={"x-api-key": "sk-one"}).status for _ in range(4)] == [200] * 4 and not ups[1].requests
+    ups, gw = start(2, auth={"keys": [{"id": "two", "key": {"value": "sk-two"}, "models": ["m1"]},
+                                      {"id": "none", "key": {"value": "sk-none"}, "models": ["m7"]}]},
+                    routing={"default_strategy": "round-robin"})
+    assert [gw.post("/v1/completions", HELLO, headers={"x-api-key": "sk-two"}).status for _ in range(4)] == [200] * 4 and not ups[0].requests
+    assert gw.post("/v1/completions", HELLO, headers={"x-api-key": "sk-none"}).status == 403
+
+
+def test_what_another_provider_said_is_not_kept_as_the_first_ones():
+    ups = [scene.Upstream(lambda a, i=i: a.whole(200, scene.chat_reply(text=f"from p{i}"))) for i in range(2)]
+    gw = scene.Gateway({"providers": [u.provider(f"p{i}", default_model=m) for i, (u, m) in enumerate(zip(ups, ("gpt-4", "gpt-4o-mini")))],
+                        "cache": {"enabled": True}})
+    ask = {"messages": [{"role": "user", "content": "the same"}], "temperature": 0}
+    for _ in range(3):
+        r = gw.post("/v1/chat/completions", {**ask, "routing": {"strategy": "cost"}})
+        assert r.status == 200 and r.headers["x-penstock-provider"] == "p1", r
+    r = gw.post("/v1/chat/completions", ask)
+    assert r.headers["x-penstock-provider"] == "p0" and "from p0" in r.text, r
+
+
+def test_a_default_model_that_nobody_has_is_no_other_ones_default():
+    ups, gw = start(2, models=[{"name": "m", "targets": [{"provider": "p1", "model": "x"}]}], routing={"default_model": "nobody/has-it"})
+    r = gw.post("/v1/completions", HELLO)
+    assert r.status in (400, 404) and not ups[0].requests and not ups[1].requests, r
 
 
 def test_models_by_provider():

@@ -1,5 +1,6 @@
 """What three hosts that share a Redis tell each other: keys that are made, changed and revoked, and cleared caches."""
 
+import concurrent.futures
 import json
 import os
 import re
@@ -209,6 +210,20 @@ def test_a_clear_is_done_once():
         go.set()
         t.join(20)
         assert gw.chat(headers=bearer("one"), text=f"slow {i}").headers.get("x-penstock-cache") == "hit"
+
+
+def test_many_clears_at_once_are_not_one_of_everything():
+    up, redis = scene.Upstream(), Redis()
+    gws = hosts(up, redis, 2)
+    scene.wait_for(lambda: gws[1].chat(headers=bearer("one"), text="stays").headers.get("x-penstock-cache") == "hit",
+                   "the answer to be cached")
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        done = list(pool.map(lambda i: gws[0].admin(f"/cache?model=other-{i}", "DELETE", headers=ADMIN).status, range(150)))
+    assert done == [200] * 150
+    scene.wait_for(lambda: redis.ask("LLEN", "penstock:{c}:clears") == 150, "the clears")
+    assert not [c for c in redis.ask("LRANGE", "penstock:{c}:clears", 0, -1) if c.endswith(" 0 0 0")]
+    scene.wait_for(lambda: not os.path.exists(gws[0].path("state/clears")), "nothing to wait")
+    assert gws[1].chat(headers=bearer("one"), text="stays").headers["x-penstock-cache"] == "hit"
 
 
 def test_no_clear_is_forgotten():
