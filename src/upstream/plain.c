@@ -284,7 +284,8 @@ static void connect_for(struct plain_call *p) {
 }
 
 /* A kept connection that is closed as our request comes ends without a byte, and at once. Then it is said
- * once more, on a connection that is new (RFC 9112, 9.3.1, allows no more for a POST). */
+ * once more, as libcurl does, but on a connection that is new, and no more often (RFC 9112, 9.3.1: a retry
+ * that failed is not tried again). */
 static bool try_again(struct plain_call *p) {
     uint64_t now = loop_ms(multi_loop(p->c.multi));
     if (!p->c.result.reused || p->again || answer_begun(&p->answer) || now - p->c.start_ms > RACE_MS)
