@@ -395,6 +395,46 @@ START_TEST(test_position_without_release) {
 }
 END_TEST
 
+static bool count_any(void *arg, struct str key, struct str value) {
+    (void)key, (void)value;
+    ++*(unsigned *)arg;
+    return true;
+}
+
+static unsigned logged(void) {
+    unsigned n = 0;
+    struct db *d = db_open(in_tmp("state/logs"), DB_READ, 0, logs_tables, err);
+    if (!d)
+        return 0;
+    struct db_txn *t = db_begin(d, false);
+    db_each(t, 0, STR_NONE, count_any, &n);
+    db_end(t);
+    db_close(d);
+    return n;
+}
+
+/* A batch that is much for the store comes in pieces; a scribe that is killed between two leaves the first to
+ * be counted as written. */
+START_TEST(test_killed_between_the_pieces_of_a_batch) {
+    enum { MANY = 2000, ROUNDS = 3 };
+    conf.log.max_size = 4 * MIB; /* some 256 records at once */
+    enter_as_worker();
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < MANY; i++)
+            put_usage("w0", round * MANY / 2 + i % (MANY / 2));
+        unsigned before = logged();
+        struct child s = spawn_scribe();
+        uint64_t until = clock_ms() + 20000;
+        while (logged() == before && clock_ms() < until)
+            ;
+        kill_scribe(&s);
+        s = start_scribe();
+        stop_scribe(&s);
+        ck_assert_uint_eq(logged(), (round + 1) * MANY);
+    }
+}
+END_TEST
+
 /* Committed to the log store by a scribe that did not come to the ledger: not logged again, but accounted
  * for. */
 START_TEST(test_logged_but_not_in_the_ledger) {
@@ -767,6 +807,7 @@ TCase *scribe_cases(void) {
     tcase_add_test(c, test_usage_and_log);
     tcase_add_test(c, test_killed_at_random);
     tcase_add_test(c, test_position_without_release);
+    tcase_add_test(c, test_killed_between_the_pieces_of_a_batch);
     tcase_add_test(c, test_logged_but_not_in_the_ledger);
     tcase_add_test(c, test_ledger_map_full);
     tcase_add_test(c, test_disk_full);

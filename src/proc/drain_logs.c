@@ -308,19 +308,32 @@ static void trim(struct drain *d, struct db_txn *t, size_t at_most) {
         logs_trim(t, before, (unsigned)at_most);
 }
 
-/* Records [from, to) of the batch; with the last of them the notes and the positions. */
-static int try_slice(struct drain *d, size_t from, size_t to, char err[256]) {
+/* Up to the first record of each slot that is still to be written, whatever their order is by time: what a
+ * killed scribe has written its successor does not write again. */
+static void set_positions(struct drain *d, struct db_txn *t, size_t written) {
     struct drain_logs *l = &d->logs;
     uint32_t high = slot_high(d->shm);
+    uint64_t upto[SHM_MAX_SLOTS];
+    memcpy(upto, d->next, sizeof upto);
+    for (size_t i = written; i < l->fresh; i++) {
+        const struct entry *r = &l->batch[l->order[i]].entry;
+        upto[r->slot] = r->from < upto[r->slot] ? r->from : upto[r->slot];
+    }
+    for (uint32_t slot = 0; slot < high; slot++)
+        if (upto[slot] > l->taken[slot])
+            logs_set_position(t, d->instance, slot, upto[slot]);
+}
+
+/* Records [from, to) of the batch; with the last of them the notes. */
+static int try_slice(struct drain *d, size_t from, size_t to, char err[256]) {
+    struct drain_logs *l = &d->logs;
     struct db_txn *t = db_begin(l->db, true);
     trim(d, t, 2 * (to - from) + TRIM_LEAST); /* twice what comes, or the oldest would never be reached */
     for (size_t i = from; i < to; i++)
         put(d, t, &l->batch[l->order[i]]);
     if (to == l->fresh)
         put_notes(l, t);
-    for (uint32_t slot = 0; to == l->fresh && slot < high; slot++)
-        if (d->next[slot] > l->taken[slot])
-            logs_set_position(t, d->instance, slot, d->next[slot]);
+    set_positions(d, t, to);
     return db_commit(t, err);
 }
 
