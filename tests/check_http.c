@@ -8,6 +8,7 @@
 #include "base/die.h"
 #include "base/loop.h"
 #include "http/server.h"
+#include "under_valgrind.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <event2/event.h>
@@ -399,23 +400,20 @@ START_TEST(small_texts) {
 }
 END_TEST
 
-/* Said by who runs it so (.ci/run): much takes twenty times as long. */
-static bool under_valgrind(void) {
-    return getenv("UNDER_VALGRIND") != NULL;
-}
-
 /* --- a server in a child --- */
 
-static const struct http_limits quick = {
-    .max_head = 8192,
-    .max_headers = 50,
-    .header_timeout_ms = 300,
-    .idle_timeout_ms = 300,
-    .body_rate = 1000,
-    .body_grace_ms = 500,
-    .write_timeout_ms = 700,
-    .max_connections = 0,
-};
+static struct http_limits quick(void) {
+    return (struct http_limits){
+        .max_head = 8192,
+        .max_headers = 50,
+        .header_timeout_ms = eased(300),
+        .idle_timeout_ms = eased(300),
+        .body_rate = 1000,
+        .body_grace_ms = eased(500),
+        .write_timeout_ms = eased(700),
+        .max_connections = 0,
+    };
+}
 
 struct world {
     struct loop *loop;
@@ -733,13 +731,14 @@ static void start_with(const struct http_limits *lim, struct http_tls *tls, rlim
 }
 
 static void start(void) {
-    start_with(&quick, NULL, 0);
+    struct http_limits lim = quick();
+    start_with(&lim, NULL, 0);
 }
 
 /* The child must end by itself and cleanly: leaks are its exit status. */
 static void wait_child(void) {
     int status = -1;
-    for (int i = 0; i < 1000; i++) {
+    for (uint64_t since = clock_ms(); clock_ms() - since < eased(10000);) {
         pid_t r = waitpid(child, &status, WNOHANG);
         ck_assert_int_ge(r, 0);
         if (r == child) {
@@ -841,7 +840,7 @@ static unsigned stat_of(const char *name) {
 
 static void await_stat(const char *name, unsigned want) {
     unsigned v = 0;
-    for (int i = 0; i < 400; i++) {
+    for (uint64_t since = clock_ms(); clock_ms() - since < eased(5000);) {
         v = stat_of(name);
         if (v == want)
             return;
@@ -1138,7 +1137,7 @@ START_TEST(client_leaves) {
             else
                 shutdown(fd, SHUT_WR);
             await_stat("gone", ++gone);
-            ck_assert_uint_lt(clock_ms() - t, 3000);
+            ck_assert_uint_lt(clock_ms() - t, eased(3000));
             if (how == 2)
                 close(fd);
         }
@@ -1184,7 +1183,8 @@ START_TEST(client_floods_and_leaves) {
             say(fd, junk, 90000);
         unsigned before = stat_of("cpu_ms");
         poll(NULL, 0, 300);
-        ck_assert_uint_lt(stat_of("cpu_ms") - before, 100);
+        if (!under_valgrind())
+            ck_assert_uint_lt(stat_of("cpu_ms") - before, 100);
         if (how)
             leave_by_reset(fd);
         else
@@ -1207,12 +1207,12 @@ START_TEST(slow_clients) {
     hear(fd);
     STATUS("408");
     HAS("X-Error: here\r\n"); /* what the handler gave to go with it */
-    ck_assert_uint_lt(clock_ms() - t, 5000);
+    ck_assert_uint_lt(clock_ms() - t, eased(5000));
     /* nothing at all: closed without a word */
     t = clock_ms();
     hear(dial());
     ck_assert_uint_eq(ngot, 0);
-    ck_assert_uint_lt(clock_ms() - t, 5000);
+    ck_assert_uint_lt(clock_ms() - t, eased(5000));
     /* a body below the rate */
     fd = dial();
     t = clock_ms();
@@ -1225,7 +1225,7 @@ START_TEST(slow_clients) {
     }
     hear(fd);
     STATUS("408");
-    ck_assert_uint_lt(clock_ms() - t, 8000);
+    ck_assert_uint_lt(clock_ms() - t, eased(8000));
     await_stat("conns", 1);
 }
 END_TEST
@@ -1295,9 +1295,9 @@ START_TEST(freed_with_open_exchanges) {
 END_TEST
 
 START_TEST(connection_bound) {
-    struct http_limits lim = quick;
+    struct http_limits lim = quick();
     lim.max_connections = 3;
-    lim.header_timeout_ms = 2000;
+    lim.header_timeout_ms = eased(2000);
     start_with(&lim, NULL, 0);
     int fd[3];
     for (int i = 0; i < 3; i++) {
@@ -1316,7 +1316,7 @@ START_TEST(connection_bound) {
     uint64_t since = clock_ms();
     do { /* until it has seen that they left */
         TALK("GET /" H11 C "\r\n");
-    } while (memcmp(got, "HTTP/1.1 200", 12) != 0 && clock_ms() - since < 5000);
+    } while (memcmp(got, "HTTP/1.1 200", 12) != 0 && clock_ms() - since < eased(5000));
     STATUS("200");
     finish();
 }
@@ -1324,7 +1324,7 @@ END_TEST
 
 /* Without descriptors the server pauses, does not spin, and comes back. */
 START_TEST(descriptors_exhausted) {
-    struct http_limits lim = quick;
+    struct http_limits lim = quick();
     lim.header_timeout_ms = 1500;
     start_with(&lim, NULL, 24);
     int fd[40];
@@ -1348,7 +1348,8 @@ START_TEST(unix_socket) {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
     ck_assert_int_eq(listen(fd, 8), 0);
-    start_on(fd, &quick, NULL, 0);
+    struct http_limits lim = quick();
+    start_on(fd, &lim, NULL, 0);
     int c = socket(AF_UNIX, SOCK_STREAM, 0);
     ck_assert_int_eq(connect(c, (struct sockaddr *)&a, sizeof a), 0);
     (void)unlink(a.sun_path);
@@ -1397,7 +1398,7 @@ static void start_tls(bool ask_client) {
     struct http_tls *t =
         http_tls_new(buf_str(&cert), buf_str(&key), ask_client ? buf_str(&cert) : STR_NONE, err);
     ck_assert_msg(t != NULL, "%s", err);
-    struct http_limits lim = quick;
+    struct http_limits lim = quick();
     lim.header_timeout_ms = under_valgrind() ? 20000 : 5000; /* a handshake's, too */
     start_with(&lim, t, 0);
 }

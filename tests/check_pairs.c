@@ -9,6 +9,7 @@
 #include "llm/fold.h"
 #include "pairs_places.h"
 #include "surface/surface.h"
+#include "under_valgrind.h"
 #include "upstream/provider.h"
 
 #include <dirent.h>
@@ -272,7 +273,7 @@ static void cut_at(struct recording *x, const struct dialect *to, size_t n, cons
 
 static void cuts(struct recording *x, const struct dialect *to, const struct run *all) {
     struct arena *whole = x->a;
-    if (getenv("UNDER_VALGRIND")) /* minutes there */
+    if (under_valgrind()) /* minutes there */
         return;
     for (size_t i = 1; i < x->body.n; i++) {
         if (!(x->body.p[i - 1] == '\n' && x->body.p[i] == '\n') && i % (x->body.n / 8 + 1))

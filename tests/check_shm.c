@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "shm/slot.h"
 #include "shm_cases.h"
+#include "under_valgrind.h"
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -81,7 +82,7 @@ void crowd_run(struct crowd *c) {
 static void patience(uint64_t since_ms, unsigned tries) {
     if (tries < 2000)
         return;
-    if (clock_ms() - since_ms > PATIENCE_MS)
+    if (clock_ms() - since_ms > eased(PATIENCE_MS))
         child_fails(__LINE__, "waited too long");
     sched_yield();
 }
@@ -108,7 +109,7 @@ void wait_note(struct crowd *c, int note, uint64_t at_least) {
 /* Valgrind lets one process run at a time and looks at memory, which check_shm shows it without the waits. */
 static bool is_chaos_under_valgrind(void) {
 #ifdef PENSTOCK_TESTS_SHM_CHAOS_H
-    return getenv("UNDER_VALGRIND") != NULL;
+    return under_valgrind();
 #else
     return false;
 #endif

@@ -2,6 +2,7 @@
 #include "shm/queue.h"
 #include "shm/slot.h"
 #include "shm_cases.h"
+#include "under_valgrind.h"
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -166,7 +167,7 @@ START_TEST(killed_at_random) {
     crowd_init(&c, segment(), wait_in_turn);
     for (int i = 0; i < CROWD; i++)
         crowd_start(&c, i);
-    for (int round = 0; round < 100; round++) {
+    for (int round = 0; round < rounds(100); round++) {
         random = random * 1103515245 + 12345;
         int victim = (int)((random >> 20) % CROWD), other = (victim + 1) % CROWD;
         crowd_kill(&c, victim);

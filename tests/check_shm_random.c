@@ -6,6 +6,7 @@
 #include "shm/queue.h"
 #include "shm/slot.h"
 #include "shm_cases.h"
+#include "under_valgrind.h"
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -397,7 +398,7 @@ START_TEST(the_queue_is_fair) {
 END_TEST
 
 /* A test for each seed; the loop's variable is it. */
-#define SEEDED(fn) tcase_add_loop_test(t, fn, 0, SEEDS)
+#define SEEDED(fn) tcase_add_loop_test(t, fn, 0, rounds(SEEDS))
 
 TCase *case_random(void) {
     TCase *t = tcase_create("random");

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "store_cases.h"
+#include "under_valgrind.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -533,7 +534,7 @@ START_TEST(test_db_reader_follows) {
     ck_assert_msg(r, "%s", err);
     ck_assert(db_has(r, 0, "k", "v"));
     in_child(begin_anew);
-    uint64_t until = clock_ms() + 5000;
+    uint64_t until = clock_ms() + eased(5000);
     while (!db_has(r, 0, "new", "v") && clock_ms() < until)
         poll(NULL, 0, 10);
     ck_assert(db_has(r, 0, "new", "v") && !db_has(r, 0, "k", NULL));

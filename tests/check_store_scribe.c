@@ -11,6 +11,7 @@
 #include "store/logs.h"
 #include "store/record.h"
 #include "store_cases.h"
+#include "under_valgrind.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -293,7 +294,7 @@ START_TEST(test_usage_and_log) {
     put_usage("w0", 0);
     uint64_t began = clock_ms();
     WAIT_FOR(ledger_has(1));
-    ck_assert_uint_lt(clock_ms() - began, 2000); /* 10 ms on a machine that has time */
+    ck_assert_uint_lt(clock_ms() - began, eased(2000)); /* 10 ms on a machine that has time */
     for (unsigned i = 1; i < 100; i++)
         put_usage("w0", i);
     stop_scribe(&s);
@@ -581,8 +582,10 @@ static bool find(struct db *d, uint8_t first, size_t body_bytes) {
     bool ok = replies_find(a, shm, d, want.key, clock_wall_ms(), &h, &body);
     if (ok) {
         ck_assert_uint_eq(body.n, body_bytes);
-        for (size_t i = 0; i < body.n; i++)
-            ck_assert_uint_eq((uint8_t)body.p[i], first);
+        size_t same = 0;
+        while (same < body.n && (uint8_t)body.p[same] == first)
+            same++;
+        ck_assert_uint_eq(same, body.n);
         ck_assert(str_is(h.model, "gpt") && memcmp(h.key, want.key, INDEX_KEY) == 0);
     }
     arena_free(a);

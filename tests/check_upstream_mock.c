@@ -1,5 +1,6 @@
 /* The built-in provider. */
 #include "base/json.h"
+#include "under_valgrind.h"
 #include "upstream_stage.h"
 
 static void use_mock(void) {
@@ -111,7 +112,7 @@ END_TEST
 
 START_TEST(mock_errors) {
     use_mock();
-    conf.first_byte = conf.idle = 100;
+    conf.first_byte = conf.idle = eased(100);
     struct rec *a = mock(ASK("mock-error-429", ""), "retry-after=2");
     ck_assert(a->status == 429 && a->r.error == CALL_OK && has(a, "rate_limit_exceeded"));
     ck_assert(str_find(buf_str(&a->headers), STR("retry-after=2\n")) >= 0);
@@ -150,7 +151,7 @@ START_TEST(mock_errors) {
     a = mock(ASK("mock-garbage", ""), "");
     ck_assert(a->status == 200 && json_scan(buf_str(&a->body), NULL, NULL, NULL, NULL) != 0);
     rec_free(a);
-    a = mock(ASK("mock-delay-150ms", ""), " ;; = ; nonsense=1; pace");
+    a = mock(ASK("mock-delay-1500ms", ""), " ;; = ; nonsense=1; pace");
     ck_assert(a->r.error == CALL_TIMEOUT_FIRST_BYTE);
     rec_free(a);
 }

@@ -1,5 +1,6 @@
 #include "upstream_stage.h"
 #include "base/clock.h"
+#include "under_valgrind.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <sched.h>
@@ -313,7 +314,7 @@ void expect(void (*script)(struct server *, int, int), enum call_error want) {
 }
 
 void until(atomic_int *counter, int want) {
-    uint64_t limit = clock_ms() + 5000;
+    uint64_t limit = clock_ms() + eased(5000);
     while (atomic_load(counter) < want) {
         ck_assert(clock_ms() < limit);
         loop_turn(loop, false);
