@@ -416,6 +416,18 @@ void note_stop(struct arena *a, struct observed *o, enum stop_reason stop, struc
         o->unknown = arena_dup(a, str_make(word.p, word.n < WORD_MAX ? word.n : WORD_MAX));
 }
 
+bool call_id_is_none(struct str id) {
+    enum { COUNTED = 2 }; /* digits */
+    for (size_t i = 0; i < id.n; i++)
+        if (id.p[i] < '0' || id.p[i] > '9')
+            return false;
+    return id.n <= COUNTED;
+}
+
+struct str call_id_minted(struct arena *a, uint64_t seed, size_t k) {
+    return arena_printf(a, "call_%016llx%zu", (unsigned long long)seed, k);
+}
+
 struct str tree_text(struct arena *a, struct json_object *tree) {
     struct buf b;
     struct jw w;

@@ -27,6 +27,10 @@ void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, s
 /* The stop a tap has seen, and the word itself when it is unknown. */
 void note_stop(struct arena *a, struct observed *o, enum stop_reason stop, struct str word);
 
+/* Does a call need an id of ours? Some servers give none, or count ("0" for every call). */
+bool call_id_is_none(struct str id);
+/* Ours for the k-th call of an answer; seed: a digest of bytes that no other answer has. */
+struct str call_id_minted(struct arena *a, uint64_t seed, size_t k);
 /* A tree printed without white space, into the arena. */
 struct str tree_text(struct arena *a, struct json_object *tree);
 /* A decimal number's text times 10^9, rounded half up; false when it is negative, none, or too large. */

@@ -4,6 +4,7 @@
 
 #include "answer.h"
 #include "base/die.h"
+#include "base/hash.h"
 #include "cite.h"
 
 enum stop_reason co_stop(struct str s) {
@@ -117,7 +118,8 @@ static void read_content(struct chat *c, struct message *m, struct json_object *
     }
 }
 
-static void read_message(struct arena *a, struct chat *c, struct message *m, struct json_object *o) {
+static void read_message(struct arena *a, struct chat *c, struct message *m, struct json_object *o,
+                         uint64_t seed) {
     struct json_object *calls = jo_arr(o, "tool_calls");
     size_t n = calls ? json_object_array_length(calls) : 0;
     struct str plan = jo_str(o, "tool_plan");
@@ -129,8 +131,8 @@ static void read_message(struct arena *a, struct chat *c, struct message *m, str
         struct json_object *call = json_object_array_get_idx(calls, i), *fn = jo_obj(call, "function");
         struct part *p = message_part(c, m, PART_TOOL_CALL);
         p->id = jo_str(call, "id");
-        if (p->id.n == 0)
-            p->id = arena_printf(a, "call_%zu", i);
+        if (call_id_is_none(p->id))
+            p->id = call_id_minted(a, seed, i);
         p->name = jo_str(fn, "name");
         p->text = arguments(jo_str(fn, "arguments"));
     }
@@ -162,7 +164,7 @@ struct reply *co_read_reply(struct arena *a, struct str body, unsigned quirks, s
         finish_fault(a, jo_str(tree, "error"), f);
         return NULL;
     }
-    read_message(a, c, r->message, message);
+    read_message(a, c, r->message, message, hash64(body.p, body.n));
     r->usage =
         json_member(body, "usage", &usage) && usage.kind == JSON_OBJECT ? co_usage(usage.raw) : USAGE_NONE;
     return r;
@@ -177,6 +179,7 @@ struct reader {
     struct event_source out;
     struct arena *tmp; /* texts of the event in hand */
     bool args_seen;
+    uint64_t seed; /* for ids that we must make: of the first event */
 };
 
 static struct reader *reader_of(struct stream_reader *r) {
@@ -240,8 +243,8 @@ static void call_start(struct reader *r, struct str data) {
     struct str name = text_at(r, data, "message", "tool_calls", "function", "name");
     event_start(&r->out, STR_NONE, STR_NONE, 0);
     close_part(r);
-    if (id.n == 0)
-        id = arena_printf(r->tmp, "call_%u", r->out.next_index);
+    if (call_id_is_none(id))
+        id = call_id_minted(r->tmp, r->seed, r->out.next_index);
     event_open(&r->out, (struct event_item){.part = PART_TOOL_CALL, .id = id, .name = name});
     r->args_seen = false;
     give_args(r, text_at(r, data, "message", "tool_calls", "function", "arguments"));
@@ -286,6 +289,7 @@ static void dispatch(struct reader *r, struct str type, struct str data) {
     struct fault f;
     struct said said;
     if (str_is(type, "message-start")) {
+        r->seed = hash64(data.p, data.n);
         event_start(&r->out,
                     json_member(data, "id", &v) && v.kind == JSON_STRING ? json_text(r->tmp, v) : STR_NONE,
                     STR_NONE, 0);

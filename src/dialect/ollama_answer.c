@@ -29,7 +29,7 @@ struct usage ol_usage(struct str checked) {
  */
 static struct str call_id(struct arena *a, struct json_object *call, struct str line, size_t i) {
     struct str id = jo_str(call, "id");
-    return id.n ? id : arena_printf(a, "call_%016llx%zu", (unsigned long long)hash64(line.p, line.n), i);
+    return call_id_is_none(id) ? call_id_minted(a, hash64(line.p, line.n), i) : id;
 }
 
 static struct str arguments(struct arena *a, struct json_object *call) {

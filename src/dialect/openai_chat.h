@@ -22,8 +22,10 @@ bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *
 bool oc_read_request(struct arena *a, const struct ask *ask, struct chat **out, struct fault *f);
 /* openai_chat_turns.c */
 bool oc_split_data_url(struct str url, struct str *media, struct str *data); /* false: not one of base64 */
-/* The same reading for a message of an answer; leniently, since it is not the client's. */
-void oc_read_message(struct arena *a, struct chat *c, struct message *m, struct json_object *o);
+/* The same reading for a message of an answer; leniently, since it is not the client's. seed: for ids of
+ * calls that have none (call_id_minted). */
+void oc_read_message(struct arena *a, struct chat *c, struct message *m, struct json_object *o,
+                     uint64_t seed);
 /* openai_chat_encode.c */
 bool oc_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                       struct buf *dropped, struct fault *f);

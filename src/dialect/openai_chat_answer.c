@@ -1,5 +1,6 @@
 /* A whole OpenAI-shaped answer into the canonical form. */
 #include "answer.h"
+#include "base/hash.h"
 #include "openai_chat.h"
 
 struct json_object *oc_first_choice(struct json_object *tree) {
@@ -35,11 +36,12 @@ static void read_images(struct arena *a, struct chat *c, struct message *m, stru
     }
 }
 
-static void read_whole(struct arena *a, struct chat *c, struct message *m, struct json_object *choice) {
+static void read_whole(struct arena *a, struct chat *c, struct message *m, struct json_object *choice,
+                       uint64_t seed) {
     struct json_object *message = jo_obj(choice, "message"), *notes = jo_arr(message, "annotations"),
                        *logprobs = jo_obj(choice, "logprobs");
     struct part *last = NULL;
-    oc_read_message(a, c, m, message);
+    oc_read_message(a, c, m, message, seed);
     for (struct part *p = m->parts; p; p = p->next)
         last = p->kind == PART_TEXT ? p : last;
     if (last && notes && json_object_array_length(notes) > 0)
@@ -50,7 +52,8 @@ static void read_whole(struct arena *a, struct chat *c, struct message *m, struc
 }
 
 /* The further choices (n > 1), behind the first. */
-static void read_choices(struct arena *a, struct chat *c, struct reply *first, struct json_object *choices) {
+static void read_choices(struct arena *a, struct chat *c, struct reply *first, struct json_object *choices,
+                         uint64_t seed) {
     size_t n = choices ? json_object_array_length(choices) : 0;
     struct reply *last = first;
     for (size_t i = 1; i < n; i++) {
@@ -61,7 +64,7 @@ static void read_choices(struct arena *a, struct chat *c, struct reply *first, s
         r->usage = USAGE_NONE;
         r->stop = oc_stop(word);
         r->stop_native = word;
-        read_whole(a, c, r->message, choice);
+        read_whole(a, c, r->message, choice, seed + i);
         last = r;
     }
 }
@@ -76,7 +79,8 @@ struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, s
     struct json_object *tree = chat_hold(a, json_tree(body, &err));
     struct json_object *choice = oc_first_choice(tree);
     reply->message = chat_message(c, ROLE_ASSISTANT);
-    read_whole(a, c, reply->message, choice);
+    uint64_t seed = hash64(body.p, body.n);
+    read_whole(a, c, reply->message, choice, seed);
     reply->id = jo_str(tree, "id");
     reply->model = jo_str(tree, "model");
     reply->created = jo_int(tree, "created", 0);
@@ -87,6 +91,6 @@ struct reply *oc_read_reply(struct arena *a, struct str body, unsigned quirks, s
     if (reply->stop == STOP_UNSET)
         reply->stop = STOP_END;
     reply->usage = o.usage;
-    read_choices(a, c, reply, jo_arr(tree, "choices"));
+    read_choices(a, c, reply, jo_arr(tree, "choices"), seed);
     return reply;
 }

@@ -19,6 +19,7 @@ struct slot {
     struct str signature;
     struct buf waiting; /* arguments before it is opened */
     bool opened, closed;
+    bool any; /* of its arguments have come */
     /* How far its arguments are a whole JSON value. */
     unsigned depth;
     bool in_string, escaped, begun;
@@ -32,7 +33,7 @@ struct reader {
     struct slot *slots[MAX_CALLS];
     size_t nslots, current; /* current: the first that is not closed */
     size_t waiting;
-    uint64_t seed; /* for ids that we must make: of the answer's own id */
+    uint64_t seed; /* for ids that we must make: of the first chunk */
     enum stop_reason stop;
     struct str stop_native;
 };
@@ -92,12 +93,18 @@ static void close_call(struct reader *r) {
     event_close(&r->out);
 }
 
+static bool is_taken(const struct reader *r, struct str id) {
+    for (size_t i = 0; i < r->current; i++)
+        if (str_eq(r->slots[i]->id, id))
+            return true;
+    return false;
+}
+
 static void open_call(struct reader *r, struct slot *s) {
-    struct str id = s->id;
-    if (id.n == 0)
-        id = arena_printf(r->a, "call_%016llx%zu", (unsigned long long)r->seed, r->current);
+    if (call_id_is_none(s->id) || is_taken(r, s->id))
+        s->id = call_id_minted(r->a, r->seed, r->current);
     event_close(&r->out);
-    event_open(&r->out, (struct event_item){.part = PART_TOOL_CALL, .id = id, .name = s->name});
+    event_open(&r->out, (struct event_item){.part = PART_TOOL_CALL, .id = s->id, .name = s->name});
     s->opened = true;
     event_signature(&r->out, s->signature, STR(OC_FOR_GOOGLE));
     event_text(&r->out, EV_ARGS, buf_str(&s->waiting));
@@ -120,8 +127,9 @@ static void advance(struct reader *r, bool all) {
 }
 
 static void give_args(struct reader *r, struct slot *s, struct str text) {
-    if (text.n == 0 || s->closed)
+    if (text.n == 0 || s->closed || (!s->any && str_is(str_trim(text), "null")))
         return;
+    s->any = true;
     follow_json(s, text);
     if (s->opened) {
         event_text(&r->out, EV_ARGS, text);
@@ -149,23 +157,31 @@ static struct slot *new_slot(struct reader *r, struct str id, struct str name) {
     return s;
 }
 
+/* Some number every call 0, and some of them call it "0" besides: what has a name and arguments of its own
+ * behind whole ones is another call. */
+static bool is_another(const struct slot *s, uint64_t id_hash, struct str name, struct str args) {
+    if (name.n == 0)
+        return false;
+    return (id_hash && s->id_hash && id_hash != s->id_hash) ||
+           (is_whole(s) && str_starts(str_trim(args), "{"));
+}
+
 /* Which call a fragment belongs to; NULL: a new one. */
 static struct slot *find_slot(struct reader *r, bool has_index, uint64_t index, struct str id,
-                              struct str name) {
+                              struct str name, struct str args) {
     uint64_t h = id.n > 0 ? hash64(id.p, id.n) : 0;
     struct slot *last = r->nslots ? r->slots[r->nslots - 1] : NULL;
     for (size_t i = r->nslots; has_index && i-- > 0;) {
         struct slot *s = r->slots[i];
         if (!s->has_index || s->index != index)
             continue;
-        /* Some count every call as 0: another id with a name is another call. */
-        return h && s->id_hash && h != s->id_hash && name.n > 0 ? NULL : s;
+        return is_another(s, h, name, args) ? NULL : s;
     }
     if (has_index)
         return NULL;
-    for (size_t i = 0; h && i < r->nslots; i++)
+    for (size_t i = r->nslots; h && i-- > 0;)
         if (r->slots[i]->id_hash == h)
-            return r->slots[i];
+            return is_another(r->slots[i], h, name, args) ? NULL : r->slots[i];
     if (h || !last)
         return NULL;
     return name.n > 0 && is_whole(last) ? NULL : last;
@@ -200,12 +216,16 @@ static void read_call(struct reader *r, struct json_object *o, struct json_objec
     bool has_index = json_object_is_type(index, json_type_int);
     uint64_t n = has_index ? (uint64_t)json_object_get_int64(index) : 0;
     struct str id = jo_str(o, "id"), name = jo_str(fn, "name");
-    struct slot *s = find_slot(r, has_index, n, id, name);
     struct buf scratch;
+    buf_init(&scratch, WAITING_MAX);
+    struct str args = arguments_of(r, jo_get(fn, "arguments"), &scratch);
+    struct slot *s = find_slot(r, has_index, n, id, name, args);
     if (!s) {
         s = new_slot(r, id, name);
-        if (!s)
+        if (!s) {
+            buf_free(&scratch);
             return;
+        }
         s->has_index = has_index;
         s->index = n;
     }
@@ -214,8 +234,6 @@ static void read_call(struct reader *r, struct json_object *o, struct json_objec
     if (r->out.open && r->out.part != PART_TOOL_CALL)
         event_close(&r->out);
     give_signature(r, s, oc_call_signature(o));
-    buf_init(&scratch, WAITING_MAX);
-    struct str args = arguments_of(r, jo_get(fn, "arguments"), &scratch);
     if (r->current < r->nslots && s == r->slots[r->current] && !s->opened && s->name.n > 0)
         open_call(r, s);
     give_args(r, s, args);
@@ -381,11 +399,11 @@ static void read_usage(struct reader *r, struct str data, struct json_object *tr
         event_usage(&r->out, &u);
 }
 
-static void start(struct reader *r, struct json_object *o) {
+static void start(struct reader *r, struct str data, struct json_object *o) {
     if (r->out.started)
         return;
     struct str id = jo_str(o, "id");
-    r->seed = hash64(id.p, id.n);
+    r->seed = hash64(data.p, data.n);
     event_start(&r->out, id, jo_str(o, "model"), jo_int(o, "created", 0));
 }
 
@@ -465,7 +483,7 @@ void oc_read_event(struct stream_reader *sr, struct str name, struct str data) {
     }
     if (json_object_is_type(tree, json_type_object) && !read_error(r, data, tree)) {
         struct json_object *choices = jo_arr(tree, "choices");
-        start(r, tree);
+        start(r, data, tree);
         size_t n = choices ? json_object_array_length(choices) : 0;
         for (size_t i = 0; i < n && !r->out.done; i++)
             read_choice(r, json_object_array_get_idx(choices, i));

@@ -8,7 +8,7 @@
 /* --- words --- */
 
 /* Besides OpenAI's own: Together "eos", TGI "eos_token", Mistral "model_length", Z.ai "sensitive", vLLM and
- * SGLang "abort". */
+ * SGLang "abort", DeepSeek "insufficient_system_resource". */
 static const struct {
     const char *word;
     enum stop_reason stop;
@@ -28,6 +28,7 @@ static const struct {
     {"error", STOP_ERROR},
     {"network_error", STOP_ERROR},
     {"abort", STOP_ERROR},
+    {"insufficient_system_resource", STOP_ERROR},
 };
 
 enum stop_reason oc_stop(struct str finish_reason) {

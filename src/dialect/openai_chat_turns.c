@@ -235,11 +235,8 @@ static void read_thinking(struct oc_rd *r, struct message *m, struct json_object
 }
 
 static struct str arguments_of(struct oc_rd *r, struct json_object *v) {
-    if (is_str(v))
-        return jo_text(v);
-    if (!v)
-        return STR_NONE;
-    return tree_text(r->a, v);
+    struct str s = is_str(v) ? jo_text(v) : v ? tree_text(r->a, v) : STR_NONE;
+    return str_is(str_trim(s), "null") ? STR_NONE : s; /* how some say that there are none */
 }
 
 static bool read_call(struct oc_rd *r, struct message *m, struct json_object *o, size_t k) {
@@ -286,18 +283,26 @@ static bool read_assistant(struct oc_rd *r, struct message *m, struct json_objec
     return read_calls(r, m, o);
 }
 
-/* An answer's call may lack what a request's must have. */
-static void mend_calls(struct oc_rd *r, struct message *m) {
-    for (struct part *p = m->parts; p; p = p->next)
-        if (p->kind == PART_TOOL_CALL && p->id.n == 0)
-            p->id = arena_printf(r->a, "call_%zu", r->calls++);
+static bool is_taken(const struct message *m, const struct part *upto, struct str id) {
+    for (const struct part *p = m->parts; p != upto; p = p->next)
+        if (p->kind == PART_TOOL_CALL && str_eq(p->id, id))
+            return true;
+    return false;
 }
 
-void oc_read_message(struct arena *a, struct chat *c, struct message *m, struct json_object *o) {
+/* An answer's call may lack what a request's must have. */
+static void mend_calls(struct oc_rd *r, struct message *m, uint64_t seed) {
+    for (struct part *p = m->parts; p; p = p->next)
+        if (p->kind == PART_TOOL_CALL && (call_id_is_none(p->id) || is_taken(m, p, p->id)))
+            p->id = call_id_minted(r->a, seed, r->calls++);
+}
+
+void oc_read_message(struct arena *a, struct chat *c, struct message *m, struct json_object *o,
+                     uint64_t seed) {
     struct fault ignored;
     struct oc_rd r = {.a = a, .c = c, .f = &ignored, .lenient = true};
     read_assistant(&r, m, o);
-    mend_calls(&r, m);
+    mend_calls(&r, m, seed);
 }
 
 static bool read_result(struct oc_rd *r, struct message *m, struct json_object *o, bool legacy) {

@@ -337,5 +337,53 @@ def test_words_that_nobody_knows_are_counted_and_told_once():
     assert not any("\x1b" in text for _, text in gw.log_text())
 
 
+def test_calls_that_are_told_apart_badly():
+    """Ids that are missing, "0" or given twice, and arguments that are null, for clients that need each call's own id,
+    also among those of the turns before."""
+    up = scene.Upstream()
+    gw = gateway(up)
+    shapes = {
+        "no ids": ({"name": "f", "arguments": None}, None, None),
+        "null and empty": ({"name": "f", "arguments": "null"}, None, ""),
+        "counted": ({"name": "f", "arguments": " null"}, "0", "1"),
+        "always 0": ({"name": "f", "arguments": ""}, "0", "0"),
+        "twice the same": ({"name": "f", "arguments": "{}"}, "call_same", "call_same"),
+    }
+    tool = [{"name": n, "input_schema": {"type": "object", "properties": {}}} for n in ("f", "g")]
+    seen = {}
+    for name, (f, one, two) in shapes.items():
+        for stream in (False, True):
+            for turn in (1, 2):
+                calls = [{"type": "function", "function": f}, {"type": "function", "function": {"name": "g", "arguments": '{"b":1}'}}]
+                for i, id in enumerate((one, two)):
+                    if id is not None or name == "null and empty":
+                        calls[i]["id"] = id
+                if stream:
+                    events = [{**chunk({"tool_calls": [{"index": i, **c}]}), "created": turn} for i, c in enumerate(calls)]
+                    up.next(lambda a, e=events: (a.head(200, {"Content-Type": "text/event-stream"}),
+                                                 a.chunk(sse(*e, chunk({}, "stop"), USED)), a.end()))
+                else:
+                    body = {**scene.chat_reply(), "created": turn}
+                    body["choices"][0] = {"index": 0, "finish_reason": "stop",
+                                          "message": {"role": "assistant", "content": None, "tool_calls": calls}}
+                    up.next(lambda a, b=body: a.whole(200, b))
+                r = gw.post("/v1/messages", {"model": "up/m", "max_tokens": 9, "tools": tool, "stream": stream,
+                                             "messages": [{"role": "user", "content": "Hi"}]})
+                assert r.status == 200, r
+                if stream:
+                    said = [json.loads(d) for _, d in r.events()]
+                    blocks = [e["content_block"] for e in said if e["type"] == "content_block_start"]
+                    for i, b in enumerate(blocks):
+                        b["input"] = json.loads("".join(e["delta"]["partial_json"] for e in said if e["type"] ==
+                                                        "content_block_delta" and e["index"] == i) or "{}")
+                else:
+                    blocks = r.json()["content"]
+                assert [(b["type"], b["name"], b["input"]) for b in blocks] == [("tool_use", "f", {}), ("tool_use", "g", {"b": 1})], (name, blocks)
+                for b in blocks:
+                    assert b["id"] not in seen or b["id"] == "call_same", (name, stream, b, seen[b["id"]])
+                    seen[b["id"]] = name
+                assert len({b["id"] for b in blocks}) == 2, (name, blocks)
+
+
 if __name__ == "__main__":
     scene.main()
