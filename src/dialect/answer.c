@@ -409,6 +409,14 @@ void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, s
         f->retry_said_no = true;
 }
 
+void said_read_fault(struct arena *a, int status, struct str body,
+                     struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
+    struct said said;
+    said_body(a, body, &said);
+    said_fault(a, status, &said, f);
+    retry_hints(header, arg, f);
+}
+
 void note_stop(struct arena *a, struct observed *o, enum stop_reason stop, struct str word) {
     enum { WORD_MAX = 64 };
     o->stop = stop;

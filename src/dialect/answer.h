@@ -23,6 +23,9 @@ void said_fault(struct arena *a, int status, const struct said *s, struct fault 
 bool said_garbage(struct arena *a, struct fault *f, const char *why);
 /* retry-after-ms, retry-after, x-should-retry (dates are taken for none); they count more than a text. */
 void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
+/* All of these: the read_fault of a face whose provider has no shape of its own. */
+void said_read_fault(struct arena *a, int status, struct str body,
+                     struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 
 /* The stop a tap has seen, and the word itself when it is unknown. */
 void note_stop(struct arena *a, struct observed *o, enum stop_reason stop, struct str word);

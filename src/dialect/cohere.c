@@ -3,19 +3,11 @@
 
 #include "answer.h"
 
-void co_read_fault(struct arena *a, int status, struct str body,
-                   struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
-    struct said said;
-    said_body(a, body, &said);
-    said_fault(a, status, &said, f);
-    retry_hints(header, arg, f);
-}
-
 static const struct provider_face provider = {
     .path = "/v2/chat",
     .write_request = co_write_request,
     .read_reply = co_read_reply,
-    .read_fault = co_read_fault,
+    .read_fault = said_read_fault,
     .reader_new = co_reader_new,
     .read_event = co_read_event,
     .reader_end = co_reader_end,

@@ -4,8 +4,6 @@
 #include "dialect/dialect.h"
 
 /* cohere.c */
-void co_read_fault(struct arena *a, int status, struct str body,
-                   struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 
 /* cohere_request.c */
 bool co_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,

@@ -97,7 +97,7 @@ static const struct provider_face provider = {
     .path = "/v2/embed",
     .write_embed = write_embed,
     .read_embed = read_embed,
-    .read_fault = co_read_fault,
+    .read_fault = said_read_fault,
 };
 
 const struct dialect dialect_cohere_embed = {"cohere_embed", OP_EMBED, NULL, &provider};

@@ -5,20 +5,12 @@
 #include "encode.h"
 #include "vectors.h"
 
-void ol_read_fault(struct arena *a, int status, struct str body,
-                   struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
-    struct said said;
-    said_body(a, body, &said);
-    said_fault(a, status, &said, f);
-    retry_hints(header, arg, f);
-}
-
 static const struct provider_face provider = {
     .path = "/api/chat",
     .framing = FRAMING_LINES,
     .write_request = ol_write_request,
     .read_reply = ol_read_reply,
-    .read_fault = ol_read_fault,
+    .read_fault = said_read_fault,
     .reader_new = ol_reader_new,
     .read_event = ol_read_event,
     .reader_end = ol_reader_end,
@@ -82,7 +74,7 @@ static const struct provider_face embed_provider = {
     .path = "/api/embed",
     .write_embed = write_embed,
     .read_embed = read_embed,
-    .read_fault = ol_read_fault,
+    .read_fault = said_read_fault,
 };
 
 const struct dialect dialect_ollama_embed = {"ollama_embed", OP_EMBED, NULL, &embed_provider};

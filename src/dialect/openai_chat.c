@@ -5,14 +5,6 @@
 #include "answer.h"
 #include "question.h"
 
-void oc_read_fault(struct arena *a, int status, struct str body,
-                   struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
-    struct said said;
-    said_body(a, body, &said);
-    said_fault(a, status, &said, f);
-    retry_hints(header, arg, f);
-}
-
 /* Mistral's own SDK has the same path, and other ideas of a stream. */
 static const struct dialect *really(struct str body, struct str agent) {
     (void)body;
@@ -40,7 +32,7 @@ static const struct provider_face provider = {
     .write_request = oc_write_request,
     .read_reply = oc_read_reply,
     .tap_reply = oc_tap_reply,
-    .read_fault = oc_read_fault,
+    .read_fault = said_read_fault,
     .reader_new = oc_reader_new,
     .read_event = oc_read_event,
     .reader_end = oc_reader_end,

@@ -10,8 +10,6 @@
 #define MISTRAL_AGENT "mistral-client-" /* User-Agent of Mistral's SDKs begins so */
 
 /* openai_chat_peek.c */
-void oc_read_fault(struct arena *a, int status, struct str body,
-                   struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f);
 
 /* openai_chat_splice.c */

@@ -343,7 +343,7 @@ static const struct provider_face provider = {
     .path = "/completions",
     .splice = oc_splice,
     .tap_reply = oc_tap_reply,
-    .read_fault = oc_read_fault,
+    .read_fault = said_read_fault,
     .tap_event = oc_tap_event,
 };
 

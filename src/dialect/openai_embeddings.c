@@ -338,7 +338,7 @@ static const struct provider_face provider = {
     .write_embed = write_request,
     .read_embed = read_reply,
     .tap_reply = tap_reply,
-    .read_fault = oc_read_fault,
+    .read_fault = said_read_fault,
 };
 
 const struct dialect dialect_openai_embeddings = {"openai_embeddings", OP_EMBED, &client, &provider};

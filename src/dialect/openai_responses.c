@@ -5,14 +5,6 @@
 #include "openai_chat.h"
 #include "question.h"
 
-static void read_fault(struct arena *a, int status, struct str body,
-                       struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
-    struct said said;
-    said_body(a, body, &said);
-    said_fault(a, status, &said, f);
-    retry_hints(header, arg, f);
-}
-
 static const struct client_face client = {
     .peek = rs_peek,
     .question = question_of_input,
@@ -32,7 +24,7 @@ static const struct provider_face provider = {
     .write_request = rs_write_request,
     .read_reply = rs_read_reply,
     .tap_reply = rs_tap_reply,
-    .read_fault = read_fault,
+    .read_fault = said_read_fault,
     .reader_new = rs_reader_new,
     .read_event = rs_read_event,
     .reader_end = rs_reader_end,

@@ -1,5 +1,6 @@
 /* OpenAI's count of a Responses request's tokens: the body of a request, without what only steers an answer.
  */
+#include "answer.h"
 #include "count.h"
 #include "openai_chat.h"
 #include "openai_responses.h"
@@ -101,6 +102,6 @@ static const struct provider_face provider = {
     .write_request = write_request,
     .read_reply = read_reply,
     .tap_reply = tap_reply,
-    .read_fault = oc_read_fault,
+    .read_fault = said_read_fault,
 };
 const struct dialect dialect_openai_responses_count = {RS_NAME "_count", OP_COUNT, &client, &provider};

@@ -1,5 +1,6 @@
 /* What goes through as it came, since only providers of the same API understand it: a row for each family of
  * endpoints. Looked at are the model's name on the way out, and what was used on the way back. */
+#include "answer.h"
 #include "openai_chat.h"
 #include "peek.h"
 #include "splice.h"
@@ -84,13 +85,13 @@ static const struct provider_face uses_tokens = {
     .path = "{rest}",
     .splice = splice,
     .tap_reply = tap_tail,
-    .read_fault = oc_read_fault,
+    .read_fault = said_read_fault,
 };
 /* What they tell of was used, and billed, when it was made. */
 static const struct provider_face keeps_things = {
     .path = "{rest}",
     .splice = splice,
-    .read_fault = oc_read_fault,
+    .read_fault = said_read_fault,
 };
 
 #define PASS(name, provider)                                                                                 \

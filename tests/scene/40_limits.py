@@ -7,6 +7,7 @@ import threading
 import time
 
 import scene
+from layers import at_once, statuses
 
 KEY = {"authorization": "Bearer sk-one"}
 ADMIN = {"authorization": "Bearer sk-admin"}
@@ -17,32 +18,6 @@ def keys(**limits):
         {"id": "one", "hash": "sha256:" + hashlib.sha256(b"sk-one").hexdigest(), "limits": limits},
         {"id": "admin", "key": {"value": "sk-admin"}, "permissions": ["completion", "admin"]},
     ]}
-
-
-def at_once(n, fn):
-    """fn(i) in n threads that start together; what each gave."""
-    gate, out = threading.Barrier(n), [None] * n
-
-    def run(i):
-        gate.wait()
-        try:
-            out[i] = fn(i)
-        except Exception as e:
-            out[i] = e
-    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(n)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join(60)
-    return out
-
-
-def statuses(answers):
-    count = {}
-    for a in answers:
-        k = getattr(a, "status", repr(a))
-        count[k] = count.get(k, 0) + 1
-    return count
 
 
 def test_exactly_m_of_n_requests_pass_a_bucket_over_four_workers():

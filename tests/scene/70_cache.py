@@ -7,6 +7,7 @@ import threading
 import time
 
 import scene
+from layers import at_once
 
 ON = {"cache": {"enabled": True}}
 
@@ -59,24 +60,6 @@ def how(r):
 
 
 MISS, HIT, BYPASS = (200, "miss"), (200, "hit"), (200, "bypass")
-
-
-def at_once(n, fn):
-    """fn(i) in n threads that start together; what each gave."""
-    gate, out = threading.Barrier(n), [None] * n
-
-    def run(i):
-        gate.wait()
-        try:
-            out[i] = fn(i)
-        except Exception as e:
-            out[i] = e
-    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(n)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join(60)
-    return out
 
 
 def two_keys(**more):

@@ -5,6 +5,7 @@ import signal
 import threading
 
 import scene
+from layers import at_once
 
 CAPITAL, AGAIN = "What is the capital of France?", "the capital of france is what"
 
@@ -44,23 +45,6 @@ def gateway(up, workers=2, semantic=None, cache=None, **more):
 def how(r):
     assert r.status == 200, r
     return r.headers.get("x-penstock-cache")
-
-
-def at_once(n, fn):
-    gate, out = threading.Barrier(n), [None] * n
-
-    def run(i):
-        gate.wait()
-        try:
-            out[i] = fn(i)
-        except Exception as e:
-            out[i] = e
-    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(n)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join(60)
-    return out
 
 
 def stats(gw):

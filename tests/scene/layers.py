@@ -1,4 +1,4 @@
-"""What the scenes of limits, budgets and the queue share."""
+"""What the scenes of limits, budgets, the queue and the cache share."""
 
 import hashlib
 import threading
