@@ -56,7 +56,6 @@ static void script_tls(struct server *s, int fd, int nth) {
 }
 
 START_TEST(tls) {
-    conf.connect = 12000; /* reading the CA bundle under valgrind */
     char file[] = "/tmp/check_upstream.XXXXXX";
     ck_assert(mkstemp(file) >= 0);
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());

@@ -225,10 +225,10 @@ void setup(void) {
                                   .organization = "",
                                   .keys = keys,
                                   .nkeys = 2,
-                                  .connect = 5000,
-                                  .first_byte = 8000,
-                                  .idle = 8000,
-                                  .total = 12000,
+                                  .connect = eased(5000),
+                                  .first_byte = eased(8000),
+                                  .idle = eased(8000),
+                                  .total = eased(12000),
                                   .proxy = "",
                                   .health_path = ""};
     conf.tls.ca = conf.tls.client_certificate = conf.tls.client_key = "";
