@@ -321,7 +321,8 @@ static const struct dialect *dialect_of(struct json_object *o, const char *key) 
 }
 
 /* "reasoning": the texts by their calls. */
-static struct str kept_reasoning(void *options, struct str call) {
+static struct str kept_reasoning(void *options, struct str call, const char *origin) {
+    (void)origin;
     struct json_object *all = jo_obj(options, "reasoning"), *text = NULL;
     char key[64];
     str_copy(key, sizeof key, call);

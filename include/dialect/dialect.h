@@ -59,6 +59,7 @@ enum quirk {
     QUIRK_VERTEX = 8,  /* Anthropic on Vertex: no model in the body, anthropic_version in it */
     QUIRK_MISTRAL = 16,        /* knows fewer members and calls some otherwise; ids of calls have nine characters */
     QUIRK_REASONING = 32,      /* wants its reasoning_content back in a loop of tools */
+    QUIRK_DETAILS = 128,       /* wants its reasoning_details back, as OpenRouter does */
     QUIRK_BEDROCK = 64,        /* Anthropic on Bedrock: as on Vertex, and no stream in the body either */
     QUIRK_FREE_1 = 0x100, /* from here on: of the OpenAI family, named in openai_chat.h */
 };
@@ -67,9 +68,9 @@ struct encode_opt {
     struct str model; /* the provider's name for it */
     unsigned quirks;
     uint64_t default_max_tokens; /* where the dialect demands one and the client gave none */
-    /* QUIRK_REASONING, same dialect: the reasoning that was given out with a tool call, or nothing. NULL: none
-     * is kept. */
-    struct str (*reasoning)(void *arg, struct str call);
+    /* QUIRK_REASONING and QUIRK_DETAILS, same dialect: what was given out with a tool call, or nothing: the text of the
+     * thinking, or, with an origin, its signatures of that origin with commas between them. NULL: none is kept. */
+    struct str (*reasoning)(void *arg, struct str call, const char *origin);
     void *reasoning_arg;
     bool drop_unsupported;       /* on_unsupported: drop (report in `dropped`) or pass; else refuse */
     bool pass_unsupported;

@@ -14,7 +14,9 @@ bool vault_on(const struct plane *p);
 void vault_keep(struct plane *p, struct arena *a, const struct caller *c, const struct message *turn);
 /* Puts back what assistant messages with tool calls lack. */
 void vault_restore(struct plane *p, const struct caller *c, struct chat *chat);
-/* The text of the thinking that came with a call, for a body that is not taken apart; empty when none is kept. */
-struct str vault_reasoning(struct plane *p, struct arena *a, const struct caller *c, struct str call);
+/* What came with a call, for a body that is not taken apart; empty when none is kept: the text of the thinking, or, with
+ * an origin (NULL: none), its signatures of that origin with commas between them. */
+struct str vault_reasoning(struct plane *p, struct arena *a, const struct caller *c, struct str call,
+                           const char *origin);
 
 #endif

@@ -6,6 +6,11 @@
 #define OC_NAME       "openai_chat"
 #define OC_FOR_GOOGLE "gemini" /* the origin of extra_content.google.thought_signature, in calls */
 
+/* The origin of thinking whose signature is elements of OpenRouter's reasoning_details, as JSON with commas
+ * between them: each is whatever the model behind it demands back (signed text, summaries, encrypted
+ * thinking). */
+#define OC_DETAILS "reasoning_details"
+
 /* mistral_chat.c */
 #define MISTRAL_AGENT "mistral-client-" /* User-Agent of Mistral's SDKs begins so */
 
@@ -15,6 +20,16 @@ bool oc_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f)
 /* openai_chat_splice.c */
 bool oc_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
                struct fault *f);
+
+/* openai_chat_details.c */
+struct oc_details;
+struct oc_details *oc_details_new(struct arena *a);
+/* The elements of a chunk's or a whole answer's list (NULL: none); fragments of one are joined. */
+void oc_details_add(struct oc_details *d, struct json_object *list);
+/* All that were added since, for a signature; empty: none, or more than is kept. */
+struct str oc_details_take(struct oc_details *d);
+/* An array of what signatures of this origin say; empty when it is none. */
+struct str oc_details_array(struct arena *a, struct str signatures);
 
 /* openai_chat_request.c */
 bool oc_read_request(struct arena *a, const struct ask *ask, struct chat **out, struct fault *f);

@@ -224,6 +224,23 @@ static bool is_own_thinking(const struct part *p) {
            (p->origin.n == 0 || str_is(p->origin, "openai_chat"));
 }
 
+static void write_details(struct oc_wr *r, const struct message *m) {
+    struct buf b;
+    buf_init(&b, 0);
+    for (const struct part *p = r->e.o->quirks & QUIRK_DETAILS ? m->parts : NULL; p; p = p->next)
+        if (p->kind == PART_THINKING && p->signature.n > 0 && str_is(p->origin, OC_DETAILS)) {
+            if (buf_len(&b) > 0)
+                buf_addc(&b, ',');
+            buf_adds(&b, p->signature);
+        }
+    struct str array = oc_details_array(r->e.a, buf_str(&b));
+    if (array.n > 0) {
+        jw_key(&r->e.w, "reasoning_details");
+        jw_raw(&r->e.w, array);
+    }
+    buf_free(&b);
+}
+
 static bool own_thinking(const struct oc_wr *r, const struct message *m) {
     for (const struct part *p = oc_mistral(r) ? m->parts : NULL; p; p = p->next)
         if (is_own_thinking(p))
@@ -274,6 +291,7 @@ static void write_assistant(struct oc_wr *r, const struct message *m) {
         jw_key(&r->e.w, "reasoning_content");
         write_texts(r, m->parts, PART_THINKING);
     }
+    write_details(r, m);
     if (calls)
         write_calls(r, m);
     jw_obj_end(&r->e.w);

@@ -36,6 +36,7 @@ struct reader {
     uint64_t seed; /* for ids that we must make: of the first chunk */
     enum stop_reason stop;
     struct str stop_native;
+    struct oc_details *details; /* NULL: none have come */
 };
 
 static struct reader *reader_of(struct stream_reader *r) {
@@ -58,6 +59,21 @@ struct stream_reader *oc_reader_new(struct arena *a, unsigned quirks, event_fn *
     r->out = (struct event_source){.fn = fn, .arg = arg, .arena = a};
     arena_cleanup(a, release, r);
     return (struct stream_reader *)(void *)r;
+}
+
+/* --- what is wanted back --- */
+
+/* As the signature of the thinking that is open, or of some that is not shown. */
+static void tell_details(struct reader *r) {
+    struct str s = r->details ? oc_details_take(r->details) : STR_NONE;
+    if (s.n == 0)
+        return;
+    if (!r->out.open || r->out.part != PART_THINKING) {
+        event_close(&r->out);
+        event_open(&r->out, (struct event_item){.part = PART_THINKING});
+    }
+    event_signature(&r->out, s, STR(OC_DETAILS));
+    event_close(&r->out);
 }
 
 /* --- calls --- */
@@ -231,8 +247,10 @@ static void read_call(struct reader *r, struct json_object *o, struct json_objec
     }
     if (!s->opened && s->name.n == 0)
         s->name = arena_dup(r->a, name);
-    if (r->out.open && r->out.part != PART_TOOL_CALL)
+    if (r->out.open && r->out.part != PART_TOOL_CALL) {
+        tell_details(r);
         event_close(&r->out);
+    }
     give_signature(r, s, oc_call_signature(o));
     if (r->current < r->nslots && s == r->slots[r->current] && !s->opened && s->name.n > 0)
         open_call(r, s);
@@ -262,6 +280,8 @@ static void read_text(struct reader *r, enum part_kind kind, struct str text) {
     if (r->current < r->nslots)
         advance(r, true);
     if (!r->out.open || r->out.part != kind) {
+        if (kind != PART_THINKING && r->out.open && r->out.part == PART_THINKING)
+            tell_details(r);
         event_close(&r->out);
         event_open(&r->out, (struct event_item){.part = kind});
     }
@@ -309,23 +329,34 @@ static bool is_text(struct json_object *v) {
     return json_object_is_type(v, json_type_string) && jo_text(v).n > 0;
 }
 
-/* The text comes as reasoning_content or reasoning; signatures and encrypted thinking in the lists beside it
- * (OpenRouter's reasoning_details, thinking_blocks of gateways such as ourselves). */
+static struct str words_of(struct json_object *o) {
+    static const char *const keys[] = {"text", "thinking", "summary"};
+    struct str s = STR_NONE;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && s.n == 0; i++)
+        s = jo_str(o, keys[i]);
+    return s;
+}
+
+/* The text comes as reasoning_content or reasoning; what is wanted back in the lists beside it (OpenRouter's
+ * reasoning_details, thinking_blocks of gateways such as ourselves). */
 static void read_thinking(struct reader *r, struct json_object *delta) {
-    struct json_object *text = jo_get(delta, "reasoning_content"), *list = jo_arr(delta, "reasoning_details");
+    struct json_object *text = jo_get(delta, "reasoning_content"),
+                       *details = jo_arr(delta, "reasoning_details"),
+                       *list = details ? details : jo_arr(delta, "thinking_blocks");
     if (!is_text(text))
         text = jo_get(delta, "reasoning");
-    if (!list)
-        list = jo_arr(delta, "thinking_blocks");
     read_text(r, PART_THINKING, jo_text(text));
     size_t n = list ? json_object_array_length(list) : 0;
+    if (details && n > 0 && !r->details)
+        r->details = oc_details_new(r->a);
+    if (details && r->details)
+        oc_details_add(r->details, details);
     for (size_t i = 0; i < n; i++) {
         struct json_object *o = json_object_array_get_idx(list, i);
-        struct str words = jo_str(o, "text");
-        if (words.n == 0)
-            words = jo_str(o, "thinking");
-        if (!is_text(text) && !(r->out.open && r->out.part == PART_THINKING))
-            read_text(r, PART_THINKING, words);
+        if (!is_text(text) && (details || !(r->out.open && r->out.part == PART_THINKING)))
+            read_text(r, PART_THINKING, words_of(o));
+        if (details)
+            continue;
         read_signature(r, jo_str(o, "signature"));
         read_redacted(r, jo_str(o, "data"));
     }
@@ -441,6 +472,7 @@ static void finish(struct reader *r) {
         return;
     }
     advance(r, true);
+    tell_details(r);
     event_close(&r->out);
     event_end(&r->out, r->stop == STOP_UNSET ? STOP_END : r->stop, r->stop_native, STR_NONE);
 }

@@ -57,9 +57,14 @@ struct loop {
 
 /* What of a message is looked at. */
 struct said {
+    const char *member; /* of the reasoning */
     bool assistant;
     struct json_value calls, reasoning;
 };
+
+static bool wants_details(const struct encode_opt *o) {
+    return o->quirks & QUIRK_DETAILS;
+}
 
 static bool said_member(void *arg, struct str key, struct json_value v) {
     struct said *s = arg;
@@ -67,7 +72,7 @@ static bool said_member(void *arg, struct str key, struct json_value v) {
         s->assistant = json_string_is(v, "assistant");
     else if (json_key_is(key, "tool_calls"))
         s->calls = v;
-    else if (json_key_is(key, "reasoning_content"))
+    else if (json_key_is(key, s->member))
         s->reasoning = v;
     return true;
 }
@@ -80,18 +85,36 @@ static bool one_call(void *arg, struct str key, struct json_value v) {
         return true;
     if (l->looked++ >= LOOKUPS_MAX)
         return false;
-    l->found = l->o->reasoning(l->o->reasoning_arg, json_text(l->a, id));
+    l->found =
+        l->o->reasoning(l->o->reasoning_arg, json_text(l->a, id), wants_details(l->o) ? OC_DETAILS : NULL);
     return l->found.n == 0;
 }
 
-/* null and "" say no more than nothing. */
+static bool stop_at_once(void *arg, struct str key, struct json_value v) {
+    (void)key;
+    (void)v;
+    *(bool *)arg = false;
+    return false;
+}
+
+/* null, "" and [] say no more than nothing. */
 static bool is_bare(const struct said *s) {
-    return !s->reasoning.raw.p || s->reasoning.kind == JSON_NULL || json_string_is(s->reasoning, "");
+    bool empty = s->reasoning.kind == JSON_ARRAY;
+    if (!s->reasoning.raw.p || s->reasoning.kind == JSON_NULL || json_string_is(s->reasoning, ""))
+        return true;
+    if (empty)
+        json_each(s->reasoning.raw, stop_at_once, &empty);
+    return empty;
+}
+
+/* What was found, as the value of the member. */
+static struct str found_value(const struct loop *l) {
+    return wants_details(l->o) ? oc_details_array(l->a, l->found) : splice_quoted(l->a, "", l->found, "");
 }
 
 static bool one_message(void *arg, struct str key, struct json_value v) {
     struct loop *l = arg;
-    struct said s = {.assistant = false};
+    struct said s = {.member = wants_details(l->o) ? "reasoning_details" : "reasoning_content"};
     (void)key;
     if (v.kind != JSON_OBJECT)
         return true;
@@ -100,21 +123,22 @@ static bool one_message(void *arg, struct str key, struct json_value v) {
         return true;
     l->found = STR_NONE;
     json_each(s.calls.raw, one_call, l);
-    if (l->found.n == 0)
+    struct str value = l->found.n > 0 ? found_value(l) : STR_NONE;
+    if (value.n == 0)
         return l->looked < LOOKUPS_MAX;
     if (s.reasoning.raw.p)
-        splice_value(l->es, s.reasoning.raw, splice_quoted(l->a, "", l->found, ""));
+        splice_value(l->es, s.reasoning.raw, value);
     else
         splice_put(l->es, (size_t)(v.raw.p - l->es->body.p) + 1, 0,
-                   splice_quoted(l->a, "\"reasoning_content\":", l->found, ","));
+                   arena_printf(l->a, "\"%s\":" STR_FMT ",", s.member, STR_ARG(value)));
     return true;
 }
 
 static void put_reasoning_back(struct arena *a, struct splice *es, const struct encode_opt *o) {
     struct loop l = {.a = a, .es = es, .o = o};
     struct json_value messages;
-    if (!(o->quirks & QUIRK_REASONING) || !o->reasoning || !json_member(es->body, "messages", &messages) ||
-        messages.kind != JSON_ARRAY)
+    if (!(o->quirks & (QUIRK_REASONING | QUIRK_DETAILS)) || !o->reasoning ||
+        !json_member(es->body, "messages", &messages) || messages.kind != JSON_ARRAY)
         return;
     splice_grow(a, es, LOOKUPS_MAX);
     json_each(messages.raw, one_message, &l);

@@ -188,8 +188,32 @@ static void read_call_signature(struct oc_rd *r, struct part *p, struct json_obj
         p->signature = opaque_unwrap(r->a, s, OC_FOR_GOOGLE, &p->origin);
 }
 
-/* OpenRouter's reasoning_details: reasoning.text with a signature, reasoning.encrypted. Only Anthropic's are
- * ever handed on as blocks. */
+/* An answer's, whole: it goes back as it is. */
+static bool keep_details(struct oc_rd *r, struct message *m, struct json_object *list, struct str said) {
+    struct oc_details *d = oc_details_new(r->a);
+    oc_details_add(d, list);
+    struct str s = oc_details_take(d);
+    size_t n = json_object_array_length(list);
+    struct buf b;
+    if (s.n == 0)
+        return false;
+    struct part *p = message_part(r->c, m, PART_THINKING);
+    p->signature = s;
+    p->origin = STR(OC_DETAILS);
+    p->text = said;
+    buf_init(&b, 0);
+    for (size_t k = 0; k < n && said.n == 0; k++) {
+        buf_adds(&b, jo_str(json_object_array_get_idx(list, k), "text"));
+        buf_adds(&b, jo_str(json_object_array_get_idx(list, k), "summary"));
+    }
+    if (buf_len(&b) > 0)
+        p->text = arena_dup(r->a, buf_str(&b));
+    buf_free(&b);
+    return true;
+}
+
+/* A client's, in a request for another vendor: reasoning.text with a signature, reasoning.encrypted. Only
+ * Anthropic's are ever handed on as blocks. */
 static bool read_details(struct oc_rd *r, struct message *m, struct json_object *list) {
     size_t n = json_object_array_length(list), found = 0;
     for (size_t k = 0; k < n; k++) {
@@ -223,13 +247,13 @@ static bool read_blocks(struct oc_rd *r, struct message *m, struct json_object *
 
 static void read_thinking(struct oc_rd *r, struct message *m, struct json_object *o) {
     struct json_object *blocks = jo_arr(o, "thinking_blocks"), *details = jo_arr(o, "reasoning_details");
-    if (blocks && read_blocks(r, m, blocks))
-        return;
-    if (details && read_details(r, m, details))
-        return;
     struct str text = jo_str(o, "reasoning_content");
     if (text.n == 0)
         text = jo_str(o, "reasoning");
+    if (blocks && read_blocks(r, m, blocks))
+        return;
+    if (details && (r->lenient ? keep_details(r, m, details, text) : read_details(r, m, details)))
+        return;
     if (text.n > 0)
         thinking(r, m, text, STR_NONE);
 }

@@ -267,16 +267,21 @@ void vault_restore(struct plane *p, const struct caller *c, struct chat *chat) {
             look_up(p, c, chat, m, &left);
 }
 
-struct str vault_reasoning(struct plane *p, struct arena *a, const struct caller *c, struct str call) {
+struct str vault_reasoning(struct plane *p, struct arena *a, const struct caller *c, struct str call,
+                           const char *origin) {
     struct str body, s;
     struct part item;
     struct buf text;
     if (!vault_on(p) || !c->key || !find_entry(p, a, c, call, &body) || !well_formed(body))
         return STR_NONE;
     buf_init(&text, ENTRY_MAX);
-    while (body.n > 0 && get_part(&body, &item))
-        if (item.kind == PART_THINKING)
-            buf_adds(&text, item.text);
+    while (body.n > 0 && get_part(&body, &item)) {
+        bool its = item.kind == PART_THINKING && (!origin || str_is(item.origin, origin));
+        if (its && origin && item.signature.n > 0 && buf_len(&text) > 0)
+            buf_addc(&text, ',');
+        if (its)
+            buf_adds(&text, origin ? item.signature : item.text);
+    }
     s = arena_dup(a, buf_str(&text));
     buf_free(&text);
     return s;

@@ -57,7 +57,7 @@ static struct pipe_opt *pipe_options(struct request *r) {
                            .ask = &r->ask,
                            .max_frame = r->p->conf->max_response_body};
     const struct dialect *d = r->now.endpoint->dialect;
-    bool forgets = !pipe_same(r->client, d, o->quirks) || o->quirks & QUIRK_REASONING;
+    bool forgets = !pipe_same(r->client, d, o->quirks) || o->quirks & (QUIRK_REASONING | QUIRK_DETAILS);
     if (d->op == OP_CHAT && vault_on(r->p) && forgets) {
         r->now.turn = turn_new(r->a, d->name);
     }

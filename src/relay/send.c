@@ -93,10 +93,10 @@ static const char *path_of(const struct request *r) {
     return path;
 }
 
-static struct str kept_reasoning(void *arg, struct str call) {
+static struct str kept_reasoning(void *arg, struct str call, const char *origin) {
     struct request *r = arg;
     MAGIC_CHECK(r, REQUEST_MAGIC);
-    return vault_reasoning(r->p, r->a, &r->caller, call);
+    return vault_reasoning(r->p, r->a, &r->caller, call, origin);
 }
 
 static bool encode(struct request *r, struct fault *f) {

@@ -195,6 +195,7 @@ static const struct provider_kind rows[] = {
         .env_url = "OPENROUTER_BASE_URL",
         .infer = "*/*",
         .price_vendor = "openrouter",
+        .quirks = QUIRK_DETAILS,
         .health_path = "/key", /* small and checks the key; /models is hundreds of kilobytes */
         .whole_ids = true,
         .needs_key = true,

@@ -269,5 +269,100 @@ def test_reasoning_for_a_client_of_the_same_dialect_that_left_it_out():
                 assert r.status == 400 and "passed back" in r.text, r
 
 
+# --- OpenRouter's reasoning_details: whatever the model behind it wants back, unmodified ---
+
+DETAILS = [{"type": "reasoning.summary", "summary": "It \u00fcbt.", "format": "openai-responses-v1", "index": 0, "id": None},
+           {"type": "reasoning.text", "text": "I think so.", "signature": "sig/+=", "format": "anthropic-claude-v1", "index": 1},
+           {"type": "reasoning.encrypted", "data": "Z2VtaW5p", "format": "google-gemini-v1", "index": 2, "id": "call_or_1"},
+           {"type": "reasoning.encrypted", "data": "Z2VtaW5q", "format": "google-gemini-v1", "index": 2, "id": "call_or_2", "new": [1.50, True]}]
+PAIR = [{"id": f"call_or_{i}", "type": "function", "function": {"name": "f", "arguments": '{"a":%d}' % i}} for i in (1, 2)]
+DETAIL_PIECES = [[{**DETAILS[0], "summary": "It "}], [{**DETAILS[0], "summary": "\u00fcbt."}],
+                 [{**{k: v for k, v in DETAILS[1].items() if k != "signature"}, "text": "I think"}],
+                 [{"type": "reasoning.text", "index": 1, "text": " so."}], [{**DETAILS[1], "text": ""}]]
+
+
+def detailed(a):
+    body = a.request.json()
+    turns = [m for m in body["messages"] if m["role"] == "assistant"]
+    message, finish = {"role": "assistant", "content": "Done."}, "stop"
+    if not turns:
+        message = {"role": "assistant", "content": "", "reasoning": "I think so.", "reasoning_details": DETAILS, "tool_calls": PAIR}
+        finish = "tool_calls"
+    elif any(m.get("reasoning_details") != DETAILS for m in turns):
+        a.whole(400, {"error": {"message": "thought_signature is missing: " + json.dumps(turns), "code": 400}, "user_id": "u"})
+        return
+    base = {"id": "gen-1", "provider": "Google", "created": 1, "model": body["model"]}
+    usage = {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
+    if not body.get("stream"):
+        a.whole(200, {**base, "object": "chat.completion", "usage": usage,
+                      "choices": [{"index": 0, "message": message, "finish_reason": finish, "native_finish_reason": "STOP"}]})
+        return
+    a.sse()
+    a.chunk(": OPENROUTER PROCESSING\n\n")
+    chunk = lambda delta, why=None, **k: a.event({**base, "object": "chat.completion.chunk", **k, "choices": [
+        {"index": 0, "delta": {"role": "assistant", "content": "", **delta}, "finish_reason": why}]})
+    if turns:
+        chunk({"content": "Done."})
+    else:
+        for piece in DETAIL_PIECES:
+            chunk({"reasoning": piece[0].get("text") or None, "reasoning_details": piece})
+        for i, call in enumerate(PAIR):
+            chunk({"reasoning_details": [DETAILS[2 + i]], "tool_calls": [{"index": i, **call}]})
+    chunk({}, finish)
+    chunk({}, finish, usage=usage)
+    a.event("[DONE]")
+    a.end()
+
+
+def blocks_of(r, stream):
+    """The content of an answer in Anthropic's dialect, as its SDK has it after a stream."""
+    if not stream:
+        return r.json()["content"]
+    out = []
+    for _, data in r.events():
+        e = json.loads(data)
+        if e["type"] == "content_block_start":
+            out.append({**e["content_block"], **({"input": ""} if e["content_block"]["type"] == "tool_use" else {})})
+        elif e["type"] == "content_block_delta":
+            member = {"thinking_delta": "thinking", "signature_delta": "signature", "text_delta": "text",
+                      "input_json_delta": "input"}[e["delta"]["type"]]
+            out[-1][member] += e["delta"]["partial_json" if member == "input" else member]
+    return [{**b, "input": json.loads(b["input"] or "{}")} if b["type"] == "tool_use" else b for b in out]
+
+
+def test_details_of_openrouter_go_back_as_they_were():
+    up = scene.Upstream(detailed)
+    gw = scene.Gateway({"providers": [up.provider("or", kind="openrouter", retry={"max": 0})], "auth": KEYS}, workers=3)
+    model = "or/google/gemini-3-pro"
+    results = lambda kind: [{"type": "tool_result", "tool_use_id": c["id"], "content": "7"} if kind == "anthropic" else
+                            {"role": "tool", "tool_call_id": c["id"], "content": "7"} for c in PAIR]
+    for stream in (False, True):
+        # A client of another dialect, with and without what it was given
+        ask = {"model": model, "max_tokens": 99, "stream": stream, "messages": [ASK],
+               "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}]}
+        r = gw.post("/v1/messages", ask, headers=ONE)
+        assert r.status == 200, r
+        blocks = blocks_of(r, stream)
+        assert [b["input"] for b in blocks if b["type"] == "tool_use"] == [{"a": 1}, {"a": 2}], blocks
+        assert "".join(b.get("thinking", "") for b in blocks).endswith("I think so."), blocks
+        for content in (blocks, [b for b in blocks if b["type"] == "tool_use"]):
+            ask["messages"] = [ASK, {"role": "assistant", "content": content}, {"role": "user", "content": results("anthropic")}]
+            for _ in range(4):
+                r = gw.post("/v1/messages", ask, headers=ONE)
+                assert r.status == 200 and "Done." in r.text, (stream, r)
+        assert gw.post("/v1/messages", ask, headers=TWO).status == 400, "another key's"
+        # One of its own dialect, that forgets what it does not know, or sends it
+        ask = {"model": model, "stream": stream, "tools": BODY["tools"], "messages": [ASK]}
+        r = gw.post("/v1/chat/completions", ask, headers=ONE)
+        assert r.status == 200 and "call_or_2" in r.text, r
+        for more in ({}, {"reasoning_details": []}, {"reasoning_details": None}, {"reasoning_details": DETAILS}):
+            ask["messages"] = [ASK, {"role": "assistant", "content": None, "tool_calls": PAIR, **more}, *results("")]
+            r = gw.post("/v1/chat/completions", ask, headers=ONE)
+            assert r.status == 200 and "Done." in r.text, (stream, more, r)
+        assert up.requests[-1].body.count(b"reasoning_details") == 1
+        ask["messages"][1].pop("reasoning_details")
+        assert gw.post("/v1/chat/completions", ask, headers=TWO).status == 400, "another key's"
+
+
 if __name__ == "__main__":
     scene.main()
