@@ -6,10 +6,16 @@
 #include <json-c/linkhash.h>
 
 static bool number(struct gm_rd *r, struct opt_num *n, struct json_object *v, const char *name) {
-    if (!json_object_is_type(v, json_type_double) && !json_object_is_type(v, json_type_int))
-        return gm_refuse(r, arena_printf(r->a, "generationConfig.%s", name), "expected a number");
-    *n = (struct opt_num){true, json_object_get_double(v), tree_text(r->a, v)};
-    return true;
+    struct json_value j =
+        gm_number(json_object_is_type(v, json_type_string) ? jo_text(v) : tree_text(r->a, v));
+    *n = (struct opt_num){.set = true, .text = j.raw};
+    return json_double(j, &n->v) ||
+           gm_refuse(r, arena_printf(r->a, "generationConfig.%s", name), "expected a number");
+}
+
+static bool integer(struct gm_rd *r, int64_t *n, struct json_object *v, const char *name) {
+    return gm_integer(r->a, v, n) ||
+           gm_refuse(r, arena_printf(r->a, "generationConfig.%s", name), "expected an integer");
 }
 
 /* "40.0" is an integer in other words here, and only here. */
@@ -31,18 +37,21 @@ static bool read_stops(struct gm_rd *r, struct json_object *v) {
     return true;
 }
 
-static void read_thinking(struct gm_rd *r, struct json_object *o) {
+static bool read_thinking(struct gm_rd *r, struct json_object *o) {
     struct json_object *budget = gm_get(o, "thinkingBudget");
+    int64_t n;
     struct str level = gm_get_str(o, "thinkingLevel");
     static const char *const levels[] = {"minimal", "low", "medium", "high"};
     for (size_t i = 0; i < 4; i++)
         if (str_isi(level, levels[i]))
             r->c->effort = str_of(levels[i]);
-    if (!json_object_is_type(budget, json_type_int))
-        return;
-    int64_t n = json_object_get_int64(budget);
+    if (!budget)
+        return true;
+    if (!integer(r, &n, budget, "thinkingConfig.thinkingBudget"))
+        return false;
     r->c->thinking = n < 0 ? THINKING_ADAPTIVE : n == 0 ? THINKING_OFF : THINKING_BUDGET;
     r->c->thinking_budget = n > 0 ? (uint64_t)n : 0;
+    return true;
 }
 
 static bool is_text_only(struct json_object *v) {
@@ -77,14 +86,13 @@ static bool config_member(struct gm_rd *r, const char *key, struct json_object *
     if (gm_same_name(key, "stopSequences"))
         return read_stops(r, v);
     if (gm_same_name(key, "seed")) {
-        c->seed_set = json_object_is_type(v, json_type_int);
-        c->seed = json_object_get_int64(v);
+        return c->seed_set = integer(r, &c->seed, v, "seed");
     } else if (gm_same_name(key, "responseLogprobs")) {
         c->logprobs = json_object_get_boolean(v);
     } else if (gm_same_name(key, "logprobs")) {
-        c->top_logprobs = json_object_get_int64(v);
+        return integer(r, &c->top_logprobs, v, "logprobs");
     } else if (gm_same_name(key, "thinkingConfig")) {
-        read_thinking(r, v);
+        return read_thinking(r, v);
     } else if (gm_same_name(key, "responseMimeType")) {
         if (str_is(jo_text(v), "application/json") && c->format == FORMAT_UNSET)
             c->format = FORMAT_JSON;

@@ -3,6 +3,7 @@
 #include "encode.h"
 #include "gemini.h"
 #include "splice.h"
+#include "vectors.h"
 
 #include <json-c/linkhash.h>
 
@@ -148,7 +149,7 @@ static void write_values(struct jw *w, const struct embedding *e) {
     jw_key(w, "values");
     jw_arr(w);
     for (size_t i = 0; i < e->n; i++)
-        jw_real(w, (double)e->v[i]);
+        vector_write(w, e->v[i]);
     jw_arr_end(w);
     jw_obj_end(w);
 }

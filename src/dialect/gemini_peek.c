@@ -40,16 +40,22 @@ static bool count(void *arg, struct str key, struct json_value v) {
     return true;
 }
 
+static bool whole(struct peek *p, struct json_value v, uint64_t *n) {
+    if (v.kind == JSON_STRING)
+        v = gm_number(json_text(p->a, v));
+    return json_u64(v, n);
+}
+
 static bool config_member(void *arg, struct str key, struct json_value v) {
     struct peek *p = arg;
     uint64_t n;
     if (v.kind == JSON_NULL)
         return true;
     if (key_is(key, "maxOutputTokens", "max_output_tokens")) {
-        if (!json_u64(v, &p->ask->max_tokens))
+        if (!whole(p, v, &p->ask->max_tokens))
             return refuse(p, STR("generationConfig.maxOutputTokens"), "expected an integer");
     } else if (key_is(key, "candidateCount", "candidate_count")) {
-        if (!json_u64(v, &n) || n == 0 || n > 128)
+        if (!whole(p, v, &n) || n == 0 || n > 128)
             return refuse(p, STR("generationConfig.candidateCount"), "expected an integer from 1 to 128");
         p->ask->n = n;
     }
@@ -84,6 +90,14 @@ static bool member(void *arg, struct str key, struct json_value v) {
             return refuse(p, STR("routing"), "expected an object");
     }
     return !p->bad;
+}
+
+struct json_value gm_number(struct str text) {
+    struct json_value v = {.kind = JSON_NULL, .raw = str_trim(text)};
+    struct json_error err;
+    if (json_scan(v.raw, &v.kind, NULL, NULL, &err) != 0 || v.kind != JSON_NUMBER)
+        v.kind = JSON_NULL;
+    return v;
 }
 
 static int hex_of(char c) {

@@ -247,44 +247,9 @@ static void read_system(struct gm_rd *r, struct json_object *o) {
 
 /* --- tools --- */
 
-/* "OBJECT" is "object" elsewhere; nullable is a type of two. A copy, with its types in lower case. */
-static struct json_object *lower_types(struct json_object *o, unsigned depth) {
-    if (depth > JSON_MAX_DEPTH)
-        return NULL;
-    if (json_object_is_type(o, json_type_array)) {
-        struct json_object *out = json_object_new_array();
-        for (size_t i = 0; i < json_object_array_length(o); i++)
-            json_object_array_add(out, lower_types(json_object_array_get_idx(o, i), depth + 1));
-        return out;
-    }
-    if (!json_object_is_type(o, json_type_object))
-        return json_object_get(o);
-    struct json_object *out = json_object_new_object();
-    json_object_object_foreach(o, key, v) {
-        if (strcmp(key, "type") == 0 && json_object_is_type(v, json_type_string)) {
-            char word[16];
-            str_copy(word, sizeof word, jo_text(v));
-            for (char *c = word; *c; c++)
-                *c = *c >= 'A' && *c <= 'Z' ? (char)(*c + 32) : *c;
-            json_object_object_add(out, "type", json_object_new_string(word));
-        } else if (strcmp(key, "enum") == 0 || strcmp(key, "default") == 0 || strcmp(key, "example") == 0 ||
-                   gm_same_name(key, "propertyOrdering")) {
-            if (!gm_same_name(key, "propertyOrdering"))
-                json_object_object_add(out, key, json_object_get(v));
-        } else {
-            json_object_object_add(out, gm_same_name(key, "anyOf") ? "anyOf" : key,
-                                   lower_types(v, depth + 1));
-        }
-    }
-    return out;
-}
-
-struct json_object *gm_schema_of(struct gm_rd *r, struct json_object *o, const char *plain,
-                                 const char *json) {
-    struct json_object *whole = get_obj(o, json), *openapi = get_obj(o, plain);
-    if (whole)
-        return whole;
-    return openapi ? chat_hold(r->a, lower_types(openapi, 0)) : NULL;
+bool gm_integer(struct arena *a, struct json_object *v, int64_t *n) {
+    struct str text = json_object_is_type(v, json_type_string) ? jo_text(v) : tree_text(a, v);
+    return json_i64(gm_number(text), n);
 }
 
 static bool read_declarations(struct gm_rd *r, struct json_object *list, size_t k) {

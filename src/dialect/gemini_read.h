@@ -18,9 +18,10 @@ void gm_keep(struct gm_rd *r, struct str name, struct json_object *v); /* in `ex
 bool gm_same_name(const char *key, const char *camel);                 /* "fooBar" and "foo_bar" */
 struct json_object *gm_get(struct json_object *o, const char *camel);  /* a member in either spelling */
 struct str gm_get_str(struct json_object *o, const char *camel);
-size_t gm_length(struct json_object *array); /* NULL: 0 */
-/* The schema of a member: JSON Schema under one name, or OpenAPI's, whose types are in upper case, under
- * another. */
+bool gm_integer(struct arena *a, struct json_object *v, int64_t *n); /* 40, 40.0 or "40" */
+size_t gm_length(struct json_object *array);                         /* NULL: 0 */
+/* gemini_schema.c. The schema of a member: JSON Schema under one name, or OpenAPI's, whose types are in upper
+ * case, under another. */
 struct json_object *gm_schema_of(struct gm_rd *r, struct json_object *o, const char *plain, const char *json);
 
 /* gemini_config.c */

@@ -6,11 +6,9 @@
 #include "splice.h"
 #include "vectors.h"
 
-#include "base/hash.h"
-#include <math.h>
+#include <json-c/linkhash.h>
 
-#include <stdio.h>
-#include <stdlib.h>
+#include "base/hash.h"
 
 enum { F_MODEL, F_INPUT, F_FORMAT, F_DIMENSIONS, F_USER, F_ROUTING, F_INPUT_TYPE, FIELDS };
 enum { INPUTS_MAX = 65536 };
@@ -91,6 +89,21 @@ static bool each_input(void *arg, struct str key, struct json_value v) {
     return !r->bad && r->e->ninputs < INPUTS_MAX;
 }
 
+static bool keep_unknown(void *arg, struct str key, struct json_value v) {
+    struct embed *e = arg;
+    struct json_error err;
+    for (size_t i = 0; i < FIELDS; i++)
+        if (json_key_is(key, fields[i].name))
+            return true;
+    struct json_object *tree = json_tree(v.raw, &err);
+    if (!tree)
+        return true; /* null is as if it were absent */
+    if (!e->extra)
+        e->extra = chat_hold(e->arena, json_object_new_object());
+    json_object_object_add(e->extra, arena_dupz(e->arena, key), tree);
+    return true;
+}
+
 static void read_purpose(struct embed *e, struct str body) {
     struct json_value v;
     if (!json_member(body, "input_type", &v) || v.kind != JSON_STRING)
@@ -112,6 +125,7 @@ static bool read_embed(struct arena *a, const struct ask *ask, struct embed **ou
     if (json_member(ask->body, "dimensions", &v))
         json_u64(v, &e->dimensions);
     read_purpose(e, ask->body);
+    json_each(ask->body, keep_unknown, e);
     json_member(ask->body, "input", &v);
     if (v.kind == JSON_STRING)
         add_input(&r, json_text(a, v), STR_NONE);
@@ -127,21 +141,6 @@ static bool read_embed(struct arena *a, const struct ask *ask, struct embed **ou
     return true;
 }
 
-/* The shortest digits that give the same float again. */
-static void write_float(struct jw *w, float v) {
-    char text[32];
-    if (!isfinite(v)) {
-        jw_null(w);
-        return;
-    }
-    for (int digits = 6; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)v);
-        if (strtof(text, NULL) == v)
-            break;
-    }
-    jw_raw(w, str_of(text));
-}
-
 static void write_vector(struct jw *w, const struct embedding *e, bool base64) {
     jw_key(w, "embedding");
     if (base64) { /* little-endian, as it lies here */
@@ -154,7 +153,7 @@ static void write_vector(struct jw *w, const struct embedding *e, bool base64) {
     }
     jw_arr(w);
     for (size_t i = 0; i < e->n; i++)
-        write_float(w, e->v[i]);
+        vector_write(w, e->v[i]);
     jw_arr_end(w);
 }
 
@@ -206,28 +205,60 @@ static bool splice(struct arena *a, const struct ask *ask, const struct encode_o
     return splice_write(a, &s, out, f);
 }
 
+static bool write_inputs(struct encoder *r, const struct embed *e, bool mistral) {
+    jw_key(&r->w, "input");
+    jw_arr(&r->w);
+    for (const struct embed_input *in = e->inputs; in; in = in->next) {
+        if (in->tokens.n == 0)
+            jw_str(&r->w, in->text);
+        else if (!mistral)
+            jw_raw(&r->w, in->tokens);
+        else if (!encode_unsupported(r, STR("input"), "is of token ids, which " NO_EQUIVALENT))
+            return false;
+    }
+    jw_arr_end(&r->w);
+    return true;
+}
+
+static bool is_mistrals(const char *key) {
+    return strcmp(key, "output_dimension") == 0 || strcmp(key, "output_dtype") == 0 ||
+           strcmp(key, "metadata") == 0;
+}
+
+static bool write_unknown(struct encoder *r, const struct embed *e, bool mistral) {
+    if (!e->extra)
+        return true;
+    json_object_object_foreach(e->extra, key, v) {
+        if (r->o->pass_unsupported || (mistral && is_mistrals(key))) {
+            jw_keys(&r->w, str_of(key));
+            jw_tree(&r->w, v);
+        } else if (!encode_unsupported(r, str_of(key), NO_EQUIVALENT)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Mistral refuses members that it does not know: the size has another name there, and a user none. */
 static bool write_request(struct arena *a, const struct embed *e, const struct encode_opt *o, struct buf *out,
                           struct buf *dropped, struct fault *f) {
-    struct jw w;
-    (void)a, (void)dropped, (void)f;
-    jw_init(&w, out);
-    jw_obj(&w);
-    jw_kstr(&w, "model", o->model);
-    jw_key(&w, "input");
-    jw_arr(&w);
-    for (const struct embed_input *in = e->inputs; in; in = in->next) {
-        if (in->tokens.n)
-            jw_raw(&w, in->tokens);
-        else
-            jw_str(&w, in->text);
-    }
-    jw_arr_end(&w);
-    jw_kz(&w, "encoding_format", "float");
+    struct encoder r = {.a = a, .o = o, .dropped = dropped, .f = f};
+    bool mistral = o->quirks & QUIRK_MISTRAL;
+    jw_init(&r.w, out);
+    jw_obj(&r.w);
+    jw_kstr(&r.w, "model", o->model);
+    if (!write_inputs(&r, e, mistral))
+        return false;
+    jw_kz(&r.w, "encoding_format", "float");
     if (e->dimensions)
-        jw_ku64(&w, "dimensions", e->dimensions);
-    if (e->user.n)
-        jw_kstr(&w, "user", e->user);
-    jw_obj_end(&w);
+        jw_ku64(&r.w, mistral ? "output_dimension" : "dimensions", e->dimensions);
+    if (e->user.n && mistral)
+        encode_report(&r, STR("user"));
+    else if (e->user.n)
+        jw_kstr(&r.w, "user", e->user);
+    if (!write_unknown(&r, e, mistral))
+        return false;
+    jw_obj_end(&r.w);
     return true;
 }
 

@@ -1,6 +1,11 @@
 /* Arrays of numbers into vectors: counted first, so that each takes the room it needs and no more. */
 #include "vectors.h"
 
+#include "base/json.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 struct reading {
     struct arena *a;
     float *v;
@@ -56,4 +61,18 @@ bool vectors_read(struct arena *a, struct json_value v, struct embed_reply *r) {
     r->n = 0;
     json_each(v.raw, vector, &s);
     return !s.bad;
+}
+
+void vector_write(struct jw *w, float v) {
+    char text[32];
+    if (!isfinite(v)) {
+        jw_null(w);
+        return;
+    }
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)v);
+        if (strtof(text, NULL) == v)
+            break;
+    }
+    jw_raw(w, str_of(text));
 }

@@ -3,6 +3,7 @@
 #define PENSTOCK_SRC_DIALECT_VECTORS_H
 #include "llm/embed.h"
 
+void vector_write(struct jw *w, float v); /* the shortest digits that give the same float again */
 enum { VECTOR_MAX = 1 << 20 /* numbers of one vector */ };
 
 /* v: a checked array of numbers. false: something else is in it, or too much. */
