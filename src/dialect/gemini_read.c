@@ -180,6 +180,17 @@ static bool read_result(struct gm_rd *r, struct json_object *o) {
 
 /* --- contents --- */
 
+/* Clients give back the chunks of a stream as they came: what was thought is one part, up to its signature.
+ */
+static struct part *goes_on(const struct message *m, bool thinks) {
+    struct part *last = m->last;
+    return thinks && last && last->kind == PART_THINKING && last->signature.n == 0 ? last : NULL;
+}
+
+static struct str join(struct arena *a, struct str one, struct str two) {
+    return one.n == 0 ? two : two.n == 0 ? one : arena_printf(a, STR_FMT STR_FMT, STR_ARG(one), STR_ARG(two));
+}
+
 static bool read_part(struct gm_rd *r, struct json_object *o, enum chat_role role, struct message **m) {
     struct json_object *call = get_obj(o, "functionCall"), *result = get_obj(o, "functionResponse");
     struct json_object *text = jo_get(o, "text"), *thought = jo_get(o, "thought");
@@ -197,8 +208,10 @@ static bool read_part(struct gm_rd *r, struct json_object *o, enum chat_role rol
         return true;
     if (text || gm_get(o, "thoughtSignature")) {
         bool thinks = json_object_is_type(thought, json_type_boolean) && json_object_get_boolean(thought);
-        struct part *p = message_part(r->c, *m, thinks ? PART_THINKING : PART_TEXT);
-        p->text = text ? jo_text(text) : STR("");
+        struct part *p = goes_on(*m, thinks);
+        if (!p)
+            p = message_part(r->c, *m, thinks ? PART_THINKING : PART_TEXT);
+        p->text = join(r->a, p->text, text ? jo_text(text) : STR(""));
         take_signature(r, p, o);
         return true;
     }
@@ -209,7 +222,8 @@ static bool read_part(struct gm_rd *r, struct json_object *o, enum chat_role rol
 }
 
 static bool read_parts(struct gm_rd *r, struct json_object *parts, enum chat_role role) {
-    struct message *m = NULL;
+    struct message *last = r->c->last; /* each chunk of a stream may come back as a content of its own */
+    struct message *m = role == ROLE_ASSISTANT && last && last->role == role ? last : NULL;
     for (r->j = 0; r->j < gm_length(parts); r->j++) {
         struct json_object *o = json_object_array_get_idx(parts, r->j);
         if (!json_object_is_type(o, json_type_object))

@@ -140,22 +140,32 @@ void vault_keep(struct plane *p, struct arena *a, const struct caller *c, const 
 
 /* --- putting back --- */
 
-/* What the client itself gave back of that origin is the truth: then only calls may lack something. */
-static bool has_state(const struct message *m, struct str origin) {
-    for (const struct part *p = m->parts; p; p = p->next)
-        if ((p->kind == PART_THINKING_REDACTED || (p->kind == PART_THINKING && p->signature.n > 0)) &&
-            (p->origin.n == 0 || str_eq(p->origin, origin)))
-            return true;
-    return false;
+static bool is_state(const struct part *p) {
+    return p->kind == PART_THINKING_REDACTED || (p->kind == PART_THINKING && p->signature.n > 0);
 }
 
-/* Does the entry hold thinking that the message lacks? */
+static size_t count_state(const struct message *m, struct str origin) {
+    size_t n = 0;
+    for (const struct part *p = m->parts; p; p = p->next)
+        n += is_state(p) && (p->origin.n == 0 || str_eq(p->origin, origin));
+    return n;
+}
+
+/* Does the entry hold thinking that the message lacks? What the client itself gave back is the truth, if it
+ * is all that there was: a dialect may have a place for some of it only. */
 static bool brings_thinking(const struct message *m, struct str body) {
     struct part item;
-    while (body.n > 0 && get_part(&body, &item))
-        if (is_thinking(&item))
-            return !has_state(m, item.origin);
-    return false;
+    struct str origin = STR_NONE;
+    size_t n = 0;
+    bool thinks = false;
+    while (body.n > 0 && get_part(&body, &item)) {
+        if (is_thinking(&item) && !thinks)
+            origin = item.origin;
+        thinks = thinks || is_thinking(&item);
+        n += is_state(&item);
+    }
+    size_t have = thinks ? count_state(m, origin) : 0;
+    return thinks && (have == 0 || have < n);
 }
 
 static struct part *call_of(const struct message *m, struct str id) {
@@ -165,12 +175,13 @@ static struct part *call_of(const struct message *m, struct str id) {
     return NULL;
 }
 
-/* Text that a client made of the thinking stands for nothing once the real one is there. */
-static void drop_bare_thinking(struct message *m) {
+/* Text that a client made of the thinking, and what it gave back of a part of it, stands for nothing once all
+ * is there. */
+static void drop_thinking(struct message *m) {
     struct part **link = &m->parts;
     m->last = NULL;
     while (*link) {
-        if ((*link)->kind == PART_THINKING) {
+        if (is_thinking(*link)) {
             *link = (*link)->next;
             continue;
         }
@@ -216,7 +227,7 @@ static void merge(struct chat *chat, struct message *m, struct str body) {
         return;
     bool thinks = brings_thinking(m, body);
     if (thinks)
-        drop_bare_thinking(m);
+        drop_thinking(m);
     while (body.n > 0 && get_part(&body, &item)) {
         if (is_thinking(&item) && thinks) {
             insert(chat, m, after, &item);

@@ -364,5 +364,53 @@ def test_details_of_openrouter_go_back_as_they_were():
         assert gw.post("/v1/chat/completions", ask, headers=TWO).status == 400, "another key's"
 
 
+# --- a client of Gemini's, whose SDK gives every chunk of a stream back as a content of its own ---
+
+def test_chunks_that_a_client_of_gemini_gives_back():
+    """Thinking is one part again with its signature, redacted thinking has no place there, and the calls of a turn are one
+    turn's."""
+    def script(a):
+        body = a.request.json()
+        calls = [{**CALL, "id": f"toolu_{i}", "input": {"a": i}} for i in (1, 2)]
+        turns = [m for m in body["messages"] if m["role"] == "assistant"]
+        if turns:
+            results = [b["tool_use_id"] for b in body["messages"][-1]["content"]]
+            good = len(turns) == 1 and turns[0]["content"] == [THINKING, REDACTED, *calls] and results == ["toolu_1", "toolu_2"]
+            a.whole(*((200, {"id": "msg_2", "type": "message", "role": "assistant", "model": "c", "usage": USAGE, "stop_sequence": None,
+                             "content": [{"type": "text", "text": "Done."}], "stop_reason": "end_turn"}) if good else
+                      (400, {"type": "error", "error": {"type": "invalid_request_error", "message": json.dumps(body["messages"])}})))
+            return
+        a.sse()
+        ev = lambda name, **d: a.event({"type": name, **d}, name)
+        ev("message_start", message={"id": "msg_1", "type": "message", "role": "assistant", "model": "c", "usage": USAGE,
+                                     "content": [], "stop_reason": None, "stop_sequence": None})
+        ev("content_block_start", index=0, content_block={"type": "thinking", "thinking": "", "signature": ""})
+        for piece in ("The tool ", "knows."):
+            ev("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": piece})
+        ev("content_block_delta", index=0, delta={"type": "signature_delta", "signature": SIGNATURE})
+        ev("content_block_stop", index=0)
+        for i, b in enumerate([REDACTED, *calls], 1):
+            ev("content_block_start", index=i, content_block={**b, **({"input": {}} if "input" in b else {})})
+            if "input" in b:
+                ev("content_block_delta", index=i, delta={"type": "input_json_delta", "partial_json": json.dumps(b["input"])})
+            ev("content_block_stop", index=i)
+        ev("message_delta", delta={"stop_reason": "tool_use", "stop_sequence": None}, usage=USAGE)
+        ev("message_stop")
+        a.end()
+
+    up = scene.Upstream(script)
+    gw = scene.Gateway({"providers": [up.provider("up", kind="anthropic", retry={"max": 0})]}, workers=2)
+    ask = {"contents": [{"role": "user", "parts": [{"text": "go"}]}], "tools": [{"functionDeclarations": [{"name": "f"}]}]}
+    r = gw.post("/v1beta/models/up%2Fclaude-x:streamGenerateContent?alt=sse", ask)
+    chunks = [json.loads(d)["candidates"][0]["content"] for _, d in r.events()]
+    calls = [p["functionCall"] for c in chunks for p in c["parts"] if "functionCall" in p]
+    assert [c["args"] for c in calls] == [{"a": 1}, {"a": 2}] and len(chunks) > 4, r
+    results = {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"result": "7"}}} for _ in calls]}
+    for given in (chunks, [{"role": "model", "parts": [p for c in chunks for p in c["parts"]]}],
+                  [{"role": "model", "parts": [{"functionCall": c} for c in calls]}]):
+        r = gw.post("/v1beta/models/up%2Fclaude-x:generateContent", {**ask, "contents": [*ask["contents"], *given, results]})
+        assert r.status == 200 and "Done." in r.text, (given, r)
+
+
 if __name__ == "__main__":
     scene.main()
