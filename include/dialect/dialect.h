@@ -64,6 +64,12 @@ enum quirk {
     QUIRK_FREE_1 = 0x100, /* from here on: of the OpenAI family, named in openai_chat.h */
 };
 
+/* What a dialect's clients call what the canonical form calls as OpenAI's chat does. */
+struct client_names {
+    const char *turns, *parts, *system; /* "messages[1].content[0]" is "contents[1].parts[0]", or in systemInstruction */
+    const char *const (*rows)[2];       /* "parallel_tool_calls", and the client's word; ends with {NULL} */
+};
+
 struct encode_opt {
     struct str model; /* the provider's name for it */
     unsigned quirks;
@@ -72,6 +78,7 @@ struct encode_opt {
      * thinking, or, with an origin, its signatures of that origin with commas between them. NULL: none is kept. */
     struct str (*reasoning)(void *arg, struct str call, const char *origin);
     void *reasoning_arg;
+    const struct client_names *names; /* for what is refused or dropped; NULL: the canonical ones */
     bool drop_unsupported;       /* on_unsupported: drop (report in `dropped`) or pass; else refuse */
     bool pass_unsupported;
 };
@@ -145,6 +152,7 @@ struct client_face {
     bool provider_rates;     /* answers tell the limits of the provider that gave them, not the caller's */
     const char *silent;      /* members that change no answer, besides those of all dialects; comma-separated; NULL: none */
     const char *turns;       /* the member with the turns of a conversation: "messages"; NULL: none */
+    const struct client_names *names; /* NULL: the canonical ones are its own */
 };
 
 enum framing {

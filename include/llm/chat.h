@@ -48,6 +48,7 @@ struct message {
     enum chat_role role;
     struct part *parts, *last;
     struct str name;       /* author name */
+    size_t turn;           /* its place in the client's list, from 1 on; 0: it stood elsewhere (Anthropic's `system`) */
     struct message *next;
 };
 struct tool {
@@ -75,6 +76,7 @@ struct chat {
     struct arena *arena;
     struct str model;            /* as the provider will get it */
     struct message *messages, *last;
+    size_t turn;                 /* what chat_message() gives its message: a reader's, while it reads */
     struct tool *tools, *last_tool;
     enum tool_choice choice;
     struct str choice_name;

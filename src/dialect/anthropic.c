@@ -6,6 +6,17 @@
 #include "count.h"
 #include "question.h"
 
+static const char *const renamed[][2] = {
+    {"parallel_tool_calls", "tool_choice.disable_parallel_tool_use"},
+    {"reasoning_effort", "thinking"},
+    {"response_format", "output_config.format"},
+    {"stop", "stop_sequences"},
+    {"user", "metadata.user_id"},
+    {NULL, NULL},
+};
+
+static const struct client_names names = {"messages", "content", "system", renamed};
+
 static const struct client_face client = {
     .peek = an_peek,
     .question = question_of_messages,
@@ -17,6 +28,7 @@ static const struct client_face client = {
     .write_event = an_write_event,
     .stream_type = "text/event-stream; charset=utf-8",
     .turns = "messages",
+    .names = &names,
 };
 
 static const struct provider_face provider = {
@@ -57,6 +69,7 @@ static const struct client_face count_client = {
     .write_fault = an_write_fault,
     .write_stream_fault = an_write_stream_fault,
     .stream_type = "application/json",
+    .names = &names,
 };
 
 static const struct provider_face count_provider = {

@@ -215,9 +215,11 @@ static bool read_messages(struct rd *r, struct json_object *v) {
         return refuse(r, STR("messages"), "at least one message is required");
     for (r->i = 0; r->i < n; r->i++) {
         r->j = 0;
+        r->c->turn = r->i + 1;
         if (!read_message(r, json_object_array_get_idx(v, r->i)))
             return false;
     }
+    r->c->turn = 0;
     return true;
 }
 

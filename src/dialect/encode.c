@@ -4,8 +4,39 @@
 
 #include <json-c/linkhash.h>
 
+/* "messages[K]" and what follows, where the client has its turns. */
+static struct str turn_name(const struct encoder *e, struct str rest) {
+    const struct client_names *names = e->o->names;
+    const struct message *m = e->c->messages;
+    size_t k = 0, i = 0;
+    for (; i < rest.n && i < 9 && rest.p[i] >= '0' && rest.p[i] <= '9'; i++)
+        k = k * 10 + (size_t)(rest.p[i] - '0');
+    for (; m && k > 0; k--)
+        m = m->next;
+    struct str behind = str_skip(rest, i + 1); /* the bracket */
+    if (!m || m->turn == 0)
+        return str_of(names->system);
+    if (str_starts(behind, ".content"))
+        return arena_printf(e->a, "%s[%zu].%s" STR_FMT, names->turns, m->turn - 1, names->parts,
+                            STR_ARG(str_skip(behind, 8)));
+    return arena_printf(e->a, "%s[%zu]" STR_FMT, names->turns, m->turn - 1, STR_ARG(behind));
+}
+
+static struct str client_name(const struct encoder *e, struct str name) {
+    const struct client_names *names = e->o->names;
+    if (!names)
+        return name;
+    if (names->turns && e->c && str_starts(name, "messages["))
+        return turn_name(e, str_skip(name, 9));
+    for (const char *const(*row)[2] = names->rows; (*row)[0]; row++)
+        if (str_is(name, (*row)[0]))
+            return str_of((*row)[1]);
+    return name;
+}
+
 void encode_report(struct encoder *e, struct str name) {
     struct str rest = buf_str(e->dropped), one;
+    name = client_name(e, name);
     while (str_next(&rest, ',', &one))
         if (str_eq(one, name))
             return;
@@ -19,12 +50,14 @@ bool encode_unsupported(struct encoder *e, struct str param, const char *why) {
         encode_report(e, param);
         return true;
     }
+    param = client_name(e, param);
     fault_set(e->f, e->a, FAULT_UNSUPPORTED, "'" STR_FMT "' %s", STR_ARG(param), why);
     e->f->param = arena_dup(e->a, param);
     return false;
 }
 
 bool encode_bad(struct encoder *e, struct str param, const char *why) {
+    param = client_name(e, param);
     fault_set(e->f, e->a, FAULT_BAD_REQUEST, "'" STR_FMT "': %s", STR_ARG(param), why);
     e->f->param = arena_dup(e->a, param);
     return false;

@@ -3,6 +3,28 @@
 
 #include "question.h"
 
+static const char *const renamed[][2] = {
+    {"messages", "contents"},
+    {"max_tokens", "generationConfig.maxOutputTokens"},
+    {"temperature", "generationConfig.temperature"},
+    {"top_p", "generationConfig.topP"},
+    {"top_k", "generationConfig.topK"},
+    {"seed", "generationConfig.seed"},
+    {"stop", "generationConfig.stopSequences"},
+    {"n", "generationConfig.candidateCount"},
+    {"presence_penalty", "generationConfig.presencePenalty"},
+    {"frequency_penalty", "generationConfig.frequencyPenalty"},
+    {"logprobs", "generationConfig.responseLogprobs"},
+    {"top_logprobs", "generationConfig.logprobs"},
+    {"reasoning_effort", "generationConfig.thinkingConfig"},
+    {"response_format", "generationConfig.responseSchema"},
+    {"tool_choice", "toolConfig.functionCallingConfig"},
+    {"is_error", "functionResponse.response.error"},
+    {NULL, NULL},
+};
+
+const struct client_names gm_names = {"contents", "parts", "systemInstruction", renamed};
+
 static const struct client_face client = {
     .peek = gm_peek,
     .question = question_of_contents,
@@ -14,6 +36,7 @@ static const struct client_face client = {
     .write_event = gm_write_event,
     .stream_type = "text/event-stream",
     .turns = "contents",
+    .names = &gm_names,
 };
 
 static const struct provider_face provider = {

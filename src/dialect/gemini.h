@@ -44,6 +44,7 @@ bool gm_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f)
 bool gm_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
                struct fault *f);
 
+extern const struct client_names gm_names;
 struct json_value gm_number(struct str text); /* what a string says, as proto3 has it; JSON_NULL: no number */
 struct str gm_model_of(struct arena *a, struct str rest); /* the path's, its escapes undone */
 

@@ -102,6 +102,7 @@ static const struct client_face client = {
     .write_fault = gm_write_fault,
     .write_stream_fault = gm_write_stream_fault,
     .stream_type = "application/json",
+    .names = &gm_names,
 };
 static const struct provider_face provider = {
     .stop_is_end = true,

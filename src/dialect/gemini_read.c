@@ -354,9 +354,12 @@ bool gm_read_tree(struct arena *a, struct json_object *tree, const struct ask *a
             return false;
     }
     read_system(&r, gm_get(tree, "systemInstruction"));
-    for (r.i = 0; r.i < gm_length(contents); r.i++)
+    for (r.i = 0; r.i < gm_length(contents); r.i++) {
+        r.c->turn = r.i + 1;
         if (!read_content(&r, json_object_array_get_idx(contents, r.i)))
             return false;
+    }
+    r.c->turn = 0;
     *out = r.c;
     return true;
 }

@@ -325,6 +325,9 @@ static void write_event(struct stream_writer *sw, const struct event_item *ev, s
     }
 }
 
+static const char *const renamed[][2] = {{"messages", "prompt"}, {NULL, NULL}};
+static const struct client_names names = {NULL, NULL, NULL, renamed};
+
 static const struct client_face client = {
     .really = really,
     .peek = peek,
@@ -335,6 +338,7 @@ static const struct client_face client = {
     .writer_new = writer_new,
     .write_event = write_event,
     .stream_type = "text/event-stream; charset=utf-8",
+    .names = &names,
 };
 
 /* Of providers that have it; what others cannot say is never asked of it. */

@@ -5,6 +5,16 @@
 #include "openai_chat.h"
 #include "question.h"
 
+static const char *const renamed[][2] = {
+    {"messages", "input"},
+    {"max_tokens", "max_output_tokens"},
+    {"reasoning_effort", "reasoning.effort"},
+    {"response_format", "text.format"},
+    {NULL, NULL},
+};
+
+const struct client_names rs_names = {"input", "content", "instructions", renamed};
+
 static const struct client_face client = {
     .peek = rs_peek,
     .question = question_of_input,
@@ -16,6 +26,7 @@ static const struct client_face client = {
     .write_event = rs_write_event,
     .stream_type = "text/event-stream; charset=utf-8",
     .turns = "input",
+    .names = &rs_names,
 };
 
 static const struct provider_face provider = {

@@ -8,6 +8,7 @@
 #define RS_REDACTED "redacted:"
 
 /* openai_responses_peek.c */
+extern const struct client_names rs_names;
 bool rs_peek(struct arena *a, struct str body, struct ask *ask, struct fault *f);
 bool rs_splice(struct arena *a, const struct ask *ask, const struct encode_opt *o, struct buf *out,
                struct fault *f);

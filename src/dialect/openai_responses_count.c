@@ -95,6 +95,7 @@ static const struct client_face client = {
     .write_fault = oc_write_fault,
     .write_stream_fault = oc_write_stream_fault,
     .stream_type = "application/json",
+    .names = &rs_names,
 };
 static const struct provider_face provider = {
     .path = "/responses/input_tokens",

@@ -244,8 +244,11 @@ bool rs_read_input(struct rs_read *r, struct json_object *input) {
         return true;
     }
     size_t n = json_object_is_type(input, json_type_array) ? json_object_array_length(input) : 0;
-    for (r->i = 0; r->i < n; r->i++)
+    for (r->i = 0; r->i < n; r->i++) {
+        r->c->turn = r->i + 1;
         if (!read_item(r, json_object_array_get_idx(input, r->i)))
             return false;
+    }
+    r->c->turn = 0;
     return true;
 }

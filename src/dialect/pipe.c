@@ -71,10 +71,12 @@ bool pipe_request(struct arena *a, const struct dialect *client, const struct di
         return provider->provider->splice(a, ask, o, out, f);
     if (!pipe_read(a, client, provider, o->quirks, ask, chat, f))
         return false;
+    struct encode_opt named = *o;
+    named.names = client->client->names;
     if (client->op != OP_EMBED)
         (*chat)->model = o->model;
-    bool ok = client->op == OP_EMBED ? embed_request(a, client, provider, ask, o, out, dropped, f)
-                                     : provider->provider->write_request(a, *chat, o, out, dropped, f);
+    bool ok = client->op == OP_EMBED ? embed_request(a, client, provider, ask, &named, out, dropped, f)
+                                     : provider->provider->write_request(a, *chat, &named, out, dropped, f);
     if (!ok) {
         buf_clear(out);
         return false;

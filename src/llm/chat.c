@@ -14,6 +14,7 @@ struct chat *chat_new(struct arena *a) {
 struct message *chat_message(struct chat *c, enum chat_role role) {
     struct message *m = arena_alloc(c->arena, sizeof *m);
     m->role = role;
+    m->turn = c->turn;
     if (c->last)
         c->last->next = m;
     else

@@ -353,7 +353,7 @@ def test_one_forced_call_where_several_cannot_be_forbidden():
     body = {"model": "up/gemini-2.5-flash", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}],
             "tools": [{"name": "out", "input_schema": {"type": "object", "properties": {}}}]}
     r = gw.post("/v1/messages", {**body, "tool_choice": {"type": "tool", "name": "out", "disable_parallel_tool_use": True}})
-    assert r.status == 200 and r.headers["x-penstock-dropped"] == "parallel_tool_calls", r
+    assert r.status == 200 and r.headers["x-penstock-dropped"] == "tool_choice.disable_parallel_tool_use", r
     r = gw.post("/v1/messages", {**body, "tool_choice": {"type": "any", "disable_parallel_tool_use": True}})
     assert r.status == 400 and "parallel" in r.json()["error"]["message"], r
 
