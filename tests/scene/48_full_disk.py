@@ -86,7 +86,7 @@ def test_everything_goes_on_and_nothing_is_lost():
     scene.wait_for(lambda: active(gw) >= {"disk", "store"}, "the alerts")
     ask(gw, 20, "and still")
     gw.signal(signal.SIGHUP)
-    gw.wait_workers(4, generation=2, draining=False)
+    gw.wait_workers(4, generation=2)
     ask(gw, 20, "after a reload")
     dead = [x["message"] for x in gw.log("worker") if "killed by signal" in x["message"] and "signal 9" not in x["message"]]
     assert not dead, dead

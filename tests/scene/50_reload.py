@@ -86,7 +86,7 @@ def test_a_rotated_key_file_is_used_after_the_signal():
     gw.signal(signal.SIGHUP)
     scene.wait_for(lambda: gw.chat().status == 200 and
                    up.requests[-1].headers["authorization"] == "Bearer second-key", "the new key")
-    gw.wait_workers(2, generation=2, draining=False)
+    gw.wait_workers(2, generation=2)
     for _ in range(10):
         assert gw.chat().status == 200
         assert up.requests[-1].headers["authorization"] == "Bearer second-key"
@@ -109,7 +109,7 @@ def test_a_bad_file_changes_nothing_and_says_why():
     gw.write_conf(good)
     r = gw.admin("/reload", "POST")
     assert r.status == 200 and r.json()["generation"] == 2, r
-    gw.wait_workers(2, generation=2, draining=False)
+    gw.wait_workers(2, generation=2)
 
 
 def test_state_is_kept_over_a_reload():
@@ -121,7 +121,7 @@ def test_state_is_kept_over_a_reload():
     gw = scene.Gateway(conf, workers=2)
     assert [gw.chat("m").status for _ in range(3)] == [500, 500, 503]
     assert gw.admin("/reload", "POST").status == 200
-    gw.wait_workers(2, generation=2, draining=False)
+    gw.wait_workers(2, generation=2)
     assert gw.chat("m").status == 503, "the breaker forgot"
     assert [gw.chat("mock").status for _ in range(3)] == [200, 200, 429], "the bucket forgot"
     assert len(up.requests) == 2
@@ -134,7 +134,7 @@ def test_addresses_and_workers_change():
     gw.signal(signal.SIGHUP)
     gw.port = new
     scene.wait_for(lambda: _serves(gw), "the new address")
-    gw.wait_workers(3, generation=2, draining=False)
+    gw.wait_workers(3, generation=2)
     gw.port = old
     scene.wait_for(lambda: not _serves(gw), "the old address to be closed")
     gw.port = new

@@ -618,7 +618,7 @@ def test_answers_survive_reload_restart_and_kill():
             hit = gw.chat(stream=stream)
             assert how(hit) == HIT and hit.body == r.body, (when, hit)
     assert gw.admin("/reload", "POST").status == 200
-    gw.wait_workers(1, generation=2, draining=False)
+    gw.wait_workers(1, generation=2)
     still_there("after a reload")
     for pid in gw.worker_pids():
         gw.signal(signal.SIGKILL, pid)

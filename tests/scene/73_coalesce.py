@@ -323,7 +323,7 @@ def test_the_leader_leaves_in_a_reload():
     leader = gw.chat_stream()
     first_of(leader)
     gw.signal(signal.SIGHUP)
-    gw.wait_workers(4, generation=2, draining=False)
+    gw.wait_workers(4, generation=2)
     follower = gw.chat_stream()  # on a new worker, of one of the old
     begun = [first_of(follower)]
     leader.close()

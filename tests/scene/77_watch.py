@@ -572,7 +572,7 @@ def test_fetched_keys_rotate_and_outlive_who_published_them():
     assert statuses(gw, TWO, 8) == {200} and statuses(gw, ONE, 4) == {401}
     gw.reconfigure({"auth": {"jwt": {"jwks_url": publisher.url + "/other"}}})  # whose keys nobody has seen
     r = gw.admin("/reload", "POST", headers=BOSS)
-    gw.wait_workers(4, generation=r.json()["generation"], draining=False)
+    gw.wait_workers(4, generation=r.json()["generation"])
     scene.wait_for(lambda: len(gw.workers()) == 4, "the old ones to leave")
     assert statuses(gw, TWO, 8) == {503}, "it may be good, nobody can tell"
     assert "could not be fetched" in gw.chat("up/m", headers=bearer(TWO)).text

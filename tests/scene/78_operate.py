@@ -74,7 +74,7 @@ def test_drained_stays_drained_over_reloads_and_kills_but_not_a_restart():
     order(gw, "one/drain")
     r = gw.admin("/reload", "POST", headers=BOSS)
     assert r.status == 200, r
-    gw.wait_workers(4, generation=r.json()["generation"], draining=False)
+    gw.wait_workers(4, generation=r.json()["generation"])
     for pid in gw.worker_pids(draining=False)[:2]:
         gw.signal(signal.SIGKILL, pid)
     gw.wait_workers(4)

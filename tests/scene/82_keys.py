@@ -209,7 +209,7 @@ def test_kept_over_reloads_restarts_and_kills_of_everything():
     assert gw.admin("/keys/b", "DELETE", headers=BOSS).status == 200
     row = listed(gw)["a"]
     r = gw.admin("/reload", "POST", headers=BOSS)
-    gw.wait_workers(4, generation=r.json()["generation"], draining=False)
+    gw.wait_workers(4, generation=r.json()["generation"])
     everywhere(gw, s, 200)
     everywhere(gw, gone, 401, n=12)
     gw.stop()
@@ -321,7 +321,7 @@ def test_ids_of_the_configuration_are_its_own():
     s = create(gw, id="later")["key"]
     gw.reconfigure({"auth": {"keys": KEYS["keys"] + [{"id": "later", "key": {"value": "sk-later"}}]}})
     r = gw.admin("/reload", "POST", headers=BOSS)
-    gw.wait_workers(4, generation=r.json()["generation"], draining=False)
+    gw.wait_workers(4, generation=r.json()["generation"])
     everywhere(gw, s, 401, n=12)
     everywhere(gw, "sk-later", 200, n=12)
     rows = [k for k in gw.admin("/keys", headers=BOSS).json()["keys"] if k["id"] == "later"]

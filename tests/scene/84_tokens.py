@@ -93,7 +93,7 @@ def test_modes():
     gw.reconfigure({"auth": {"mode": "keys"}})
     gw.signal(1)
     scene.wait_for(lambda: gw.chat(headers=BOSS).status == 200, "keys to be taken")
-    gw.wait_workers(4, draining=False)
+    gw.wait_workers(4)
     scene.wait_for(lambda: len(gw.workers()) == 4, "the old ones to leave")
     assert gw.chat(headers=bearer(token())).status == 401
     env = scene.Gateway({"providers": [up.provider()]}, workers=1, env={"JWT_SECRET": SECRET})
@@ -146,7 +146,7 @@ def test_public_keys_from_files_read_again_at_a_reload():
     gw.reconfigure({"auth": {"jwt": {"public_keys": ["rsa.pub"]}}})
     r = gw.admin("/reload", "POST", headers=BOSS)
     assert r.status == 200, r
-    gw.wait_workers(4, generation=r.json()["generation"], draining=False)
+    gw.wait_workers(4, generation=r.json()["generation"])
     for _ in range(12):
         assert gw.chat(headers=bearer(rs256(sub="alice"))).status == 200
     with open(gw.path("rsa.pub")) as f:
@@ -165,7 +165,7 @@ def test_public_keys_from_files_read_again_at_a_reload():
     gw.conf["auth"]["jwt"].pop("public_keys")
     gw.reconfigure({"auth": {"jwt": {"jwks_file": "jwks.json"}}})
     r = gw.admin("/reload", "POST", headers=BOSS)
-    gw.wait_workers(4, generation=r.json()["generation"], draining=False)
+    gw.wait_workers(4, generation=r.json()["generation"])
     assert gw.chat(headers=bearer(rs256())).status == 401  # a kid that the set does not have
 
     def named():

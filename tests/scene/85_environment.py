@@ -353,10 +353,11 @@ LOG_LEVEL=debug
     with open(f"/proc/{gw.pid}/environ") as f:
         assert "sk-old-key" not in f.read()
     write("sk-new-key")
+    n = len(gw.workers())
     gw.signal(signal.SIGHUP)
     scene.wait_for(lambda: gw.chat("gpt-4o").status == 200 and
                    up.requests[-1].headers["authorization"] == "Bearer sk-new-key", "the new key")
-    scene.wait_for(lambda: gw.admin("/workers").json()["generation"] == 2, "the new generation")
+    gw.wait_workers(n, generation=2)
     assert gw.admin("/config").json()["config"]["auth"]["default_limits"]["requests_per_minute"] is None, "it left the file"
     write("sk-bad-key", 'WHAT IS THIS\nX="open\n')
     gw.signal(signal.SIGHUP)

@@ -693,8 +693,12 @@ class Gateway:
         found = [p for p in self.processes() if p.role == "scribe"]
         return found[0] if found else None
 
-    def wait_workers(self, n, seconds=15, **how):
-        return wait_for(lambda: len(w := self.workers(**how)) == n and w, f"{n} workers", seconds)
+    def wait_workers(self, n, seconds=15, generation=None):
+        """Those that take requests: n, and all of that generation where one is named."""
+        def are():
+            found = self.workers()
+            return len(found) == n and all(p.generation == generation or generation is None for p in found) and found
+        return wait_for(are, f"{n} workers", seconds)
 
     # requests
 
