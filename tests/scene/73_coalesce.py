@@ -73,7 +73,7 @@ def test_one_call_for_all_workers():
     gw = held.gateway()
     crowd = Crowd(24, lambda i: gw.chat())
     in_flight(gw, 24)
-    assert len(held.up.requests) == 1
+    scene.wait_for(lambda: len(held.up.requests) == 1, "the leader's call")
     held.go.set()
     got = crowd.wait()
     assert len({r.body for r in got}) == 1 and all(r.status == 200 for r in got), got
@@ -128,7 +128,7 @@ def test_a_failure_is_the_leaders_alone():
     gw = held.gateway()
     crowd = Crowd(12, lambda i: gw.chat())
     in_flight(gw, 12)
-    assert len(held.up.requests) == 1
+    scene.wait_for(lambda: len(held.up.requests) == 1, "the leader's call")
     held.go.set()
     got = crowd.wait()
     assert sorted(r.status for r in got) == [200] * 11 + [500], got
@@ -204,7 +204,7 @@ def test_the_leaders_worker_is_killed():
         before = len(held.up.requests)
         crowd = Crowd(16, lambda i: gw.chat(text=f"round {round_}"))
         in_flight(gw, 16)
-        assert len(held.up.requests) == before + 1
+        scene.wait_for(lambda: len(held.up.requests) == before + 1, "the leader's call")
         asked = held.up.requests[before]
         killed = 0
         for pid in gw.worker_pids():  # until it was the one
