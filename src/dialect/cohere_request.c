@@ -18,14 +18,8 @@ static bool any(const struct part *p, enum part_kind kind) {
     return false;
 }
 
-static void write_texts(struct wr *r, const struct part *p) {
-    struct buf b;
-    buf_init(&b, 0);
-    for (; p; p = p->next)
-        if (p->kind == PART_TEXT || p->kind == PART_REFUSAL)
-            buf_adds(&b, p->text);
-    jw_str(&r->e.w, buf_str(&b));
-    buf_free(&b);
+static void write_texts(struct wr *r, const struct part *p, bool apart) {
+    encode_texts(&r->e.w, p, KIND_BIT(PART_TEXT) | KIND_BIT(PART_REFUSAL), apart);
 }
 
 static void open_message(struct wr *r, const char *role) {
@@ -79,7 +73,7 @@ static bool write_results(struct wr *r, const struct message *m) {
         open_message(r, "tool");
         jw_kstr(&r->e.w, "tool_call_id", p->id);
         jw_key(&r->e.w, "content");
-        write_texts(r, p->inner);
+        write_texts(r, p->inner, true);
         jw_obj_end(&r->e.w);
     }
     return true;
@@ -94,7 +88,7 @@ static bool write_user(struct wr *r, const struct message *m) {
     open_message(r, "user");
     jw_key(&r->e.w, "content");
     if (!image) {
-        write_texts(r, m->parts);
+        write_texts(r, m->parts, true);
     } else {
         jw_arr(&r->e.w);
         for (const struct part *p = m->parts; p; p = p->next) {
@@ -136,7 +130,7 @@ static void write_assistant(struct wr *r, const struct message *m) {
     open_message(r, "assistant");
     if (text) {
         jw_key(&r->e.w, calls ? "tool_plan" : "content"); /* what is said before calls is their plan */
-        write_texts(r, m->parts);
+        write_texts(r, m->parts, false);
     }
     if (calls)
         write_calls(r, m);
@@ -151,7 +145,7 @@ static bool write_messages(struct wr *r) {
         if (m->role == ROLE_SYSTEM || m->role == ROLE_DEVELOPER) {
             open_message(r, "system");
             jw_key(&r->e.w, "content");
-            write_texts(r, m->parts);
+            write_texts(r, m->parts, true);
             jw_obj_end(&r->e.w);
         } else if (m->role == ROLE_ASSISTANT) {
             write_assistant(r, m);

@@ -85,6 +85,22 @@ void encode_arguments(struct jw *w, const char *name, struct str text) {
     jw_obj_end(w);
 }
 
+void encode_texts(struct jw *w, const struct part *p, unsigned kinds, bool apart) {
+    struct buf b;
+    buf_init(&b, 0);
+    for (; p; p = p->next) {
+        if (!(kinds & KIND_BIT(p->kind)) || p->text.n == 0)
+            continue;
+        struct str before = buf_str(&b);
+        if (apart && before.n > 0 && (unsigned char)before.p[before.n - 1] > ' ' &&
+            (unsigned char)p->text.p[0] > ' ')
+            buf_addc(&b, '\n');
+        buf_adds(&b, p->text);
+    }
+    jw_str(w, buf_str(&b));
+    buf_free(&b);
+}
+
 static bool listed(const char *patterns, const char *name) {
     struct str rest = str_of(patterns), one;
     while (str_next(&rest, ' ', &one))

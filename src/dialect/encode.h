@@ -28,6 +28,11 @@ void encode_arguments(struct jw *w, const char *name, struct str text);
 /* One call at a time, which the provider cannot be told. Where one tool must be called by its name this is
  * what models do anyway: reported only. */
 bool encode_one_call(struct encoder *e);
+#define KIND_BIT(kind) (1U << (kind))
+/* The texts of the parts of these kinds (KIND_BIT), where the provider takes one text. apart: they are blocks
+ * of their own, and begin on lines of their own; else, as the model's own words, one goes on where the other
+ * stops. */
+void encode_texts(struct jw *w, const struct part *p, unsigned kinds, bool apart);
 /* A tool as most providers have it: {"type":"function","function":{name, description, parameters}}. */
 void encode_function(struct jw *w, const struct tool *t);
 /* What the client sent besides the canonical form (chat->extra). Hints that change no answer are left out;

@@ -60,15 +60,9 @@ static bool any(const struct part *p, enum part_kind kind) {
     return false;
 }
 
-static void write_texts(struct wr *r, const struct part *p) {
-    struct buf b;
-    buf_init(&b, 0);
-    for (; p; p = p->next)
-        if (p->kind == PART_TEXT || p->kind == PART_REFUSAL)
-            buf_adds(&b, p->text);
+static void write_texts(struct wr *r, const struct part *p, bool apart) {
     jw_key(&r->e.w, "content");
-    jw_str(&r->e.w, buf_str(&b));
-    buf_free(&b);
+    encode_texts(&r->e.w, p, KIND_BIT(PART_TEXT) | KIND_BIT(PART_REFUSAL), apart);
 }
 
 static void open_message(struct wr *r, const char *role) {
@@ -116,7 +110,7 @@ static bool write_results(struct wr *r, const struct message *m) {
         if (p->is_error)
             encode_report(&r->e, STR("is_error")); /* its text says so to the model */
         open_message(r, "tool");
-        write_texts(r, p->inner);
+        write_texts(r, p->inner, true);
         write_images(r, p->inner);
         if (name.n)
             jw_kstr(&r->e.w, "tool_name", name);
@@ -132,7 +126,7 @@ static bool write_user(struct wr *r, const struct message *m) {
     if (!any(m->parts, PART_IMAGE) && !any(m->parts, PART_TEXT))
         return true;
     open_message(r, "user");
-    write_texts(r, m->parts);
+    write_texts(r, m->parts, true);
     write_images(r, m->parts);
     jw_obj_end(&r->e.w);
     return true;
@@ -175,7 +169,7 @@ static void write_assistant(struct wr *r, const struct message *m) {
     if (!calls && !any(m->parts, PART_TEXT) && !any(m->parts, PART_REFUSAL))
         return;
     open_message(r, "assistant");
-    write_texts(r, m->parts);
+    write_texts(r, m->parts, false);
     write_thinking(r, m);
     if (calls)
         write_calls(r, m);
@@ -188,7 +182,7 @@ static bool write_messages(struct wr *r) {
     for (const struct message *m = r->e.c->messages; m; m = m->next, r->i++) {
         if (m->role == ROLE_SYSTEM || m->role == ROLE_DEVELOPER) {
             open_message(r, "system");
-            write_texts(r, m->parts);
+            write_texts(r, m->parts, true);
             jw_obj_end(&r->e.w);
         } else if (m->role == ROLE_ASSISTANT) {
             write_assistant(r, m);

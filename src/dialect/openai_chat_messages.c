@@ -16,7 +16,13 @@ void oc_open_typed(struct oc_wr *r, const char *type) {
     jw_kz(&r->e.w, "type", type);
 }
 
-static void write_image(struct oc_wr *r, const struct part *p) {
+static bool no_place(struct oc_wr *r, const char *why) {
+    return encode_unsupported(&r->e, arena_printf(r->e.a, "messages[%zu].content", r->i), why);
+}
+
+static bool write_image(struct oc_wr *r, const struct part *p) {
+    if (p->url.n == 0 && p->data.n == 0)
+        return no_place(r, "holds an image by the id of a file, which " NO_EQUIVALENT);
     oc_open_typed(r, "image_url");
     jw_key(&r->e.w, "image_url");
     jw_obj(&r->e.w);
@@ -25,22 +31,34 @@ static void write_image(struct oc_wr *r, const struct part *p) {
         jw_kstr(&r->e.w, "detail", p->detail);
     jw_obj_end(&r->e.w);
     jw_obj_end(&r->e.w);
+    return true;
 }
 
-static void write_audio(struct oc_wr *r, const struct part *p) {
+/* Its word for a type that others have several for. */
+static struct str audio_format(struct str media) {
+    struct str format = str_skip(media, sizeof "audio/" - 1);
+    if (str_isi(format, "mpeg"))
+        return STR("mp3");
+    bool wave = str_isi(format, "x-wav") || str_isi(format, "wave") || str_isi(format, "vnd.wave");
+    return wave ? STR("wav") : format;
+}
+
+static bool write_audio(struct oc_wr *r, const struct part *p) {
+    if (p->data.n == 0)
+        return no_place(r, "holds sound by its address, which " NO_EQUIVALENT);
     oc_open_typed(r, "input_audio");
     jw_key(&r->e.w, "input_audio");
     jw_obj(&r->e.w);
     jw_kstr(&r->e.w, "data", p->data);
-    jw_kstr(&r->e.w, "format", str_skip(p->media, sizeof "audio/" - 1));
+    jw_kstr(&r->e.w, "format", audio_format(p->media));
     jw_obj_end(&r->e.w);
     jw_obj_end(&r->e.w);
+    return true;
 }
 
 static bool write_file(struct oc_wr *r, const struct part *p) {
     if (p->data.n == 0 && p->id.n == 0)
-        return encode_unsupported(&r->e, arena_printf(r->e.a, "messages[%zu].content", r->i),
-                                  "holds a file by URL, which " NO_EQUIVALENT);
+        return no_place(r, "holds a file by URL, which " NO_EQUIVALENT);
     oc_open_typed(r, "file");
     jw_key(&r->e.w, "file");
     jw_obj(&r->e.w);
@@ -63,11 +81,9 @@ static bool write_part(struct oc_wr *r, const struct part *p) {
         jw_obj_end(&r->e.w);
         return true;
     case PART_IMAGE:
-        write_image(r, p);
-        return true;
+        return write_image(r, p);
     case PART_AUDIO:
-        write_audio(r, p);
-        return true;
+        return write_audio(r, p);
     case PART_FILE:
         return write_file(r, p);
     default:
@@ -93,14 +109,8 @@ static size_t count_kind(const struct part *p, enum part_kind kind) {
     return n;
 }
 
-static void write_texts(struct oc_wr *r, const struct part *p, enum part_kind kind) {
-    struct buf b;
-    buf_init(&b, 0);
-    for (; p; p = p->next)
-        if (p->kind == kind)
-            buf_adds(&b, p->text);
-    jw_str(&r->e.w, buf_str(&b));
-    buf_free(&b);
+static void write_texts(struct oc_wr *r, const struct part *p, enum part_kind kind, bool apart) {
+    encode_texts(&r->e.w, p, KIND_BIT(kind), apart);
 }
 
 bool oc_mistral(const struct oc_wr *r) {
@@ -140,7 +150,7 @@ static bool write_results(struct oc_wr *r, const struct message *m) {
         if (oc_mistral(r) && p->name.n > 0)
             jw_kstr(&r->e.w, "name", p->name);
         jw_key(&r->e.w, "content");
-        write_texts(r, p->inner, PART_TEXT);
+        write_texts(r, p->inner, PART_TEXT, true);
         jw_obj_end(&r->e.w);
     }
     return true;
@@ -170,7 +180,7 @@ static bool write_user(struct oc_wr *r, const struct message *m) {
     open_message(r, "user");
     jw_key(&r->e.w, "content");
     if (!media && !any_media(m->parts)) {
-        write_texts(r, m->parts, PART_TEXT);
+        write_texts(r, m->parts, PART_TEXT, true);
     } else {
         jw_arr(&r->e.w);
         if (!write_result_media(r, m))
@@ -280,16 +290,16 @@ static void write_assistant(struct oc_wr *r, const struct message *m) {
     if (own_thinking(r, m))
         write_thoughtful(r, m);
     else if (text)
-        write_texts(r, m->parts, PART_TEXT);
+        write_texts(r, m->parts, PART_TEXT, false);
     else
         jw_null(&r->e.w);
     if (refusal) {
         jw_key(&r->e.w, "refusal");
-        write_texts(r, m->parts, PART_REFUSAL);
+        write_texts(r, m->parts, PART_REFUSAL, false);
     }
     if (calls && r->e.o->quirks & QUIRK_REASONING && count_kind(m->parts, PART_THINKING) > 0) {
         jw_key(&r->e.w, "reasoning_content");
-        write_texts(r, m->parts, PART_THINKING);
+        write_texts(r, m->parts, PART_THINKING, false);
     }
     write_details(r, m);
     if (calls)
@@ -303,7 +313,7 @@ static bool write_message(struct oc_wr *r, const struct message *m) {
     case ROLE_DEVELOPER:
         open_message(r, "system");
         jw_key(&r->e.w, "content");
-        write_texts(r, m->parts, PART_TEXT);
+        write_texts(r, m->parts, PART_TEXT, true);
         jw_obj_end(&r->e.w);
         return true;
     case ROLE_ASSISTANT:
