@@ -268,16 +268,19 @@ void answer_failed(struct request *r, struct fault *f) {
     attempt_failed(r, f);
 }
 
+/* What is no answer is not kept as one: nobody looked at all of it, and it goes with its attempt. */
 static bool whole(struct request *r, struct fault *f) {
     struct observed seen = {.usage = USAGE_NONE};
+    struct str reply = STR_NONE;
     buf_clear(&r->scratch);
     if (!pipe_reply(r->a, r->client, r->now.endpoint->dialect, buf_str(&r->now.body), pipe_options(r),
-                    &r->scratch, &r->reply, &seen, f))
+                    &r->scratch, &reply, &seen, f))
         return false;
     if (r->ask.stream) {
         fault_set(f, r->a, FAULT_SERVER, "The provider answered a request for a stream with something else.");
         return false;
     }
+    r->reply = reply;
     account_stop(r, &seen);
     r->usage = r->client->op == OP_COUNT ? NOTHING_USED : seen.usage;
     r->reply_type = STR("application/json");

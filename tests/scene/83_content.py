@@ -242,6 +242,23 @@ def test_a_broken_stream_keeps_what_came():
         got["error"], got
 
 
+def test_what_is_no_answer_is_not_looked_into():
+    up, gw = start({"content": "full"}, workers=2)
+    before = gw.worker_pids()
+    for name, body in {"arrays": "[" * 2_000_000, "objects": '{"content":' * 300_000, "cut": json.dumps(scene.chat_reply())[:-9]}.items():
+        for path, more in {"chat/completions": {}, "messages": {"max_tokens": 9}}.items():
+            up.next(lambda a, body=body: a.whole(200, body))
+            x = f"{name}-{path[:4]}"
+            r = gw.post("/v1/" + path, {"model": "up/m", "messages": [{"role": "user", "content": "Hi"}], **more},
+                        headers={**BOSS, "x-request-id": x})
+            assert r.status == 502, r
+            got = record(gw, x)
+            assert "answer" not in got and got["error"], got
+            ask(gw, x + "-good") # and no breaker opens
+            assert record(gw, x + "-good")["answer"] == "Hello there."
+    assert gw.worker_pids() == before
+
+
 def test_kills_and_reloads_lose_and_show_nothing():
     up, gw = start()
     up.default = lambda a: (scene.chat_script(words(SAID, [9])) if a.request.json().get("stream") else
