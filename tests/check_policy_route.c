@@ -210,8 +210,9 @@ START_TEST(odd_ids) {
     memset(id, '.', sizeof id);
     ck_assert(route_resolve(w.p, w.a, str_make(id, sizeof id), NULL, &plan,
                             &fault)); /* the default takes anything */
-    ck_assert(route_resolve(w.p, w.a, str_make("nul\0x", 5), NULL, &plan, &fault));
+    ck_assert(!route_resolve(w.p, w.a, str_make("nul\0x", 5), NULL, &plan, &fault)); /* but no line ends */
     ck_assert_ptr_null(plan.model);
+    unknown("openai/a\nb");
     means("/", "openai//");
     means(".", "openai/.");
     world_load("providers:\n" OPENAI ANTHROPIC MODELS);

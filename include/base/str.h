@@ -35,6 +35,7 @@ bool str_startsi(struct str a, const char *prefix);
 bool str_ends(struct str a, const char *suffix);
 struct str str_trim(struct str a);                   /* without spaces and tabs at both ends */
 struct str str_skip(struct str a, size_t n);         /* without its first n bytes (all when fewer) */
+bool str_plain(struct str a);                        /* no control character of ASCII is in it */
 ptrdiff_t str_find(struct str hay, struct str needle); /* offset of the first, or -1 */
 /* The next piece of *rest before `sep`; false when there is none left. "a,,b" has three pieces, "" has none;
  * a `sep` at the very end begins no further piece ("a," has one). */

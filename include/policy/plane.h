@@ -123,7 +123,8 @@ struct plane_provider *plane_provider(struct plane *p, struct str name); /* enab
 uint32_t plane_loose_target(struct plane *p, struct arena *a, const struct plane_provider *pr, struct str model);
 bool plane_drained(const struct plane *p, const struct plane_provider *pr); /* by hand, until it is enabled */
 struct plane_model *plane_model(struct plane *p, struct str name);
-/* The first configured model whose name has a star that stands for a part of `name`: *star. */
+/* The first configured model whose name has a star that stands for a part of `name`: *star. None for a name with control
+ * characters. */
 struct plane_model *plane_wildcard(struct plane *p, struct str name, struct str *star);
 const struct plane_limits *plane_tenant(const struct plane *p, struct str id); /* NULL: not configured */
 /* The entity of a user that a key's requests name: their own for the first some thousand, then one that they share

@@ -37,6 +37,13 @@ bool str_ends(struct str a, const char *suffix) {
     return a.n >= n && (n == 0 || memcmp(a.p + (a.n - n), suffix, n) == 0);
 }
 
+bool str_plain(struct str a) {
+    for (size_t i = 0; i < a.n; i++)
+        if ((unsigned char)a.p[i] < ' ' || a.p[i] == 0x7f)
+            return false;
+    return true;
+}
+
 static bool blank(char c) {
     return c == ' ' || c == '\t';
 }

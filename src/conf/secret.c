@@ -10,10 +10,7 @@ static const char *secret_wrong(struct str s, bool document) {
         return "is longer than 64 KiB";
     if (document)
         return memchr(s.p, '\0', s.n) ? "has a NUL in it" : NULL;
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f)
-            return "has a line end or another control character in it";
-    return NULL;
+    return str_plain(s) ? NULL : "has a line end or another control character in it";
 }
 
 static bool keep(struct load *l, const struct at *at, struct str s, const char *what, struct str source,

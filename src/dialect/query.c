@@ -139,9 +139,7 @@ static bool take_request_id(struct reading *r, struct ask *ask) {
 
 static bool take_tenant(struct reading *r, struct ask *ask) {
     struct str t = text(r, F_TENANT);
-    bool ok = t.n <= TENANT_MOST;
-    for (size_t i = 0; i < t.n; i++)
-        ok = ok && (unsigned char)t.p[i] >= ' ' && t.p[i] != 0x7f;
+    bool ok = t.n <= TENANT_MOST && str_plain(t);
     ask->tenant = t;
     return ok || refuse(r, F_TENANT, "`tenant` must have at most 128 bytes and no control characters.");
 }

@@ -204,13 +204,6 @@ static bool read_date(struct json_value v, int64_t *ms) {
     return true;
 }
 
-static bool plain(struct str s) {
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f)
-            return false;
-    return true;
-}
-
 static bool read_text(struct arena *a, struct json_value v, size_t most, struct str *out) {
     *out = STR_NONE;
     if (v.raw.n == 0 || v.kind == JSON_NULL)
@@ -218,7 +211,7 @@ static bool read_text(struct arena *a, struct json_value v, size_t most, struct 
     if (v.kind != JSON_STRING)
         return false;
     *out = json_text(a, v);
-    return out->n <= most && plain(*out);
+    return out->n <= most && str_plain(*out);
 }
 
 struct wanted {

@@ -434,6 +434,8 @@ uint32_t plane_text_entity(const struct plane *p, const struct target *t) {
 }
 
 struct plane_model *plane_wildcard(struct plane *p, struct str name, struct str *star) {
+    if (!str_plain(name))
+        return NULL;
     for (size_t i = 0; i < p->nmodels; i++) {
         const char *pattern = p->models[i].conf->name, *at = strchr(pattern, '*');
         size_t before = at ? (size_t)(at - pattern) : 0, behind = at ? strlen(at + 1) : 0;

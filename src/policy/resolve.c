@@ -19,9 +19,12 @@ static void add(struct plan *plan, struct target *t) {
         plan->list[plan->n++] = t;
 }
 
-/* A target for an id that no model of the configuration names. */
+/* A target for an id that no model of the configuration names. With control characters it is nobody's id: its
+ * name stands in lines of metrics, tables and logs. */
 void plan_add_loose(struct plane *p, struct arena *a, struct plan *plan, struct plane_provider *pr,
                     struct str model) {
+    if (!str_plain(model))
+        return;
     struct target *t = arena_alloc(a, sizeof(*t));
     static const struct conf_target no_tags;
     *t = (struct target){.provider = pr, .model = model, .weight = 1, .tags = &no_tags};
@@ -131,6 +134,8 @@ static bool is_of_one(const struct plane *p, struct str id) {
 }
 
 bool plan_loose(struct plane *p, struct str id, struct plane_provider **pr, struct str *model) {
+    if (!str_plain(id))
+        return false;
     if (plan_split(p, id, pr, model))
         return true;
     *model = id;
@@ -541,5 +546,5 @@ bool route_pass(struct plane *p, struct arena *a, struct str provider, struct st
     *f = (struct fault){.cls = FAULT_NONE, .retry_after_ms = -1};
     add_at(p, a, plan, pr, model);
     plan->own = plan->n;
-    return true;
+    return plan->n > 0 || not_found(a, model, plan, f);
 }

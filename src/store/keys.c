@@ -39,16 +39,9 @@ static void *member_of(const struct reader *r) {
     return (char *)r->k + r->m->offset;
 }
 
-static bool plain(struct str s) {
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f)
-            return false;
-    return true;
-}
-
 static bool read_text(struct reader *r, struct json_value v) {
     struct str s = v.kind == JSON_STRING ? json_text(r->arena, v) : STR_NONE;
-    if ((v.kind != JSON_STRING && v.kind != JSON_NULL) || s.n > TEXT_MOST || !plain(s))
+    if ((v.kind != JSON_STRING && v.kind != JSON_NULL) || s.n > TEXT_MOST || !str_plain(s))
         return wrong(r, "expected a text of at most 256 bytes");
     *(const char **)member_of(r) = arena_dupz(r->arena, s);
     return true;
@@ -105,7 +98,7 @@ static bool add_text(void *arg, struct str key, struct json_value v) {
     struct list *l = arg;
     struct str s = v.kind == JSON_STRING ? json_text(l->arena, v) : STR_NONE;
     (void)key;
-    l->bad = s.n == 0 || s.n > PATTERN_MOST || !plain(s) || l->n == LIST_MOST;
+    l->bad = s.n == 0 || s.n > PATTERN_MOST || !str_plain(s) || l->n == LIST_MOST;
     if (!l->bad)
         l->text[l->n++] = arena_dupz(l->arena, s);
     return !l->bad;

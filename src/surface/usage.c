@@ -156,10 +156,10 @@ static void write_json(struct buf *b, const struct query *q, const struct ledger
     jw_obj_end(&w);
 }
 
-/* RFC 4180; a leading = + - @ is a formula to a spreadsheet and gets a quote before it. */
+/* RFC 4180; what begins with one of these is a formula to a spreadsheet and gets a quote before it. */
 static void csv_field(struct buf *b, struct str s) {
     buf_addc(b, '"');
-    if (s.n && strchr("=+-@", s.p[0]))
+    if (s.n && memchr("=+-@\t\r", s.p[0], 6))
         buf_addc(b, '\'');
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] == '"')

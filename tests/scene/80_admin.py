@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+import urllib.parse
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -653,6 +654,31 @@ def test_metrics_are_prometheus_text_and_the_same_on_all_workers():
         after = served()
         return all(after[n] > before[n] + 1 for n in before)
     scene.wait_for(everywhere, "every worker to be scraped", 30)
+
+
+def test_names_that_clients_make_up():
+    """One with control characters is no model's, wherever it is named; all others are text in metrics and tables."""
+    up = scene.Upstream()
+    gw = scene.Gateway({"providers": [up.provider("up")],
+                        "models": [{"name": "any-*", "targets": [{"provider": "up", "model": "*"}]}]})
+    for bad in ("a\rb", "up/a\rb 1", "up/a\nb", "any-\t", "up/a\0b", "up.\x7f", "any-\x1b[31m"):
+        for ask in (lambda: gw.chat(bad), lambda: gw.post("/v1/embeddings", {"model": bad, "input": "a"}),
+                    lambda: gw.post("/v1/moderations", {"model": bad, "input": "a"}),
+                    lambda: gw.post("/v1beta/models/" + urllib.parse.quote(bad, safe="") + ":generateContent",
+                                    {"contents": [{"parts": [{"text": "a"}]}]})):
+            r = ask()
+            assert r.status == 404, (bad, r)
+        r = gw.chat("up/m", routing={"fallbacks": [bad]})
+        assert r.status == 400, (bad, r)
+    assert not up.requests
+    odd = ("=1+1", "+1", "@a", 'a"b', "a,b", "a\\b", 'a{b="c"}', "<b>", "\u20ac")
+    for name in odd:
+        assert gw.chat("up/" + name).status == 200
+    wait_usage(gw, len(odd) + 7 * 5)
+    calls = parse_metrics(gw.get("/metrics").text)["penstock_target_requests_total"][1]
+    assert ("penstock_target_requests_total", '{provider="up",model="a\\"b"}') in calls, calls
+    table = list(csv.DictReader(io.StringIO(gw.admin("/usage?group_by=model&format=csv").text)))
+    assert {r["model"] for r in table} == {"", *("'" + n if n[0] in "=+@" else n for n in odd)}, table
 
 
 def test_health_tells_strangers_nothing():
