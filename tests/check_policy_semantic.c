@@ -175,8 +175,9 @@ static struct cache_ticket ask_of(const struct dialect *d, size_t key, const cha
                   fault.message.p);
     ck_assert(hints_read(w.a, ask.routing, &hints, &fault));
     ck_assert(route_resolve(w.p, w.a, ask.model, &hints, &plan, &fault));
-    cache_ticket(w.p, w.a, request(NULL), &c, d, &ask, &plan, &t);
-    semantic_ticket(w.p, w.a, &c, d, &ask, &plan, &t);
+    struct exchange *x = request(NULL);
+    cache_ticket(w.p, w.a, x, &c, d, &ask, &plan, &t);
+    semantic_ticket(w.p, w.a, x, &c, d, &ask, &plan, &t);
     return t;
 }
 

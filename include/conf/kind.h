@@ -30,6 +30,7 @@ struct provider_kind {
     enum auth_kind auth;
     const char *fixed_headers; /* "anthropic-version: 2023-06-01", or "" */
     const char *pass_headers;  /* comma-separated headers of a client that go through: "http-referer,x-title"; or NULL */
+    const char *answer_headers; /* those of them that change what it answers: caches tell requests apart by them */
     unsigned quirks;           /* enum quirk of dialect/dialect.h */
     const char *default_model;
     const char *env_keys;      /* comma-separated names, the first that is set wins: "ANTHROPIC_API_KEY,CLAUDE_API_KEY" */

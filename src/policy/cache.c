@@ -84,8 +84,20 @@ void cache_memo_free(struct cache_memo *m) {
     mem_free(m);
 }
 
-void cache_scope(struct plane *p, struct arena *a, const struct caller *c, const struct dialect *client,
-                 const struct ask *ask, const struct plan *plan, struct buf *out) {
+/* Whichever of the model's own targets answers. */
+static void add_headers(struct arena *a, const struct exchange *x, const struct plan *plan, struct buf *out) {
+    for (size_t i = 0; i < plan->own && i < plan->n; i++) {
+        struct str rest = str_of(plan->list[i]->provider->conf->kind->answer_headers), name;
+        while (str_next(&rest, ',', &name)) {
+            buf_adds(out, exchange_header(x, arena_dupz(a, name)));
+            buf_addc(out, '\0');
+        }
+    }
+}
+
+void cache_scope(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c,
+                 const struct dialect *client, const struct ask *ask, const struct plan *plan,
+                 struct buf *out) {
     const struct target *t = plan->list[0];
     struct str parts[] = {scope_of(p, a, c), str_of(client->name), plan->asked,
                           str_of(t->provider->conf->name), t->model};
@@ -94,6 +106,7 @@ void cache_scope(struct plane *p, struct arena *a, const struct caller *c, const
         buf_adds(out, parts[i]);
         buf_addc(out, '\0');
     }
+    add_headers(a, x, plan, out);
 }
 
 static bool digest_of(const struct buf *b, uint8_t out[SHA256_SIZE]) {
@@ -103,12 +116,13 @@ static bool digest_of(const struct buf *b, uint8_t out[SHA256_SIZE]) {
 }
 
 /* false: too large to be worth it. */
-static bool cache_key(struct plane *p, struct arena *a, const struct caller *c, const struct dialect *client,
-                      const struct ask *ask, const struct plan *plan, uint8_t key[INDEX_KEY]) {
+static bool cache_key(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c,
+                      const struct dialect *client, const struct ask *ask, const struct plan *plan,
+                      uint8_t key[INDEX_KEY]) {
     struct buf text;
     uint8_t raw[SHA256_SIZE];
     buf_init(&text, ask->body.n * 2 + 4096);
-    cache_scope(p, a, c, client, ask, plan, &text);
+    cache_scope(p, a, x, c, client, ask, plan, &text);
     size_t scope = buf_len(&text);
     buf_adds(&text, ask->body);
     bool ok = digest_of(&text, raw);
@@ -139,7 +153,7 @@ void cache_ticket(struct plane *p, struct arena *a, const struct exchange *x, co
         plan->hints->cache.mode == CACHE_MODE_OFF || ask->body.n > BODY_MAX || cache_control(x, "no-store") ||
         (conf->cache.only_deterministic && !deterministic(ask->body)))
         return;
-    t->store = cache_key(p, a, c, client, ask, plan, t->key);
+    t->store = cache_key(p, a, x, c, client, ask, plan, t->key);
     t->read = t->store && !cache_control(x, "no-cache");
     t->epoch = shm_cache_epoch(p->shm);
     t->ttl_ms = conf->cache.ttl;

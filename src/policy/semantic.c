@@ -28,13 +28,13 @@ static struct str without(struct arena *a, struct str body, struct str question)
     return str_make(out, at + 2 + rest);
 }
 
-static bool partition(struct plane *p, struct arena *a, const struct caller *c, const struct dialect *client,
-                      const struct ask *ask, const struct plan *plan, struct str question,
-                      struct semantic *s) {
+static bool partition(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c,
+                      const struct dialect *client, const struct ask *ask, const struct plan *plan,
+                      struct str question, struct semantic *s) {
     struct buf all;
     buf_init(&all, ask->body.n * 2 + 8 * SEMANTIC_TEXT_MAX);
     add_embedder(p, &all);
-    cache_scope(p, a, c, client, ask, plan, &all);
+    cache_scope(p, a, x, c, client, ask, plan, &all);
     json_canonical(without(a, ask->body, question), &all, cache_silent, (void *)client);
     buf_addc(&all, '\0');
     lexical_guard(s->text, &all);
@@ -60,8 +60,9 @@ static bool embed_here(struct semantic *s) {
     return s->embedded;
 }
 
-void semantic_ticket(struct plane *p, struct arena *a, const struct caller *c, const struct dialect *client,
-                     const struct ask *ask, const struct plan *plan, struct cache_ticket *t) {
+void semantic_ticket(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c,
+                     const struct dialect *client, const struct ask *ask, const struct plan *plan,
+                     struct cache_ticket *t) {
     t->semantic = NULL;
     if (!t->store || !p->conf->cache.semantic.enabled || plan->hints->cache.mode == CACHE_MODE_EXACT ||
         client->op != OP_CHAT || !client->client->question)
@@ -72,7 +73,8 @@ void semantic_ticket(struct plane *p, struct arena *a, const struct caller *c, c
     struct semantic *s = arena_alloc(a, sizeof(*s));
     s->text = json_text(a, question);
     s->threshold = threshold_of(p, plan);
-    if (s->text.n && (p->embedder || embed_here(s)) && partition(p, a, c, client, ask, plan, question.raw, s))
+    if (s->text.n && (p->embedder || embed_here(s)) &&
+        partition(p, a, x, c, client, ask, plan, question.raw, s))
         t->semantic = s;
 }
 

@@ -219,7 +219,7 @@ static bool ask_embedder(struct request *r) {
     if (r->asked_similar)
         return false;
     r->asked_similar = true;
-    semantic_ticket(r->p, r->a, &r->caller, r->client, &r->ask, &r->plan, &r->ticket);
+    semantic_ticket(r->p, r->a, r->x, &r->caller, r->client, &r->ask, &r->plan, &r->ticket);
     return r->ticket.semantic && !r->ticket.semantic->embedded && embed_start(r);
 }
 

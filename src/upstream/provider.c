@@ -209,6 +209,7 @@ static const struct provider_kind rows[] = {
         .auth = AUTH_KIND_X_API_KEY,
         .fixed_headers = "anthropic-version: 2023-06-01",
         .pass_headers = "anthropic-beta,anthropic-version",
+        .answer_headers = "anthropic-beta,anthropic-version",
         .default_model = "claude-sonnet-4-5",
         .env_keys = "ANTHROPIC_API_KEY,CLAUDE_API_KEY",
         .env_url = "ANTHROPIC_BASE_URL",

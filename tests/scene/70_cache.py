@@ -192,6 +192,28 @@ def test_twice_the_same_member_is_no_way_to_another_answer():
         assert r.status == 400 or how(r) == MISS, (i, r)
 
 
+def test_headers_that_change_the_answer_change_the_key():
+    count = [0]
+
+    def script(a):
+        count[0] += 1
+        a.whole(200, {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", "stop_sequence": None,
+                      "content": [{"type": "text", "text": f"Answer {count[0]}"}], "usage": {"input_tokens": 1, "output_tokens": 1}})
+    up = scene.Upstream(script)
+    gw = scene.Gateway({"providers": [up.provider(kind="anthropic")], "cache": {"enabled": True, "semantic": {"enabled": True}}}, workers=2)
+    version = {"anthropic-version": "2023-06-01"}
+    heads = [version, {}, {**version, "anthropic-beta": "context-1m-2025-08-07"}, {**version, "anthropic-beta": "interleaved-thinking-2025-05-14"}]
+    for path in ("/v1/messages", "/v1/chat/completions"):
+        ask = lambda h, text: gw.post(path, {"model": "up/m", "max_tokens": 9, "messages": [{"role": "user", "content": text}]},
+                                      headers={**h, "user-agent": path})
+        first = [ask(h, "What is the capital of France?") for h in heads]
+        assert all(r.status == 200 and r.headers["x-penstock-cache"] == "miss" for r in first), first
+        for h, r in zip(heads, first):
+            again = scene.wait_for(lambda: (x := ask(h, "What is the capital of France?")).headers["x-penstock-cache"] == "hit" and x, "a hit")
+            words = scene.wait_for(lambda: (x := ask(h, "what is the capital of france")).headers["x-penstock-cache"] == "semantic" and x, "one by meaning")
+            assert again.body == r.body == words.body, (h, again, r, words)
+
+
 def test_what_does_not_change_the_answer_does_not_change_the_key():
     up = scene.Upstream(numbered())
     gw = cached(up)
