@@ -165,9 +165,12 @@ static enum flow on_head(void *arg, int status, const struct call_header *h, siz
     return FLOW_OK;
 }
 
+/* A file may be a page, and comes from where the web page does: a browser that is led to it runs nothing. */
 static void commit(struct request *r) {
-    struct http_header h[ANSWER_HEADERS];
+    struct http_header h[ANSWER_HEADERS + 2];
     size_t n = answer_headers(r, h, true);
+    h[n++] = (struct http_header){STR("content-security-policy"), STR("sandbox")};
+    h[n++] = (struct http_header){STR("x-content-type-options"), STR("nosniff")};
     r->committed = true;
     exchange_begin(r->x, r->now.status, h, n, r->pass->length);
 }

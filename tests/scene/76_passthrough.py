@@ -173,6 +173,15 @@ def test_speech_comes_as_it_is_made():
     assert up.requests[0].headers["accept"] == "application/octet-stream"
 
 
+def test_a_file_that_is_a_page_is_none_of_ours():
+    up, gw = start()
+    up.default = lambda a: a.whole(200, "<script>alert(1)</script>", {"Content-Type": "text/html", "Set-Cookie": "a=b", "Refresh": "0"})
+    r = gw.get("/v1/files/f-1/content")
+    assert r.status == 200 and r.body == b"<script>alert(1)</script>" and r.headers["content-type"] == "text/html", r
+    assert r.headers["content-security-policy"] == "sandbox" and r.headers["x-content-type-options"] == "nosniff", r.headers
+    assert "set-cookie" not in r.headers and "refresh" not in r.headers, r.headers
+
+
 def test_files_and_batches_with_all_their_methods():
     up, gw = start()
     up.default = lambda a: a.whole(200, {"id": "x"})
