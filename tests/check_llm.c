@@ -9,17 +9,13 @@ START_TEST(counts_that_can_be_true) {
         const char *text;
         enum json_kind kind;
         int64_t want; /* -1: none */
-    } rows[] = {{"0", JSON_NUMBER, 0},
-                {"7", JSON_NUMBER, 7},
-                {"3e3", JSON_NUMBER, 3000},
-                {"100000000", JSON_NUMBER, 100000000},
-                {"100000001", JSON_NUMBER, -1},
-                {"4294967295", JSON_NUMBER, -1},
-                {"-1", JSON_NUMBER, -1},
-                {"7.5", JSON_NUMBER, -1},
-                {"\"7\"", JSON_STRING, -1},
-                {"null", JSON_NULL, -1},
-                {"18446744073709551616", JSON_NUMBER, -1}};
+    } rows[] = {{"0", JSON_NUMBER, 0},          {"7", JSON_NUMBER, 7},
+                {"3e3", JSON_NUMBER, 3000},     {"100000000", JSON_NUMBER, 100000000},
+                {"100000001", JSON_NUMBER, -1}, {"4294967295", JSON_NUMBER, -1},
+                {"-1", JSON_NUMBER, -1},        {"7.5", JSON_NUMBER, -1},
+                {"\"7\"", JSON_STRING, 7},      {"\"\"", JSON_STRING, -1},
+                {"\"7x\"", JSON_STRING, -1},    {"\"-7\"", JSON_STRING, -1},
+                {"null", JSON_NULL, -1},        {"18446744073709551616", JSON_NUMBER, -1}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint64_t n = 5;
         struct json_value v = {rows[i].kind, str_of(rows[i].text)};

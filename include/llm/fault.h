@@ -101,7 +101,7 @@ struct fault {
     struct str message;    /* for the client; never a secret, never a URL with one */
     struct str type, code, param; /* OpenAI's words where known; empty: derived from the class. Other dialects
                                      derive theirs from the class always */
-    struct str unknown;     /* the provider's own type or code when no table knows it; for the operator */
+    struct str unknown;     /* the provider's own type or code when no table knows it: told, logged, counted */
     int64_t retry_after_ms; /* -1: none */
     bool from_provider;
     struct str provider;   /* that has failed; empty: none, or not known */

@@ -2,6 +2,7 @@
  * reading is lenient and the class comes from status, code, type and (last) the text. Sources: OpenAI,
  * Anthropic, Google, Mistral, xAI, Cohere, OpenRouter, vLLM and TGI errors as recorded or documented. */
 #include "answer.h"
+#include "base/clock.h"
 
 #include <stdio.h>
 #include <strings.h>
@@ -173,9 +174,14 @@ static bool is_auth(int status, const struct said *s) {
     return status == 400 && (has(s->message, "api key not valid") || has(s->message, "incorrect api key"));
 }
 
+/* 498 is Groq's capacity, and Cohere's word for a text that it does not pass on. */
+static bool is_blocked(int status, const struct said *s) {
+    return status == 498 && (has(s->message, "block") || has(s->message, "invalid token"));
+}
+
 static bool is_filter(int status, const struct said *s) {
     return named(s, "content_filter") || named(s, "content_policy") || named(s, "moderation") ||
-           named(s, "responsibleaipolicy") ||
+           named(s, "responsibleaipolicy") || is_blocked(status, s) ||
            (status == 403 && (has(s->message, "moderation") || has(s->message, "flagged")));
 }
 
@@ -237,7 +243,9 @@ static enum fault_class by_status(int status, const struct said *s) {
     if (status >= 500)
         return named(s, "overloaded") ? FAULT_OVERLOADED : FAULT_SERVER;
     if (status >= 400)
-        return named(s, "model_not_found") ? FAULT_MODEL_NOT_FOUND : FAULT_BAD_REQUEST;
+        return named(s, "model_not_found") || has(s->message, "model identifier is invalid")
+                   ? FAULT_MODEL_NOT_FOUND
+                   : FAULT_BAD_REQUEST;
     return status == 0 ? by_name(s) : FAULT_SERVER; /* 1xx and 3xx have no business here */
 }
 
@@ -398,6 +406,29 @@ void said_fault(struct arena *a, int status, const struct said *s, struct fault 
         f->retry_after_ms = said_retry_ms(s->message);
 }
 
+/* "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, 5.6.7; the two old forms are not read). */
+static bool http_date_ms(struct str s, int64_t *ms) {
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    char text[sizeof "2026-01-02T03:04:05Z"];
+    if (s.n != 29 || !str_ends(s, " GMT") || s.p[3] != ',' || s.p[7] != ' ' || s.p[11] != ' ' ||
+        s.p[16] != ' ')
+        return false;
+    for (int month = 0; month < 12; month++)
+        if (memcmp(months + (size_t)month * 3, s.p + 8, 3) == 0) {
+            snprintf(text, sizeof text, "%.4s-%02d-%.2sT%.8sZ", s.p + 12, month + 1, s.p + 5, s.p + 17);
+            return clock_parse(str_of(text), ms);
+        }
+    return false;
+}
+
+/* From the answer's own date to the one it names; -1 where one of them is none. */
+static int64_t until_date_ms(struct str when, struct str now) {
+    int64_t then, at;
+    if (!http_date_ms(when, &then) || (!http_date_ms(now, &at) && !clock_parse(now, &at)))
+        return -1;
+    return then > at ? then - at : 0;
+}
+
 void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, struct fault *f) {
     int64_t nano;
     struct str ms = str_trim(header(arg, "retry-after-ms")), s = str_trim(header(arg, "retry-after"));
@@ -405,6 +436,8 @@ void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, s
         f->retry_after_ms = nano / 1000000000;
     else if (decimal_nano(s, &nano))
         f->retry_after_ms = nano / 1000000;
+    else if (until_date_ms(s, str_trim(header(arg, "date"))) >= 0)
+        f->retry_after_ms = until_date_ms(s, str_trim(header(arg, "date")));
     if (str_isi(str_trim(header(arg, "x-should-retry")), "false"))
         f->retry_said_no = true;
 }

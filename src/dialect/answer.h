@@ -21,7 +21,8 @@ void said_body(struct arena *a, struct str body, struct said *out);
 void said_fault(struct arena *a, int status, const struct said *s, struct fault *f);
 /* An answer that is none, although its status says so: always false. "...is not JSON" */
 bool said_garbage(struct arena *a, struct fault *f, const char *why);
-/* retry-after-ms, retry-after, x-should-retry (dates are taken for none); they count more than a text. */
+/* retry-after-ms, retry-after (seconds, or a date: behind the answer's own, whatever our clock says),
+ * x-should-retry; they count more than a text. */
 void retry_hints(struct str (*header)(void *arg, const char *name), void *arg, struct fault *f);
 /* All of these: the read_fault of a face whose provider has no shape of its own. */
 void said_read_fault(struct arena *a, int status, struct str body,

@@ -117,10 +117,11 @@ enum stop_reason an_stop(struct str s) {
 
 /* --- errors --- */
 
-/* The provider's type and code words are its own dialect's: the class says all that other dialects can use.
- */
+/* The provider's type and code words are its own dialect's: the class says all that other dialects can use,
+ * but of one that no table knows. */
 static void own_words_off(struct fault *f) {
-    f->type = f->code = f->param = STR_NONE;
+    f->code = f->param = STR_NONE;
+    f->type = f->unknown;
 }
 
 void an_error(struct arena *a, struct str checked, struct fault *f) {

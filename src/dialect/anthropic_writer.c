@@ -203,6 +203,12 @@ void an_write_fault(struct buf *out, const struct fault *f, struct str request_i
     jw_obj(&w);
     jw_kz(&w, "type", fault_word(f->cls));
     jw_kstr(&w, "message", buf_str(&text));
+    if (f->unknown.n) {
+        jw_key(&w, "details");
+        jw_obj(&w);
+        jw_kstr(&w, "native_type", f->unknown);
+        jw_obj_end(&w);
+    }
     jw_obj_end(&w);
     if (request_id.n)
         jw_kstr(&w, "request_id", request_id);

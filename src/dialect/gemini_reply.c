@@ -120,7 +120,8 @@ enum stop_reason gm_stop(struct str s) {
 
 /* The provider's own words are its dialect's: the class says all that other dialects can use. */
 static void own_words_off(struct fault *f) {
-    f->type = f->code = f->param = STR_NONE;
+    f->code = f->param = STR_NONE;
+    f->type = f->unknown;
 }
 
 struct details {

@@ -212,6 +212,12 @@ static void write_details(struct jw *w, const struct fault *f, struct str reques
         jw_kstr(w, "requestId", request_id);
         jw_obj_end(w);
     }
+    if (f->unknown.n > 0) { /* the provider's own word */
+        jw_obj(w);
+        jw_kz(w, "@type", "type.googleapis.com/google.rpc.ErrorInfo");
+        jw_kstr(w, "reason", f->unknown);
+        jw_obj_end(w);
+    }
     if (f->param.n > 0) {
         jw_obj(w);
         jw_kz(w, "@type", "type.googleapis.com/google.rpc.BadRequest");
@@ -244,7 +250,7 @@ void gm_write_fault(struct buf *out, const struct fault *f, struct str request_i
     jw_kint(&w, "code", fault_status(f));
     jw_kstr(&w, "message", f->message.n > 0 ? f->message : str_of(fault_rule(f->cls)->name));
     jw_kz(&w, "status", status_word(f->cls));
-    if (request_id.n > 0 || f->param.n > 0 || f->retry_after_ms >= 0)
+    if (request_id.n > 0 || f->unknown.n > 0 || f->param.n > 0 || f->retry_after_ms >= 0)
         write_details(&w, f, request_id);
     jw_obj_end(&w);
     jw_obj_end(&w);

@@ -39,7 +39,9 @@ void usage_merge(struct usage *u, const struct usage *more) {
 
 bool usage_count(struct json_value v, uint64_t *n) {
     uint64_t count;
-    if (!json_u64(v, &count) || count > USAGE_COUNT_MAX)
+    bool text = v.kind == JSON_STRING; /* as proto3 says 64 bits */
+    bool number = text ? str_u64(str_make(v.raw.p + 1, v.raw.n - 2), &count) : json_u64(v, &count);
+    if (!number || count > USAGE_COUNT_MAX)
         return false;
     *n = count;
     return true;

@@ -11,7 +11,7 @@
 enum {
     ERROR_BODY_MAX = 64 << 10, /* of a provider's error */
     WINDOW_MAX = 64 << 10,     /* bytes held before the commit */
-    KEPT_HEADERS = 24,
+    KEPT_HEADERS = 32,
     KEEP_BUFFER = 4 << 10, /* an emptied stream buffer larger than this gives its memory back */
     END_GRACE_MS = 100,    /* between the dialect's end and the end of the provider's bytes */
 };
@@ -20,25 +20,15 @@ enum {
 
 /* Those that somebody looks at later: here, in read_fault, or the client. */
 static bool of_interest(struct str name) {
-    static const char *const prefixes[] = {"content-",     "retry-after",  "x-should-retry", "openai-",
-                                           "x-ratelimit-", "x-request-id", "request-id",     "anthropic-"};
+    static const char *const prefixes[] = {"content-",         "retry-after",     "x-should-retry",
+                                           "openai-",          "x-ratelimit-",    "x-request-id",
+                                           "request-id",       "anthropic-",      "date",
+                                           "x-amzn-requestid", "apim-request-id", "mistral-correlation-id",
+                                           "x-generation-id"};
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
         if (str_starts(name, prefixes[i]))
             return true;
     return false;
-}
-
-static void keep_headers(struct request *r, const struct call_header *h, size_t n) {
-    struct attempt *t = &r->now;
-    size_t most = 0;
-    for (size_t i = 0; i < n && most < KEPT_HEADERS; i++)
-        most += of_interest(h[i].name);
-    t->headers = arena_array(r->a, most, sizeof(*h));
-    t->nheaders = 0;
-    for (size_t i = 0; i < n && t->nheaders < most; i++)
-        if (of_interest(h[i].name))
-            t->headers[t->nheaders++] =
-                (struct call_header){arena_dup(r->a, h[i].name), arena_dup(r->a, h[i].value)};
 }
 
 static struct str kept_header(void *arg, const char *name) {
@@ -47,6 +37,27 @@ static struct str kept_header(void *arg, const char *name) {
         if (str_is(t->headers[i].name, name))
             return t->headers[i].value;
     return STR_NONE;
+}
+
+static struct str clock_text(struct arena *a) {
+    char text[CLOCK_RFC3339_SIZE];
+    clock_rfc3339(text, clock_wall_ms());
+    return arena_dup(a, str_of(text));
+}
+
+static void keep_headers(struct request *r, const struct call_header *h, size_t n) {
+    struct attempt *t = &r->now;
+    size_t most = 0;
+    for (size_t i = 0; i < n && most < KEPT_HEADERS; i++)
+        most += of_interest(h[i].name);
+    t->headers = arena_array(r->a, most + 1, sizeof(*h));
+    t->nheaders = 0;
+    for (size_t i = 0; i < n && t->nheaders < most; i++)
+        if (of_interest(h[i].name))
+            t->headers[t->nheaders++] =
+                (struct call_header){arena_dup(r->a, h[i].name), arena_dup(r->a, h[i].value)};
+    if (kept_header(t, "date").n == 0) /* what a retry-after is reckoned from */
+        t->headers[t->nheaders++] = (struct call_header){STR("date"), clock_text(r->a)};
 }
 
 static struct pipe_opt *pipe_options(struct request *r) {
@@ -371,7 +382,9 @@ static bool goes_through(struct str name, bool same, bool rates, bool error) {
     if (str_is(name, "content-disposition") || str_is(name, "content-range"))
         return same && !error;
     if (str_is(name, "openai-processing-ms") || str_is(name, "openai-version") ||
-        str_is(name, "x-should-retry"))
+        str_is(name, "x-should-retry") || str_is(name, "x-amzn-requestid") ||
+        str_is(name, "apim-request-id") || str_is(name, "mistral-correlation-id") ||
+        str_is(name, "x-generation-id"))
         return true;
     if (str_starts(name, "x-ratelimit-"))
         return rates;
@@ -386,7 +399,7 @@ static size_t provider_headers(struct request *r, struct http_header *h, size_t 
     size_t n = 0;
     for (size_t i = 0; i < r->now.nheaders && n < max; i++) {
         struct str name = r->now.headers[i].name, value = r->now.headers[i].value;
-        if (str_is(name, "x-request-id"))
+        if (str_is(name, "x-request-id") || (str_is(name, "request-id") && !same))
             h[n++] = (struct http_header){STR("x-penstock-upstream-request-id"), value};
         else if (goes_through(name, same, rates, error))
             h[n++] = (struct http_header){name, value};

@@ -280,6 +280,36 @@ def test_errors_of_every_shape():
                 check_row(gw, name, r, None, complete=False, status=want, fault=cls)
 
 
+def test_dates_to_wait_for():
+    """Against the answer's own clock, which may be wrong, and against ours where it has none."""
+    soon = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 100))
+    for headers, least, most in (({"Retry-After": "Sun, 06 Nov 1994 08:49:57 GMT", "Date": "Sun, 06 Nov 1994 08:49:37 GMT"}, 20, 20),
+                                 ({"Retry-After": soon}, 30, 101),
+                                 ({"Retry-After": "Sun, 06 Nov 1994 08:49:57 GMT"}, 0, 0)):
+        for status in (429, 503):
+            gw = gateway(scene.Upstream(scene.status_script(status, headers=headers)))
+            r = gw.chat()
+            assert r.status == status and least <= int(r.headers["retry-after"]) <= most, (headers, r.headers)
+            gw.stop()
+
+
+def test_words_that_nobody_knows_reach_the_client():
+    for kind, body in (("anthropic", {"type": "error", "error": {"type": "brand_new", "message": "m"}}),
+                       ("gemini", {"error": {"code": 400, "message": "m", "status": "brand_new"}}),
+                       ("openai_compatible", {"error": {"message": "m", "type": "brand_new"}})):
+        up = scene.Upstream(scene.status_script(400, body, {"x-amzn-requestid": "amzn-1", "request-id": "req_1"}))
+        gw = scene.Gateway({"providers": [up.provider("up", kind=kind, retry={"max": 0})]}, workers=1)
+        hi = [{"role": "user", "content": "Hi"}]
+        r = gw.chat()
+        assert r.status == 400 and r.json()["error"]["type"] == "brand_new", (kind, r)
+        own = "request-id" if kind == "openai_compatible" else "x-penstock-upstream-request-id"
+        assert r.headers["x-amzn-requestid"] == "amzn-1" and r.headers[own] == "req_1", r.headers
+        r = gw.post("/v1/messages", {"model": "up/m", "max_tokens": 9, "messages": hi})
+        assert r.json()["error"]["details"] == {"native_type": "brand_new"}, (kind, r)
+        r = gw.post("/v1beta/models/up%2Fm:generateContent", {"contents": [{"parts": [{"text": "Hi"}]}]})
+        assert "brand_new" in [d.get("reason") for d in r.json()["error"]["details"]], (kind, r)
+
+
 def test_refused_keys_are_not_quoted():
     for status, body in ((401, {"error": {"message": "Incorrect API key provided: up-key"}}),
                          (403, {"error": {"message": "up-key may not use this"}}),
