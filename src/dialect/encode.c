@@ -4,6 +4,14 @@
 
 #include <json-c/linkhash.h>
 
+struct str encode_listed(struct arena *a, struct str name) {
+    char *out = arena_alloc(a, LISTED_MOST);
+    size_t n = 0;
+    for (; n < name.n && n < LISTED_MOST; n++)
+        out[n] = name.p[n] > ' ' && name.p[n] < 0x7f && name.p[n] != ',' ? name.p[n] : '_';
+    return str_make(out, n);
+}
+
 /* "messages[K]" and what follows, where the client has its turns. */
 static struct str turn_name(const struct encoder *e, struct str rest) {
     const struct client_names *names = e->o->names;
@@ -36,7 +44,7 @@ static struct str client_name(const struct encoder *e, struct str name) {
 
 void encode_report(struct encoder *e, struct str name) {
     struct str rest = buf_str(e->dropped), one;
-    name = client_name(e, name);
+    name = encode_listed(e->a, client_name(e, name));
     while (str_next(&rest, ',', &one))
         if (str_eq(one, name))
             return;

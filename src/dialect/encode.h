@@ -15,6 +15,10 @@ struct encoder {
 
 #define NO_EQUIVALENT "has no equivalent at this provider"
 
+/* A name that a client may have made up, as it stands in a list in a header: cut, and without what would part
+ * or end it. */
+enum { LISTED_MOST = 128 };
+struct str encode_listed(struct arena *a, struct str name);
 void encode_report(struct encoder *e, struct str name); /* as dropped; once */
 /* true: it was dropped and told of; false and the fault. pass has no meaning for what has no form at all. */
 bool encode_unsupported(struct encoder *e, struct str param, const char *why);

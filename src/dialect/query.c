@@ -1,7 +1,7 @@
 /* The cost-aware gateway's clients: one question as plain text in, one answer as plain text out, with what it
  * took in tokens, money and time. Errors are sentences that a person can act on. Answers are whole: a request
  * for a stream is told where to go. */
-#include "dialect/dialect.h"
+#include "encode.h"
 
 #include <inttypes.h>
 
@@ -67,11 +67,10 @@ static bool refuse(struct reading *r, enum field i, const char *why) {
 }
 
 /* A name that nobody knows changes nothing, and that is said. */
-static void ignore(struct buf *names, struct str name) {
-    if (buf_len(names) > 0)
-        BUF_ADD(names, ",");
-    for (size_t i = 0; i < name.n && i < 64; i++)
-        buf_addc(names, name.p[i] > ' ' && name.p[i] < 0x7f && name.p[i] != ',' ? name.p[i] : '_');
+static void ignore(struct reading *r, struct str name) {
+    if (buf_len(r->ignored) > 0)
+        BUF_ADD(r->ignored, ",");
+    buf_adds(r->ignored, encode_listed(r->a, name));
 }
 
 static bool member(void *arg, struct str key, struct json_value v) {
@@ -80,7 +79,7 @@ static bool member(void *arg, struct str key, struct json_value v) {
     while (i < FIELDS && !json_key_is(key, fields[i].name))
         i++;
     if (i == FIELDS) {
-        ignore(r->ignored, key);
+        ignore(r, key);
         return true;
     }
     if (r->v[i].raw.p) {

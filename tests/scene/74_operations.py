@@ -358,5 +358,18 @@ def test_one_forced_call_where_several_cannot_be_forbidden():
     assert r.status == 400 and "parallel" in r.json()["error"]["message"], r
 
 
+def test_names_of_what_was_dropped_are_told_whatever_they_are():
+    def script(a):
+        a.whole(200, {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "Hi"}],
+                      "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}})
+    up = scene.Upstream(script)
+    gw = scene.Gateway({"providers": [up.provider(kind="anthropic")],
+                        "models": [{"name": "m", "targets": [{"provider": "up", "model": "m"}], "on_unsupported": "drop"}]})
+    for name, told in {"a\r\nset-cookie: b": "a__set-cookie:_b", "a,b": "a_b", "\x7f": "_", "x" * 9000: "x" * 128}.items():
+        r = gw.chat("m", logit_bias={"1": 1}, **{name: 1})
+        assert r.status == 200 and set(r.headers["x-penstock-dropped"].split(",")) == {"logit_bias", told}, (name, r.headers)
+        assert "set-cookie" not in r.headers
+
+
 if __name__ == "__main__":
     scene.main()
