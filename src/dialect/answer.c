@@ -409,7 +409,7 @@ void said_fault(struct arena *a, int status, const struct said *s, struct fault 
 /* "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, 5.6.7; the two old forms are not read). */
 static bool http_date_ms(struct str s, int64_t *ms) {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    char text[sizeof "2026-01-02T03:04:05Z"];
+    char text[32];
     if (s.n != 29 || !str_ends(s, " GMT") || s.p[3] != ',' || s.p[7] != ' ' || s.p[11] != ' ' ||
         s.p[16] != ' ')
         return false;
