@@ -1,6 +1,7 @@
 /* A conversation as a Messages request: its tools, its parameters, and what of them cannot be said there.
  * That is refused by the client's name for it, or dropped and told of, as the route is configured. */
 #include "anthropic_encode.h"
+#include "claude.h"
 
 #include <json-c/linkhash.h>
 #include <strings.h>
@@ -117,60 +118,6 @@ static bool write_tools_and_choice(struct wr *r) {
 
 /* --- thinking and the form of the answer --- */
 
-static bool forced(const struct chat *c) {
-    return c->choice == CHOICE_REQUIRED || c->choice == CHOICE_NAMED;
-}
-
-static size_t digits_at(struct str s) {
-    size_t n = 0;
-    while (n < s.n && s.p[n] >= '0' && s.p[n] <= '9')
-        n++;
-    return n;
-}
-
-/* 45 of "claude-sonnet-4-5-20250929", 40 of "claude-sonnet-4-20250514", 37 of "claude-3-7-sonnet"; 0:
- * unknown. */
-static unsigned version_of(struct str model) {
-    for (; model.n > 1; model = str_skip(model, 1)) {
-        struct str rest = str_skip(model, 1);
-        if (model.p[0] != '-' || digits_at(rest) != 1)
-            continue;
-        unsigned major = (unsigned)(rest.p[0] - '0') * 10;
-        bool more = rest.n > 2 && (rest.p[1] == '-' || rest.p[1] == '.');
-        return more && digits_at(str_skip(rest, 2)) == 1 ? major + (unsigned)(rest.p[2] - '0') : major;
-    }
-    return 0;
-}
-
-/* Models before Claude 4.6 know no adaptive thinking and want a budget. */
-static bool wants_budget(struct str model) {
-    unsigned v = version_of(model);
-    return v >= 37 && v <= 45;
-}
-
-/* Since Opus 4.7 any value is refused, be it the default. */
-static bool takes_sampling(struct str model) {
-    unsigned v = version_of(model);
-    return v < 47 || (v < 50 && str_find(model, STR("opus")) < 0);
-}
-
-/* Since 4.1 only one of temperature and top_p is taken. */
-static bool takes_both(struct str model) {
-    return version_of(model) < 41;
-}
-
-static uint64_t budget_of(struct str effort) {
-    static const struct {
-        const char *effort;
-        uint64_t tokens;
-    } rows[] = {{"minimal", 1024}, {"low", 2048},    {"medium", 10000},
-                {"high", 16384},   {"xhigh", 32768}, {"max", 32768}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (str_is(effort, rows[i].effort))
-            return rows[i].tokens;
-    return 0;
-}
-
 /* With a budget an answer in a tool loop must begin with its thinking; a client that has lost it cannot think
  * on. */
 static bool loop_lacks_thinking(const struct wr *r) {
@@ -184,7 +131,7 @@ static bool loop_lacks_thinking(const struct wr *r) {
 }
 
 static void plan_budget(struct wr *r, uint64_t tokens) {
-    if (forced(r->e.c) || r->max_tokens <= 1024 || loop_lacks_thinking(r)) {
+    if (claude_is_forced(r->e.c) || r->max_tokens <= 1024 || loop_lacks_thinking(r)) {
         encode_report(&r->e, STR("reasoning_effort")); /* Anthropic refuses the combination */
         return;
     }
@@ -196,13 +143,13 @@ static void plan_budget(struct wr *r, uint64_t tokens) {
 static bool plan_thinking(struct wr *r) {
     const struct chat *c = r->e.c;
     bool none = str_is(c->effort, "none");
-    uint64_t tokens = c->thinking == THINKING_BUDGET ? c->thinking_budget : budget_of(c->effort);
-    if (c->effort.n > 0 && !none && budget_of(c->effort) == 0)
+    uint64_t tokens = c->thinking == THINKING_BUDGET ? c->thinking_budget : claude_budget(c->effort);
+    if (c->effort.n > 0 && !none && claude_budget(c->effort) == 0)
         return encode_bad(&r->e, STR("reasoning_effort"),
                           "expected none, minimal, low, medium, high, xhigh or max");
     if (none || c->thinking == THINKING_OFF)
         r->no_thinking = true;
-    else if (c->thinking == THINKING_BUDGET || (c->effort.n > 0 && wants_budget(r->e.o->model)))
+    else if (c->thinking == THINKING_BUDGET || (c->effort.n > 0 && claude_wants_budget(r->e.o->model)))
         plan_budget(r, tokens);
     else if (c->thinking == THINKING_ADAPTIVE || c->effort.n > 0)
         r->adaptive = true;
@@ -272,7 +219,7 @@ static void write_sample(struct wr *r, const char *name, const struct opt_num *n
 
 static void write_sampling(struct wr *r) {
     const struct chat *c = r->e.c;
-    bool any = takes_sampling(r->e.o->model), thinks = r->budget || r->adaptive;
+    bool any = claude_takes_sampling(r->e.o->model), thinks = r->budget || r->adaptive;
     bool warmth = c->temperature.set && any && !thinks;
     if (warmth && c->temperature.v > 1) {
         encode_report(&r->e, STR("temperature")); /* OpenAI's go to 2, Anthropic's to 1 */
@@ -280,7 +227,7 @@ static void write_sampling(struct wr *r) {
     } else if (c->temperature.v != 1 || !thinks) { /* refused together with thinking, but for the default */
         write_sample(r, "temperature", &c->temperature, warmth);
     }
-    bool second = warmth && !takes_both(r->e.o->model);
+    bool second = warmth && !claude_takes_both(r->e.o->model);
     write_sample(r, "top_p", &c->top_p, any && !second && (!thinks || c->top_p.v >= 0.95));
     write_sample(r, "top_k", &c->top_k, any && !thinks);
 }

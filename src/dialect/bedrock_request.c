@@ -1,6 +1,7 @@
 /* A conversation as a Converse request: sides that alternate, blocks of exactly one member each, and what
  * only some models know in a bag of its own. */
 #include "bedrock.h"
+#include "claude.h"
 #include "encode.h"
 
 #include "base/hash.h"
@@ -12,6 +13,8 @@ struct wr {
     unsigned documents;   /* written so far: their names must differ */
     bool open, assistant; /* a message is being written, and whose */
     bool claude;
+    bool budget, adaptive; /* how it thinks */
+    uint64_t max_tokens, budget_tokens;
 };
 
 /* --- blocks --- */
@@ -368,16 +371,84 @@ static bool check_unsupported(struct wr *r) {
     return encode_one_call(&r->e);
 }
 
+static bool is_state(const struct part *p) {
+    return str_is(p->origin, "bedrock") &&
+           (p->kind == PART_THINKING_REDACTED || (p->kind == PART_THINKING && p->signature.n > 0));
+}
+
+/* With a budget an answer in a tool loop must begin with its thinking, which a client may have lost. */
+static bool loop_lacks_thinking(const struct chat *c) {
+    const struct message *said = NULL;
+    bool results = false, thought = false;
+    for (const struct message *m = c->messages; m; m = m->next)
+        if (m->role == ROLE_ASSISTANT)
+            said = m;
+    for (const struct part *p = said ? said->parts : NULL; p; p = p->next)
+        thought = thought || is_state(p);
+    for (const struct part *p = said && said->next ? said->next->parts : NULL; p; p = p->next)
+        results = results || p->kind == PART_TOOL_RESULT;
+    return results && !thought;
+}
+
+static void plan_budget(struct wr *r) {
+    const struct chat *c = r->e.c;
+    uint64_t tokens = c->thinking == THINKING_BUDGET ? c->thinking_budget : claude_budget(c->effort);
+    if (tokens == 0)
+        tokens = claude_budget(STR("high"));
+    if (claude_is_forced(c) || r->max_tokens <= 1024 || loop_lacks_thinking(c)) {
+        encode_report(&r->e, STR("reasoning_effort")); /* refused together */
+        return;
+    }
+    uint64_t most = r->max_tokens - 1;
+    r->budget = true;
+    r->budget_tokens = tokens < 1024 ? 1024 : tokens < most ? tokens : most;
+}
+
+static void plan_thinking(struct wr *r) {
+    const struct chat *c = r->e.c;
+    bool asked = c->thinking == THINKING_BUDGET || c->thinking == THINKING_ADAPTIVE ||
+                 (c->effort.n && !str_is(c->effort, "none"));
+    r->max_tokens = c->max_tokens;
+    if (!asked)
+        return;
+    if (!r->claude) {
+        encode_report(&r->e, STR("reasoning_effort"));
+        return;
+    }
+    if (!r->max_tokens) /* the model's own default leaves no room to think */
+        r->max_tokens = r->e.o->default_max_tokens;
+    if (c->thinking == THINKING_BUDGET || claude_wants_budget(r->e.o->model))
+        plan_budget(r);
+    else
+        r->adaptive = true;
+}
+
+/* Claude refuses some of it, with thinking more. */
+static void write_sampling(struct wr *r) {
+    const struct chat *c = r->e.c;
+    bool thinks = r->budget || r->adaptive, any = !r->claude || claude_takes_sampling(r->e.o->model);
+    bool warmth = c->temperature.set && any && !thinks;
+    bool second = warmth && r->claude && !claude_takes_both(r->e.o->model);
+    bool top = any && !second && (!thinks || c->top_p.v >= 0.95);
+    if (warmth)
+        encode_number(&r->e, "temperature", &c->temperature);
+    else if (c->temperature.set && c->temperature.v != 1)
+        encode_report(&r->e, STR("temperature"));
+    if (top)
+        encode_number(&r->e, "topP", &c->top_p);
+    else if (c->top_p.set)
+        encode_report(&r->e, STR("top_p"));
+}
+
 static void write_inference(struct wr *r) {
     const struct chat *c = r->e.c;
-    if (!c->max_tokens && !c->temperature.set && !c->top_p.set && c->nstop == 0)
+    if (!r->max_tokens && !c->temperature.set && !c->top_p.set && c->nstop == 0)
         return;
     jw_key(&r->e.w, "inferenceConfig");
     jw_obj(&r->e.w);
-    if (c->max_tokens)
-        jw_ku64(&r->e.w, "maxTokens", c->max_tokens);
-    encode_number(&r->e, "temperature", &c->temperature);
-    encode_number(&r->e, "topP", &c->top_p);
+    if (r->max_tokens)
+        jw_ku64(&r->e.w, "maxTokens", r->max_tokens);
+    write_sampling(r);
     if (c->nstop) {
         jw_key(&r->e.w, "stopSequences");
         jw_arr(&r->e.w);
@@ -388,36 +459,37 @@ static void write_inference(struct wr *r) {
     jw_obj_end(&r->e.w);
 }
 
-static uint64_t budget_of(const struct chat *c) {
-    if (c->thinking == THINKING_BUDGET)
-        return c->thinking_budget;
-    return str_is(c->effort, "low") || str_is(c->effort, "minimal") ? 2048
-           : str_is(c->effort, "medium")                            ? 10000
-                                                                    : 16384;
+static void write_thinking(struct wr *r) {
+    struct str effort = r->e.c->effort;
+    jw_key(&r->e.w, "thinking");
+    jw_obj(&r->e.w);
+    jw_kz(&r->e.w, "type", r->budget ? "enabled" : "adaptive");
+    if (r->budget)
+        jw_ku64(&r->e.w, "budget_tokens", r->budget_tokens);
+    jw_obj_end(&r->e.w);
+    if (r->budget || effort.n == 0)
+        return;
+    jw_key(&r->e.w, "output_config");
+    jw_obj(&r->e.w);
+    jw_kstr(&r->e.w, "effort", str_is(effort, "minimal") ? STR("low") : effort);
+    jw_obj_end(&r->e.w);
 }
 
 /* What only Claude knows there. */
 static void write_additional(struct wr *r) {
     const struct chat *c = r->e.c;
-    bool asked = c->thinking == THINKING_BUDGET || c->thinking == THINKING_ADAPTIVE ||
-                 (c->effort.n && !str_is(c->effort, "none"));
-    bool thinks = asked && r->claude && c->max_tokens > 1024;
-    if (asked && !thinks)
-        encode_report(&r->e, STR("reasoning_effort"));
-    if (!thinks && !(c->top_k.set && r->claude))
+    bool thinks = r->budget || r->adaptive;
+    bool top_k = c->top_k.set && r->claude && !thinks && claude_takes_sampling(r->e.o->model);
+    if (c->top_k.set && r->claude && !top_k)
+        encode_report(&r->e, STR("top_k"));
+    if (!thinks && !top_k)
         return;
     jw_key(&r->e.w, "additionalModelRequestFields");
     jw_obj(&r->e.w);
-    if (c->top_k.set)
+    if (top_k)
         encode_number(&r->e, "top_k", &c->top_k);
-    if (thinks) {
-        uint64_t tokens = budget_of(c), most = c->max_tokens - 1;
-        jw_key(&r->e.w, "thinking");
-        jw_obj(&r->e.w);
-        jw_kz(&r->e.w, "type", "enabled");
-        jw_ku64(&r->e.w, "budget_tokens", tokens < 1024 ? 1024 : tokens < most ? tokens : most);
-        jw_obj_end(&r->e.w);
-    }
+    if (thinks)
+        write_thinking(r);
     jw_obj_end(&r->e.w);
 }
 
@@ -461,6 +533,7 @@ bool br_write_request(struct arena *a, const struct chat *c, const struct encode
     const struct message *body = write_system(&r);
     if (!write_messages(&r, body) || !write_tools(&r))
         return false;
+    plan_thinking(&r);
     write_inference(&r);
     write_additional(&r);
     write_format(&r);

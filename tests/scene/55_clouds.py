@@ -150,6 +150,44 @@ def test_bedrock_claude_in_its_own_words():
     assert r.status == 200 and up.requests[-1].path.endswith("/converse"), up.requests[-1].path
 
 
+def test_bedrock_claude_thinks():
+    """By Converse: what each Claude takes together with thinking, and what not; nothing of it is lost in silence."""
+    def script(a):
+        a.whole(200, {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}, "stopReason": "end_turn",
+                      "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}})
+    up = Upstream(script)
+    gw = Gateway({"providers": [{"name": "aws", "kind": "bedrock", "base_url": up.url, "region": "eu-west-1",
+                                 "keys": [{"value": "k"}]}]}, workers=2)
+    old, new = "aws/us.anthropic.claude-sonnet-4-5-20250929-v1:0", "aws/global.anthropic.claude-opus-4-7-20260401-v1:0"
+    tool = {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]}
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}
+    loop = {"messages": [*MESSAGES, call, {"role": "tool", "tool_call_id": "c1", "content": "7"}]}
+    for name, model, more, fields, config, dropped in (
+            ("a budget", old, {"reasoning_effort": "low", "max_tokens": 5000},
+             {"thinking": {"type": "enabled", "budget_tokens": 2048}}, {"maxTokens": 5000}, None),
+            ("room for it", old, {"reasoning_effort": "high"}, {"thinking": {"type": "enabled", "budget_tokens": 16384}},
+             lambda c: c["maxTokens"] > 16384, None),
+            ("no sampling", old, {"reasoning_effort": "low", "temperature": 0.5, "top_p": 0.5, "max_tokens": 5000},
+             {"thinking": {"type": "enabled", "budget_tokens": 2048}}, {"maxTokens": 5000}, "temperature,top_p"),
+            ("a tool that must be called", old, {"reasoning_effort": "low", "max_tokens": 5000, **tool, "tool_choice": "required"},
+             None, {"maxTokens": 5000}, "reasoning_effort"),
+            ("a loop whose thinking is lost", old, {"reasoning_effort": "low", "max_tokens": 5000, **tool, **loop},
+             None, {"maxTokens": 5000}, "reasoning_effort"),
+            ("one of them", old, {"temperature": 0.5, "top_p": 0.5}, None, {"temperature": 0.5}, "top_p"),
+            ("adaptive", new, {"reasoning_effort": "minimal", "max_tokens": 5000, **tool, "tool_choice": "required"},
+             {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, {"maxTokens": 5000}, None),
+            ("none at all", new, {"temperature": 0.5, "max_tokens": 50}, None, {"maxTokens": 50}, "temperature"),
+            ("no Claude", "aws/amazon.nova-lite-v1:0", {"reasoning_effort": "low", "temperature": 0.5, "top_p": 0.5}, None,
+             {"temperature": 0.5, "topP": 0.5}, "reasoning_effort")):
+        r = gw.post("/v1/chat/completions", {"model": model, "messages": MESSAGES, **more})
+        assert r.status == 200, (name, r)
+        sent = up.requests[-1].json()
+        assert sent.get("additionalModelRequestFields") == fields, (name, sent)
+        got = sent["inferenceConfig"]
+        assert config(got) if callable(config) else got == config, (name, got)
+        assert r.headers.get("x-penstock-dropped", "").replace(" ", "") == (dropped or ""), (name, r.headers)
+
+
 def test_bedrock_bearer_and_refused():
     up = Upstream()
     provider = bedrock(up)
