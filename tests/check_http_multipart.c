@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define TYPE       "multipart/form-data; boundary=\"b1\""
+#define LINE(more) "--b1\r\nContent-Disposition: form-data" more "\r\n\r\n"
 #define PART(name) "--b1\r\nContent-Disposition: form-data; name=\"" name "\"\r\n\r\n"
 
 static void look(const char *body, size_t cut, size_t step, struct multipart *m) {
@@ -34,7 +35,9 @@ START_TEST(forms) {
         {PART("model") "\r\n--b1--\r\n", "", false},
         {PART("model") "--b1--", "", false},
         {PART("model") "a\r\r\n-\r\n--b\r\n--b1--", "a\r\r\n-\r\n--b", false},
-        {"preamble\r\n" PART("model") "m\r\n--b1  \r\n\r\nx\r\n--b1--", "m", false},
+        {"preamble\r\n" PART(
+             "model") "m\r\n--b1  \r\nContent-Disposition: form-data; name=x\r\n\r\nx\r\n--b1--",
+         "m", false},
         {"--b1\nCONTENT-disposition:form-data;  NAME=model ; x=y\n\nm\r\n--b1--", "m", false},
         {"--b1\r\nContent-Disposition: form-data; name=\"file\"; filename=\"; "
          "name=model\"\r\n\r\nm\r\n--b1--",
@@ -48,6 +51,20 @@ START_TEST(forms) {
         {"--b1\r\nContent-Disposition: form-data; name=model\r\nContent-Disposition: form-data; "
          "name=file\r\n\r\nx\r\n--b1--",
          NULL, true},
+        {LINE("; name=file; filename=\"a\\\"b;c\"") "m\r\n--b1--", NULL, false},
+        {LINE("; name=file; filename=\"C:\\\"") "m\r\n--b1--", NULL, false},
+        {LINE("; name=file; filename*=utf-8''%e2") "m\r\n--b1--", NULL, false},
+        {LINE("") "m\r\n--b1--", NULL, true},
+        {"--b1\r\nX: y\r\n\r\nm\r\n--b1--", NULL, true},
+        {"--b1\r\nContent-Disposition : form-data; name=model\r\n\r\nm\r\n--b1--", NULL, true},
+        {LINE("; name=file; name=model") "m\r\n--b1--", NULL, true},
+        {LINE("; name=file; name*=utf-8''model") "m\r\n--b1--", NULL, true},
+        {LINE("; name*0=mo; name*1=del") "m\r\n--b1--", NULL, true},
+        {LINE("; name = model") "m\r\n--b1--", NULL, true},
+        {LINE("; name=\"mod\\el\"") "m\r\n--b1--", NULL, true},
+        {LINE("; name=file; filename=\"a\\\"; name=model; x=\"") "m\r\n--b1--", NULL, true},
+        {LINE("; name=file;\r\n name=model") "m\r\n--b1--", NULL, true},
+        {LINE("; name=\"mo\rdel\"") "m\r\n--b1--", NULL, true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         for (size_t cut = 0; cut <= strlen(rows[i].body); cut++) {
@@ -81,6 +98,10 @@ START_TEST(content_types) {
     struct multipart m;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         ck_assert_msg(multipart_init(&m, str_of(rows[i].type), "model") == rows[i].ok, "row %zu", i);
+    ck_assert(multipart_init(&m, STR("multipart/form-data; boundary=x; boundary=y"), "model") && m.bad);
+    ck_assert(multipart_init(&m, STR("multipart/form-data; boundary=x; boundary*=us-ascii''y"), "model") &&
+              m.bad);
+    ck_assert(multipart_init(&m, STR(TYPE), "model") && !m.bad);
 }
 END_TEST
 

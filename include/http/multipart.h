@@ -1,6 +1,7 @@
 /* One field of a multipart/form-data body that passes by in pieces: where its value lies, and what it is.
  * Nothing of the body is kept but that value. RFC 7578, RFC 2046 5.1. Strict: what the provider could read
- * otherwise than we do (the field twice, a line that only begins like the boundary) is bad. */
+ * otherwise than we do (the field twice, a part without a name or with one in two forms, a line that only begins like the
+ * boundary) is bad. */
 #ifndef PENSTOCK_HTTP_MULTIPART_H
 #define PENSTOCK_HTTP_MULTIPART_H
 #include "base/str.h"

@@ -1,17 +1,22 @@
 /* The boundary has no CR in it: where a match breaks, only that byte can begin another one. */
 #include "http/multipart.h"
 
-/* A parameter of a header's value: boundary="x", name=x. STR_NONE when absent. */
-static struct str parameter(struct str value, const char *name) {
+/* The first parameter of that name in a header's value, and how many have it. With escapes a quote behind a
+ * backslash ends nothing. */
+static struct str first_of(struct str value, const char *name, bool escapes, unsigned *count) {
+    struct str first = STR_NONE;
     size_t n = strlen(name);
     bool quoted = false;
+    *count = 0;
     for (size_t i = 0; i < value.n; i++) {
-        if (value.p[i] == '"' && (i == 0 || value.p[i - 1] != '\\'))
+        if (value.p[i] == '"' && (!escapes || i == 0 || value.p[i - 1] != '\\'))
             quoted = !quoted;
         if (quoted || value.p[i] != ';')
             continue;
         struct str rest = str_trim(str_skip(value, i + 1));
-        if (rest.n <= n || !str_startsi(rest, name) || rest.p[n] != '=')
+        if (rest.n <= n || !str_startsi(rest, name) || !memchr("=* \t", rest.p[n], 4))
+            continue;
+        if ((*count)++ || rest.p[n] != '=')
             continue;
         rest = str_skip(rest, n + 1);
         bool in_quotes = rest.n && rest.p[0] == '"';
@@ -20,18 +25,29 @@ static struct str parameter(struct str value, const char *name) {
         while (end < rest.n && rest.p[end] != (in_quotes ? '"' : ';'))
             end++;
         rest.n = end;
-        return in_quotes ? rest : str_trim(rest);
+        first = in_quotes ? rest : str_trim(rest);
     }
-    return STR_NONE;
+    return first;
+}
+
+/* boundary="x", name=x. *sure: it is there once, and no other reader could find another one: one that knows
+ * no escapes, or puts pieces together (RFC 2231). */
+static struct str parameter(struct str value, const char *name, bool *sure) {
+    unsigned one, two;
+    struct str v = first_of(value, name, true, &one), w = first_of(value, name, false, &two);
+    *sure = one == 1 && two == 1 && str_eq(v, w) && !(v.n && memchr(v.p, '\\', v.n));
+    return v;
 }
 
 bool multipart_init(struct multipart *m, struct str content_type, const char *field) {
     *m = (struct multipart){.field = field};
     if (!str_startsi(content_type, "multipart/form-data"))
         return false;
-    struct str boundary = parameter(content_type, "boundary");
+    bool sure;
+    struct str boundary = parameter(content_type, "boundary", &sure);
     if (boundary.n < 1 || boundary.n > 70)
         return false;
+    m->bad = !sure;
     memcpy(m->delimiter, "\r\n--", 4);
     memcpy(m->delimiter + 4, boundary.p, boundary.n);
     m->ndelimiter = 4 + boundary.n;
@@ -41,12 +57,14 @@ bool multipart_init(struct multipart *m, struct str content_type, const char *fi
 
 static void header_line(struct multipart *m) {
     struct str line = str_make(m->line, m->nline);
+    bool sure;
+    m->bad = m->bad || *line.p == ' ' || *line.p == '\t'; /* the line before goes on */
     if (!str_startsi(line, "content-disposition:"))
         return;
-    m->bad = m->bad || m->named;
+    m->bad = m->bad || m->named || !str_plain(line);
     m->named = true;
-    bool is_it = str_is(parameter(line, "name"), m->field);
-    m->bad = m->bad || (is_it && m->found);
+    bool is_it = str_is(parameter(line, "name", &sure), m->field);
+    m->bad = m->bad || !sure || (is_it && m->found);
     m->wanted = is_it && !m->found;
 }
 
@@ -64,6 +82,7 @@ static void keep(struct multipart *m, const char *p, size_t n) {
 /* A part may be empty: the line end of its header is the delimiter's then. So there is always one in front.
  */
 static void part_begins(struct multipart *m) {
+    m->bad = m->bad || !m->named;
     m->state = MULTIPART_DATA;
     m->from = m->seen + 1;
     m->matched = m->ntext = 2;

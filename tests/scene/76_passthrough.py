@@ -129,6 +129,7 @@ def test_forms_that_could_be_read_in_two_ways_are_refused():
     up, gw = start()
     good = [("file", b"x", "a"), ("model", "up/m")]
     for body in (form(*good, ("model", "up/other")),
+                 form(*good, ("x", "up/other")).replace(b'name="x"', b"name*=utf-8''model"),
                  form(("file", b"x", "a")).replace(b"--\r\n", b"-x\r\n"),
                  form(("model", "m" * 600)),
                  form(*good).replace(b'name="model"', b'name="model"\r\nContent-Disposition: form-data; name="file"')):
