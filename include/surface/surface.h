@@ -70,6 +70,7 @@ bool surface_cors(struct exchange *x, const struct conf *c, struct str request_i
 void surface_json(struct surface_call *c, int status, struct str json);
 void surface_text(struct surface_call *c, int status, const char *type, struct str text);
 void surface_fault(struct surface_call *c, const struct fault *f);
+void surface_fault_as(struct surface_call *c, const struct dialect *d, const struct fault *f); /* in that dialect's shape */
 
 /* The audit record of an admin row, for one that ends without an answer (499); an answer makes its own. */
 void surface_audit(struct surface_call *c, int status);

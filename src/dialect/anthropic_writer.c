@@ -161,7 +161,7 @@ void an_write_count(struct buf *out, const struct reply *r, const struct mint *m
 
 /* --- errors --- */
 
-static const char *fault_word(enum fault_class c) {
+static const char *fault_word(const struct fault *f) {
     static const char *const words[FAULT_CLASSES] = {
         [FAULT_BAD_REQUEST] = "invalid_request_error",
         [FAULT_UNSUPPORTED] = "invalid_request_error",
@@ -184,7 +184,9 @@ static const char *fault_word(enum fault_class c) {
         [FAULT_CANCELLED] = "api_error",
         [FAULT_INTERNAL] = "api_error",
     };
-    return (unsigned)c < FAULT_CLASSES && words[c] ? words[c] : "api_error";
+    if (f->cls == FAULT_BAD_REQUEST && (f->status == 404 || f->status == 409))
+        return f->status == 404 ? "not_found_error" : "conflict_error";
+    return (unsigned)f->cls < FAULT_CLASSES && words[f->cls] ? words[f->cls] : "api_error";
 }
 
 void an_write_fault(struct buf *out, const struct fault *f, struct str request_id) {
@@ -201,7 +203,7 @@ void an_write_fault(struct buf *out, const struct fault *f, struct str request_i
     jw_kz(&w, "type", "error");
     jw_key(&w, "error");
     jw_obj(&w);
-    jw_kz(&w, "type", fault_word(f->cls));
+    jw_kz(&w, "type", fault_word(f));
     jw_kstr(&w, "message", buf_str(&text));
     if (f->unknown.n) {
         jw_key(&w, "details");

@@ -177,7 +177,7 @@ void gm_write_reply(struct buf *out, const struct reply *r, const struct mint *m
 
 /* --- errors --- */
 
-static const char *status_word(enum fault_class c) {
+static const char *status_word(const struct fault *f) {
     static const char *const table[FAULT_CLASSES] = {
         [FAULT_BAD_REQUEST] = "INVALID_ARGUMENT",
         [FAULT_UNSUPPORTED] = "INVALID_ARGUMENT",
@@ -200,7 +200,9 @@ static const char *status_word(enum fault_class c) {
         [FAULT_CANCELLED] = "CANCELLED",
         [FAULT_INTERNAL] = "INTERNAL",
     };
-    return (unsigned)c < FAULT_CLASSES && table[c] ? table[c] : "UNKNOWN";
+    if (f->cls == FAULT_BAD_REQUEST && (f->status == 404 || f->status == 409))
+        return f->status == 404 ? "NOT_FOUND" : "ABORTED";
+    return (unsigned)f->cls < FAULT_CLASSES && table[f->cls] ? table[f->cls] : "UNKNOWN";
 }
 
 static void write_details(struct jw *w, const struct fault *f, struct str request_id) {
@@ -249,7 +251,7 @@ void gm_write_fault(struct buf *out, const struct fault *f, struct str request_i
     jw_obj(&w);
     jw_kint(&w, "code", fault_status(f));
     jw_kstr(&w, "message", f->message.n > 0 ? f->message : str_of(fault_rule(f->cls)->name));
-    jw_kz(&w, "status", status_word(f->cls));
+    jw_kz(&w, "status", status_word(f));
     if (request_id.n > 0 || f->unknown.n > 0 || f->param.n > 0 || f->retry_after_ms >= 0)
         write_details(&w, f, request_id);
     jw_obj_end(&w);

@@ -64,11 +64,15 @@ void surface_text(struct surface_call *c, int status, const char *type, struct s
     answer(c, status, str_of(type), text, -1);
 }
 
-void surface_fault(struct surface_call *c, const struct fault *f) {
+void surface_fault_as(struct surface_call *c, const struct dialect *d, const struct fault *f) {
     struct buf body;
     stat_error(c->plane->shm, fault_type(f->cls, f->from_provider));
     buf_init(&body, 0);
-    c->route->dialect->client->write_fault(&body, f, c->request_id);
+    d->client->write_fault(&body, f, c->request_id);
     answer(c, fault_status(f), STR("application/json"), buf_str(&body), f->retry_after_ms);
     buf_free(&body);
+}
+
+void surface_fault(struct surface_call *c, const struct fault *f) {
+    surface_fault_as(c, c->route->dialect, f);
 }

@@ -42,13 +42,25 @@ static struct str time_text(int64_t wall_ms, char out[32]) {
     return str_make(out, strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm));
 }
 
-static void write_anthropic(struct plane *p, struct jw *w, struct str id, const struct conf_model *m) {
+static void write_size(struct jw *w, const char *key, uint64_t n) {
+    if (n)
+        jw_ku64(w, key, n);
+    else
+        jw_knull(w, key);
+}
+
+static void write_anthropic(struct plane *p, struct jw *w, struct str id, const struct conf_model *m,
+                            const struct plane_provider *pr, struct str model) {
     char at[32];
+    uint64_t window, most;
+    models_sizes(p, m, pr, model, &window, &most);
     jw_obj(w);
     jw_kz(w, "type", "model");
     jw_kstr(w, "id", id);
     jw_kstr(w, "display_name", m && m->display_name && *m->display_name ? str_of(m->display_name) : id);
     jw_kstr(w, "created_at", time_text(p->conf->loaded_ms, at));
+    write_size(w, "max_input_tokens", window);
+    write_size(w, "max_tokens", most);
     jw_obj_end(w);
 }
 
@@ -130,7 +142,7 @@ struct writing {
 static void write_one(struct writing *s, struct str id, const struct conf_model *m,
                       const struct plane_provider *pr, struct str model) {
     if (s->anthropic)
-        write_anthropic(s->p, &s->w, id, m);
+        write_anthropic(s->p, &s->w, id, m, pr, model);
     else
         write_model(s->p, &s->w, id, m, pr, model);
     if (!s->found)
@@ -204,7 +216,7 @@ void surface_model(struct surface_call *c) {
         fault_set(&f, c->x->arena, FAULT_MODEL_NOT_FOUND,
                   "The model does not exist or you do not have access to it.");
         f.param = STR("model");
-        surface_fault(c, &f);
+        surface_fault_as(c, s.anthropic ? &dialect_anthropic : c->route->dialect, &f);
     }
     buf_free(&b);
 }

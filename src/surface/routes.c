@@ -261,21 +261,31 @@ bool surface_is_admin(struct str path) {
     return false;
 }
 
-/* Where all errors have one shape, also those of paths that nobody knows. */
-static const struct {
-    const char *base;
+/* Whose shape errors have, also those of paths that nobody knows. */
+struct base {
+    const char *path;
     const struct dialect *dialect;
-} bases[] = {{"/api/v1/llm", LLM}, {"/v1/gateway", QUERY}};
+};
+static const struct base bases[] = {{"/api/v1/llm", LLM}, {"/v1/gateway", QUERY}},
+                         fallbacks[] = {{"/v1beta", GEMINI},
+                                        {"/v1/messages", MESSAGES}}; /* behind the routes */
+
+static const struct dialect *below(const struct base *list, size_t n, struct str path) {
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(list[i].path);
+        if (str_starts(path, list[i].path) && (path.n == len || path.p[len] == '/'))
+            return list[i].dialect;
+    }
+    return NULL;
+}
 
 const struct dialect *surface_dialect(struct str path) {
     struct str rest;
-    for (size_t i = 0; i < sizeof bases / sizeof *bases; i++) {
-        size_t n = strlen(bases[i].base);
-        if (str_starts(path, bases[i].base) && (path.n == n || path.p[n] == '/'))
-            return bases[i].dialect;
-    }
-    for (size_t i = 0; i < surface_routes_n; i++)
+    const struct dialect *d = below(bases, sizeof bases / sizeof *bases, path);
+    for (size_t i = 0; i < surface_routes_n && !d; i++)
         if (path_matches(surface_routes[i].path, path, &rest))
-            return surface_routes[i].dialect;
-    return &dialect_openai_chat;
+            d = surface_routes[i].dialect;
+    if (!d)
+        d = below(fallbacks, sizeof fallbacks / sizeof *fallbacks, path);
+    return d ? d : CHAT;
 }

@@ -148,7 +148,17 @@ def test_models_in_the_shape_of_anthropic():
     assert (body["has_more"], body["first_id"], body["last_id"]) == (False, "m1", "m2") and "object" not in body
     assert body["data"][0]["created_at"].endswith("Z")
     one = gw.get("/v1/models/m2", headers={"anthropic-version": "2023-06-01"}).json()
-    assert one["id"] == "m2" and one["type"] == "model"
+    assert one["id"] == "m2" and one["type"] == "model" and one["max_input_tokens"] is None
+    known = gw.get("/v1/models/up/claude-sonnet-4-5", headers={"anthropic-version": "2023-06-01"}).json()
+    assert known["max_input_tokens"] >= 200000 and known["max_tokens"] > 0, known
+    for path, headers in (("/v1/models/nobodys", {"anthropic-version": "2023-06-01"}), ("/v1/messages/nothing", {})):
+        r = gw.get(path, headers=headers)
+        assert r.status == 404 and r.json()["type"] == "error", r
+        assert r.json()["error"]["type"] == "not_found_error" and r.json()["request_id"], r
+    r = gw.get("/v1beta/nothing")
+    assert r.status == 404 and (r.json()["error"]["code"], r.json()["error"]["status"]) == (404, "NOT_FOUND"), r
+    r = gw.get("/v1/models/nobodys")
+    assert r.status == 404 and r.json()["error"]["code"] == "model_not_found", r
     assert gw.get("/v1/models").json()["object"] == "list"
 
 
