@@ -35,7 +35,7 @@ static struct str first_of(struct str value, const char *name, bool escapes, uns
 static struct str parameter(struct str value, const char *name, bool *sure) {
     unsigned one, two;
     struct str v = first_of(value, name, true, &one), w = first_of(value, name, false, &two);
-    *sure = one == 1 && two == 1 && str_eq(v, w) && !(v.n && memchr(v.p, '\\', v.n));
+    *sure = one == 1 && two == 1 && v.p && str_eq(v, w) && !memchr(v.p, '\\', v.n);
     return v;
 }
 
