@@ -146,7 +146,19 @@ static const char *level_of(uint64_t budget) {
     return budget <= 4096 ? "LOW" : budget <= 16384 ? "MEDIUM" : "HIGH";
 }
 
+/* The Pro models cannot but think; each has its most, above which a budget is refused. */
+static bool is_pro(const struct gm_wr *r) {
+    return str_find(r->e.o->model, STR("-pro")) >= 0;
+}
+
+static int64_t fitting_budget(const struct gm_wr *r, int64_t budget) {
+    int64_t most = is_pro(r) ? 32768 : 24576;
+    return budget < most ? budget : most;
+}
+
 static void write_thinking(struct gm_wr *r, const char *level, int64_t budget, bool shown) {
+    if (level && is_pro(r) && strcmp(level, "MINIMAL") == 0)
+        level = "LOW";
     jw_key(&r->e.w, "thinkingConfig");
     jw_obj(&r->e.w);
     if (shown)
@@ -154,7 +166,7 @@ static void write_thinking(struct gm_wr *r, const char *level, int64_t budget, b
     if (r->major >= 3 && level)
         jw_kz(&r->e.w, "thinkingLevel", level);
     else if (r->major < 3)
-        jw_kint(&r->e.w, "thinkingBudget", budget);
+        jw_kint(&r->e.w, "thinkingBudget", fitting_budget(r, budget));
     jw_obj_end(&r->e.w);
 }
 
@@ -176,14 +188,11 @@ static bool thinking(struct gm_wr *r) {
             encode_report(&r->e, STR("reasoning_effort"));
         if (!knows)
             return true;
-        if (off && str_find(r->e.o->model, STR("-pro")) >= 0) { /* cannot do without */
-            encode_report(&r->e, STR("reasoning_effort"));
-            write_thinking(r, NULL, 128, false);
-            return true;
-        }
     }
+    if (off && is_pro(r))
+        encode_report(&r->e, STR("reasoning_effort"));
     if (off)
-        write_thinking(r, "MINIMAL", 0, false);
+        write_thinking(r, "MINIMAL", is_pro(r) ? 128 : 0, false);
     else if (c->thinking == THINKING_BUDGET)
         write_thinking(r, level_of(c->thinking_budget), (int64_t)c->thinking_budget, true);
     else if (c->effort.n > 0)

@@ -103,11 +103,21 @@ static void write_format(struct oc_wr *r) {
     jw_obj_end(&r->e.w);
 }
 
+/* The most is "max" for some (OpenRouter, DeepSeek), "xhigh" for OpenAI and Mistral, "high" for who only
+ * knows three. */
+static struct str effort_word(const struct oc_wr *r) {
+    struct str effort = r->e.c->effort;
+    unsigned quirks = r->e.o->quirks;
+    if (quirks & (QUIRK_DETAILS | QUIRK_REASONING) || (!str_is(effort, "max") && !str_is(effort, "xhigh")))
+        return effort;
+    return quirks & (QUIRK_MAX_COMPLETION_TOKENS | QUIRK_MISTRAL) ? STR("xhigh") : STR("high");
+}
+
 /* A budget as one of OpenAI's words: the table that Anthropic's face uses, read backwards. */
 static void write_effort(struct oc_wr *r) {
     const struct chat *c = r->e.c;
     if (c->effort.n > 0)
-        jw_kstr(&r->e.w, "reasoning_effort", c->effort);
+        jw_kstr(&r->e.w, "reasoning_effort", effort_word(r));
     else if (c->thinking == THINKING_BUDGET)
         jw_kz(&r->e.w, "reasoning_effort",
               c->thinking_budget <= 2048    ? "low"

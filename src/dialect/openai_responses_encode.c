@@ -385,7 +385,8 @@ static void write_reasoning_options(struct wr *r) {
         jw_key(&r->e.w, "reasoning");
         jw_obj(&r->e.w);
         jw_kstr(&r->e.w, "effort",
-                c->effort.n > 0               ? c->effort
+                str_is(c->effort, "max")      ? STR("xhigh") /* its most */
+                : c->effort.n > 0             ? c->effort
                 : c->thinking_budget <= 2048  ? STR("low")
                 : c->thinking_budget <= 10000 ? STR("medium")
                                               : STR("high"));
