@@ -67,6 +67,7 @@ enum quirk {
 /* What a dialect's clients call what the canonical form calls as OpenAI's chat does. */
 struct client_names {
     const char *turns, *parts, *system; /* "messages[1].content[0]" is "contents[1].parts[0]", or in systemInstruction */
+    const char *call;                   /* "messages[1].tool_call_id" is "input[1].call_id" */
     const char *const (*rows)[2];       /* "parallel_tool_calls", and the client's word; ends with {NULL} */
 };
 

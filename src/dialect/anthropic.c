@@ -15,7 +15,7 @@ static const char *const renamed[][2] = {
     {NULL, NULL},
 };
 
-static const struct client_names names = {"messages", "content", "system", renamed};
+static const struct client_names names = {"messages", "content", "system", "tool_use_id", renamed};
 
 static const struct client_face client = {
     .peek = an_peek,

@@ -27,6 +27,8 @@ static struct str turn_name(const struct encoder *e, struct str rest) {
     if (str_starts(behind, ".content"))
         return arena_printf(e->a, "%s[%zu].%s" STR_FMT, names->turns, m->turn - 1, names->parts,
                             STR_ARG(str_skip(behind, 8)));
+    if (str_is(behind, ".tool_call_id"))
+        return arena_printf(e->a, "%s[%zu].%s", names->turns, m->turn - 1, names->call);
     return arena_printf(e->a, "%s[%zu]" STR_FMT, names->turns, m->turn - 1, STR_ARG(behind));
 }
 

@@ -23,7 +23,8 @@ static const char *const renamed[][2] = {
     {NULL, NULL},
 };
 
-const struct client_names gm_names = {"contents", "parts", "systemInstruction", renamed};
+const struct client_names gm_names = {"contents", "parts", "systemInstruction", "functionResponse.id",
+                                      renamed};
 
 static const struct client_face client = {
     .peek = gm_peek,

@@ -326,7 +326,7 @@ static void write_event(struct stream_writer *sw, const struct event_item *ev, s
 }
 
 static const char *const renamed[][2] = {{"messages", "prompt"}, {NULL, NULL}};
-static const struct client_names names = {NULL, NULL, NULL, renamed};
+static const struct client_names names = {NULL, NULL, NULL, NULL, renamed};
 
 static const struct client_face client = {
     .really = really,

@@ -8,12 +8,13 @@
 static const char *const renamed[][2] = {
     {"messages", "input"},
     {"max_tokens", "max_output_tokens"},
+    {"logprobs", "include"}, /* message.output_text.logprobs */
     {"reasoning_effort", "reasoning.effort"},
     {"response_format", "text.format"},
     {NULL, NULL},
 };
 
-const struct client_names rs_names = {"input", "content", "instructions", renamed};
+const struct client_names rs_names = {"input", "content", "instructions", "call_id", renamed};
 
 static const struct client_face client = {
     .peek = rs_peek,
