@@ -34,6 +34,10 @@ START_TEST(base_urls) {
         {"bedrock", "", "https://bedrock-runtime.{region}.amazonaws.com"},
         {"bedrock", "http://127.0.0.1:9/", "http://127.0.0.1:9"},
         {"anthropic", "https://h/proxy/anthropic/", "https://h/proxy/anthropic"},
+        {"cohere", "https://api.cohere.com/v2/", "https://api.cohere.com"},
+        {"cohere", "https://api.cohere.ai/v1", "https://api.cohere.ai"},
+        {"ollama_native", "http://127.0.0.1:11434/api", "http://127.0.0.1:11434"},
+        {"anthropic", "https://h/v2", "https://h/v2"},
     };
     struct arena *a = arena_new(0);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -96,7 +96,8 @@ struct str oc_details_take(struct oc_details *d) {
         struct detail *row = &d->rows[i];
         struct str text = buf_str(&row->text);
         if (row->key)
-            json_object_object_add(row->o, row->key, json_object_new_string_len(text.p, (int)text.n));
+            json_object_object_add(row->o, row->key,
+                                   json_object_new_string_len(text.n ? text.p : "", (int)text.n));
         if (i > 0)
             buf_addc(&b, ',');
         jw_init(&w, &b);

@@ -537,6 +537,10 @@ struct str provider_base_url(struct arena *a, const struct provider_kind *k, str
             cut_slashes(&url);
         if (k->auth == AUTH_KIND_API_KEY && cut_end(&url, STR("/openai"))) /* as Azure's portal shows it */
             cut_slashes(&url);
+        /* what their own documentation calls the base */
+        if ((k->endpoints == cohere_like && cut_end(&url, STR("/v2"))) ||
+            (k->endpoints == ollama_own && cut_end(&url, STR("/api"))))
+            cut_slashes(&url);
         return arena_dup(a, url);
     }
     const char *slash = memrchr(version.p, '/', version.n);
