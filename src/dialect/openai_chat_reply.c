@@ -169,6 +169,13 @@ struct json_object *oc_custom_names(struct arena *a, const struct ask *ask) {
     return names;
 }
 
+bool oc_is_legacy(const struct ask *ask) {
+    struct json_value functions, tools;
+    return ask && str_find(ask->body, STR("\"functions\"")) >= 0 &&
+           json_member(ask->body, "functions", &functions) && functions.kind == JSON_ARRAY &&
+           !(json_member(ask->body, "tools", &tools) && tools.kind == JSON_ARRAY);
+}
+
 bool oc_is_custom(struct json_object *names, struct str name) {
     char key[256];
     str_copy(key, sizeof key, name);
@@ -191,7 +198,23 @@ void oc_write_call(struct jw *w, const struct part *p) {
 struct told {
     struct arena *a; /* short-lived */
     struct json_object *custom;
+    bool legacy;
 };
+
+static bool is_legacy_call(const struct told *t, const struct message *m) {
+    size_t n = 0;
+    for (const struct part *p = m ? m->parts : NULL; p; p = p->next)
+        n += p->kind == PART_TOOL_CALL;
+    return t->legacy && n == 1; /* there is no way to tell of several */
+}
+
+static void write_legacy_call(struct jw *w, const struct part *p) {
+    jw_key(w, "function_call");
+    jw_obj(w);
+    jw_kstr(w, "name", p->name);
+    jw_kstr(w, "arguments", p->text.n ? p->text : STR("{}"));
+    jw_obj_end(w);
+}
 
 static void write_calls(struct jw *w, const struct told *t, const struct message *m) {
     jw_key(w, "tool_calls");
@@ -311,7 +334,9 @@ static void write_message(struct jw *w, const struct told *t, const struct messa
     write_thinking_blocks(w, m);
     write_annotations(w, m);
     write_images(w, m);
-    if (calls)
+    if (is_legacy_call(t, m))
+        write_legacy_call(w, find_part(m, PART_TOOL_CALL));
+    else if (calls)
         write_calls(w, t, m);
     jw_obj_end(w);
 }
@@ -334,7 +359,8 @@ static void write_choice(struct buf *out, const struct told *t, int64_t index, c
     jw_kint(&w, "index", index);
     write_message(&w, t, r->message);
     write_logprobs(&w, r->message);
-    jw_kz(&w, "finish_reason", oc_finish_word(stop));
+    bool legacy = stop == STOP_TOOLS && is_legacy_call(t, r->message);
+    jw_kz(&w, "finish_reason", legacy ? "function_call" : oc_finish_word(stop));
     if (oc_tells_native(r->stop, r->stop_native))
         jw_kstr(&w, "native_finish_reason", r->stop_native);
     jw_obj_end(&w);
@@ -344,6 +370,7 @@ void oc_write_reply(struct buf *out, const struct reply *r, const struct mint *m
     struct told t = {.a = arena_new(0)};
     struct jw w;
     t.custom = oc_custom_names(t.a, ask);
+    t.legacy = oc_is_legacy(ask);
     BUF_ADD(out, "{");
     oc_write_id(out, m);
     BUF_ADD(out, ",\"object\":\"chat.completion\",\"created\":");

@@ -16,6 +16,8 @@ void oc_write_thinking_block(struct jw *w, const struct part *p,
                              int64_t index); /* THINKING with a signature, or redacted */
 /* The names of the free-text tools that were asked for; NULL: none. */
 struct json_object *oc_custom_names(struct arena *a, const struct ask *ask);
+/* Asked with `functions`, as before there were tools: a call is told as `function_call`. */
+bool oc_is_legacy(const struct ask *ask);
 bool oc_is_custom(struct json_object *names, struct str name);
 /* The members of a call (custom: in that form, text is its input), or its signature as Google's own OpenAI
  * endpoint has it. */

@@ -29,6 +29,7 @@ struct writer {
     struct json_object *customs; /* names of free-text tools */
     bool custom;                 /* the open call is of one of them */
     struct free_text free;
+    bool legacy; /* the first call is told as clients of `functions` know it, others as tool_calls */
     struct usage usage;
 };
 
@@ -75,6 +76,7 @@ struct stream_writer *oc_writer_new(struct arena *a, const struct mint *m, const
     buf_init(&w->call_id, 0);
     buf_init(&w->call_name, 0);
     w->customs = oc_custom_names(a, ask);
+    w->legacy = oc_is_legacy(ask);
     arena_cleanup(a, release, w);
     return (struct stream_writer *)(void *)w;
 }
@@ -122,6 +124,14 @@ static void call_close(struct writer *w, struct jw *j, struct buf *out) {
     buf_adds(out, w->tail);
 }
 
+static void chunk_legacy_call(struct writer *w, struct buf *out) {
+    chunk_open(w, out);
+    BUF_ADD(out, "{\"function_call\":{\"name\":");
+    json_quote(out, buf_str(&w->call_name));
+    BUF_ADD(out, ",\"arguments\":\"\"}}");
+    buf_adds(out, w->tail);
+}
+
 static void chunk_call(struct writer *w, struct buf *out, struct str signature, struct str origin) {
     struct jw j;
     struct part call = {.custom = w->custom,
@@ -131,9 +141,13 @@ static void chunk_call(struct writer *w, struct buf *out, struct str signature, 
                         .origin = origin};
     if (!w->call_waits)
         return;
-    call_open(w, &j, out);
-    oc_write_call(&j, &call);
-    call_close(w, &j, out);
+    if (w->legacy && w->calls == 0) {
+        chunk_legacy_call(w, out);
+    } else {
+        call_open(w, &j, out);
+        oc_write_call(&j, &call);
+        call_close(w, &j, out);
+    }
     w->calls++;
     w->call_waits = false;
 }
@@ -141,6 +155,8 @@ static void chunk_call(struct writer *w, struct buf *out, struct str signature, 
 /* A signature behind the arguments. SDKs take a call's function for granted. */
 static void chunk_call_signature(struct writer *w, struct buf *out, const struct event_item *ev) {
     struct jw j;
+    if (w->legacy && w->calls == 1)
+        return; /* it has no place there */
     w->calls--;
     call_open(w, &j, out);
     w->calls++;
@@ -171,12 +187,17 @@ static void chunk_args(struct writer *w, struct buf *out, struct str text) {
     if (text.n == 0)
         return;
     w->args_seen = true;
+    bool legacy = w->legacy && w->calls == 1;
     chunk_open(w, out);
-    BUF_ADD(out, "{\"tool_calls\":[{\"index\":");
-    buf_addu(out, w->calls - 1);
-    buf_addz(out, w->custom ? ",\"custom\":{\"input\":" : ",\"function\":{\"arguments\":");
+    if (legacy) {
+        BUF_ADD(out, "{\"function_call\":{\"arguments\":");
+    } else {
+        BUF_ADD(out, "{\"tool_calls\":[{\"index\":");
+        buf_addu(out, w->calls - 1);
+        buf_addz(out, w->custom ? ",\"custom\":{\"input\":" : ",\"function\":{\"arguments\":");
+    }
     json_quote(out, text);
-    BUF_ADD(out, "}}]}");
+    buf_addz(out, legacy ? "}}" : "}}]}");
     buf_adds(out, w->tail);
 }
 
@@ -264,8 +285,9 @@ static void mistral_stop(struct writer *w, const struct event_item *ev) {
 
 static void chunk_stop(struct writer *w, struct buf *out, const struct event_item *ev) {
     chunk_open(w, out);
+    enum stop_reason stop = stop_effective(ev->stop, w->has_call);
     BUF_ADD(out, "{},\"logprobs\":null,\"finish_reason\":\"");
-    buf_addz(out, oc_finish_word(stop_effective(ev->stop, w->has_call)));
+    buf_addz(out, stop == STOP_TOOLS && w->legacy && w->calls == 1 ? "function_call" : oc_finish_word(stop));
     BUF_ADD(out, "\"");
     if (oc_tells_native(ev->stop, ev->text)) {
         BUF_ADD(out, ",\"native_finish_reason\":");

@@ -371,5 +371,42 @@ def test_names_of_what_was_dropped_are_told_whatever_they_are():
         assert "set-cookie" not in r.headers
 
 
+def test_functions_of_before_there_were_tools():
+    def script(a):
+        blocks = [{"type": "tool_use", "id": f"toolu_{i}", "name": "f", "input": {"a": i}} for i in range(len(a.request.json()["tools"]))]
+        if not a.request.json().get("stream"):
+            a.whole(200, {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": blocks,
+                          "stop_reason": "tool_use", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}})
+            return
+        events = [{"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m",
+                                                        "content": [], "usage": {"input_tokens": 1, "output_tokens": 1}}}]
+        for i, b in enumerate(blocks):
+            events += [{"type": "content_block_start", "index": i, "content_block": {**b, "input": {}}},
+                       {"type": "content_block_delta", "index": i,
+                        "delta": {"type": "input_json_delta", "partial_json": json.dumps(b["input"])}},
+                       {"type": "content_block_stop", "index": i}]
+        events += [{"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 1}},
+                   {"type": "message_stop"}]
+        a.sse()
+        for e in events:
+            a.event(e, e["type"])
+        a.end()
+    up = scene.Upstream(script)
+    gw = scene.Gateway({"providers": [up.provider(kind="anthropic")]})
+    function = {"name": "f", "parameters": {"type": "object"}}
+    choice = gw.chat(functions=[function]).json()["choices"][0]
+    assert choice["message"]["function_call"] == {"name": "f", "arguments": '{"a":0}'}, choice
+    assert "tool_calls" not in choice["message"] and choice["finish_reason"] == "function_call", choice
+    chunks = [json.loads(d) for _, d in gw.chat(functions=[function], stream=True).events() if d != "[DONE]"]
+    deltas = [c["choices"][0]["delta"] for c in chunks]
+    assert [d["function_call"] for d in deltas if "function_call" in d] == [{"name": "f", "arguments": ""}, {"arguments": '{"a": 0}'}], deltas
+    assert chunks[-1]["choices"][0]["finish_reason"] == "function_call" and not any("tool_calls" in d for d in deltas), chunks
+    # Of several at once they have no way to be told: nothing is lost.
+    choice = gw.chat(functions=[function, {**function, "name": "g"}]).json()["choices"][0]
+    assert len(choice["message"]["tool_calls"]) == 2 and choice["finish_reason"] == "tool_calls", choice
+    choice = gw.chat(tools=[{"type": "function", "function": function}]).json()["choices"][0]
+    assert "function_call" not in choice["message"] and choice["finish_reason"] == "tool_calls", choice
+
+
 if __name__ == "__main__":
     scene.main()
