@@ -370,11 +370,14 @@ static int64_t duration_ms(struct str s) {
     return sum;
 }
 
-/* OpenAI and Groq say "Please try again in 7.66s" and Google "Please retry in 34.4s", not always with a
- * header beside it. */
+/* OpenAI and Groq say "Please try again in 7.66s", Google "Please retry in 34.4s", Azure "Please retry after
+ * 26 seconds", not always with a header beside it. */
 static int64_t said_retry_ms(struct str message) {
-    struct str when = behind(message, "try again in ");
-    return duration_ms(when.p ? when : behind(message, "retry in "));
+    static const char *const words[] = {"try again in ", "retry in ", "retry after "};
+    struct str when = STR_NONE;
+    for (size_t i = 0; i < sizeof words / sizeof *words && !when.p; i++)
+        when = behind(message, words[i]);
+    return duration_ms(when);
 }
 
 void said_fault(struct arena *a, int status, const struct said *s, struct fault *f) {
