@@ -3,8 +3,6 @@
 #define PENSTOCK_SRC_DIALECT_COHERE_H
 #include "dialect/dialect.h"
 
-/* cohere.c */
-
 /* cohere_request.c */
 bool co_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                       struct buf *dropped, struct fault *f);
