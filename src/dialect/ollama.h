@@ -3,8 +3,6 @@
 #define PENSTOCK_SRC_DIALECT_OLLAMA_H
 #include "dialect/dialect.h"
 
-/* ollama.c */
-
 /* ollama_request.c */
 bool ol_write_request(struct arena *a, const struct chat *c, const struct encode_opt *o, struct buf *out,
                       struct buf *dropped, struct fault *f);
