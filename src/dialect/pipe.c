@@ -24,6 +24,7 @@ struct pipe {
     bool array;    /* bytes pass, but as elements of one JSON array */
     bool any;      /* an element went out */
     bool finished; /* nothing is read any more */
+    bool cut;      /* the bytes ended inside a frame */
     bool started;  /* an event of the dialect was seen */
     struct sse sse;
     struct eventstream frames; /* of FRAMING_AWS in place of it */
@@ -271,13 +272,17 @@ static bool ends_blank(struct str raw) {
     return str_ends(raw, "\n\n") || str_ends(raw, "\r\r") || str_ends(raw, "\n\r\n");
 }
 
-/* The last frame may lack its blank line. Whole, it gets one, since not every client reads a frame without;
- * cut in the middle, it must not reach the client, which would choke on it before our error event. */
-static void forward_last(struct pipe *p, const struct sse_event *ev) {
+/* The last frame may lack its blank line, and then may have been cut: not one of our end, nor a comment. */
+static bool is_cut(const struct pipe *p, const struct sse_event *ev) {
     enum json_kind kind;
     struct json_error err;
-    if (!ev->comment && !p->seen.ended && json_scan(ev->data, &kind, NULL, NULL, &err) != 0)
-        return;
+    if (!p->finishing || ends_blank(ev->raw) || p->seen.ended)
+        return false;
+    return ev->comment ? !str_starts(ev->raw, ":") : json_scan(ev->data, &kind, NULL, NULL, &err) != 0;
+}
+
+/* Whole, it gets its blank line, since not every client reads a frame without. */
+static void forward_last(struct pipe *p, const struct sse_event *ev) {
     buf_adds(p->out, ev->raw);
     buf_addz(p->out, str_ends(ev->raw, "\n") || str_ends(ev->raw, "\r") ? "\n" : "\n\n");
 }
@@ -301,7 +306,8 @@ static void forward(struct pipe *p, const struct sse_event *ev) {
         if (p->reader)
             p->provider->read_event(p->reader, ev->name, ev->data);
     }
-    if (!shown || failed(p))
+    p->cut = is_cut(p, ev); /* must not reach the client, which would choke on it before our error event */
+    if (!shown || p->cut || failed(p))
         return;
     if (p->array) {
         forward_element(p, ev);
@@ -320,10 +326,13 @@ static bool on_frame(void *arg, const struct sse_event *ev) {
         return true;
     if (p->same) {
         forward(p, ev);
-    } else if (!ev->comment) {
+        return !failed(p);
+    }
+    if (!ev->comment) {
         p->started = p->started || ev->data.n > 0;
         p->provider->read_event(p->reader, ev->name, ev->data);
     }
+    p->cut = is_cut(p, ev);
     return !failed(p);
 }
 
@@ -431,6 +440,8 @@ bool pipe_finish(struct pipe *p, struct buf *out) {
         p->out = out;
         p->finishing = true;
         int rc = push_last(p);
+        if (p->cut && p->started && !failed(p))
+            fail(p, FAULT_SERVER, "the provider's stream ended too early");
         if (p->reader && rc != -1 && !failed(p))
             p->provider->reader_end(p->reader);
         p->out = NULL;

@@ -131,6 +131,25 @@ def test_odd_streams_pass_as_they_are():
                 check_row(gw, name, r, numbers, complete=True, status=200)
 
 
+def test_a_stream_that_is_cut_inside_its_last_events_is_broken():
+    """The stop was there, but neither usage nor [DONE]: for clients of the same dialect as for others, and nothing to keep."""
+    up = scene.Upstream()
+    gw = scene.Gateway({"providers": [up.provider("up", retry={"max": 0}, breaker={"consecutive_failures": 1000, "error_rate": 1.0})],
+                        "cache": {"enabled": True}})
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    said, used = sse(HI, STOP, done=False), b"data: " + json.dumps(scene.chat_usage()).encode()
+    asks = {"/v1/chat/completions": {}, "/v1/messages": {"max_tokens": 9}}
+    for behind, ok in ((b"", True), (b"d", False), (b"data: {", False), (used[:-1], False), (used, True), (used + b"\n\n: p", True),
+                       (used + b"\n\ndata: [DO", False), (used + b"\n\ndata: [DONE]", True)):
+        for path, more in asks.items():
+            up.next(lambda a, behind=behind: (a.raw(head + said + behind), a.close()))
+            r = gw.post(path, {"model": "up/m", "stream": True, "messages": [{"role": "user", "content": repr(behind)}], **more})
+            assert r.status == 200 and (b'"error"' not in r.body) == ok, (path, behind, r.body[-200:])
+            check_row(gw, behind, r, (7, 3) if ok and behind.startswith(used) else None, complete=ok)
+            if not ok and not more and not behind.startswith(used):
+                assert r.body.startswith(said + b'data: {"error"'), (behind, r.body[-200:])
+
+
 def test_bytes_behind_the_end_are_nobodys():
     up = scene.Upstream()
     gw = gateway(up)
