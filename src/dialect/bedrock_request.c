@@ -12,6 +12,7 @@ struct wr {
     size_t i;             /* of the message */
     unsigned documents;   /* written so far: their names must differ */
     bool open, assistant; /* a message is being written, and whose */
+    bool text, file;      /* what it has of these */
     bool claude;
     bool budget, adaptive; /* how it thinks */
     uint64_t max_tokens, budget_tokens;
@@ -165,11 +166,13 @@ static bool write_block(struct wr *r, const struct part *p) {
     case PART_TEXT:
     case PART_REFUSAL:
         write_text(r, p->text);
+        r->text = r->text || !blank(p->text);
         break;
     case PART_IMAGE:
     case PART_FILE:
     case PART_AUDIO:
         ok = write_media(r, p);
+        r->file = r->file || p->kind == PART_FILE;
         break;
     case PART_TOOL_CALL:
         write_call(r, p);
@@ -205,6 +208,9 @@ static bool says_nothing(const struct message *m) {
 static void close_message(struct wr *r) {
     if (!r->open)
         return;
+    if (r->file && !r->text) /* a document is refused without a text beside it */
+        write_text(r, STR("See the document."));
+    r->file = r->text = false;
     jw_arr_end(&r->e.w);
     jw_obj_end(&r->e.w);
     r->open = false;

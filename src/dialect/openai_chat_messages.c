@@ -5,6 +5,10 @@
 
 /* --- parts --- */
 
+bool oc_mistral(const struct oc_wr *r) {
+    return r->e.o->quirks & QUIRK_MISTRAL;
+}
+
 static struct str url_of(struct oc_wr *r, const struct part *p) {
     if (p->data.n == 0)
         return p->url;
@@ -47,6 +51,11 @@ static bool write_audio(struct oc_wr *r, const struct part *p) {
     if (p->data.n == 0)
         return no_place(r, "holds sound by its address, which " NO_EQUIVALENT);
     oc_open_typed(r, "input_audio");
+    if (oc_mistral(r)) { /* the sound itself, no object */
+        jw_kstr(&r->e.w, "input_audio", p->data);
+        jw_obj_end(&r->e.w);
+        return true;
+    }
     jw_key(&r->e.w, "input_audio");
     jw_obj(&r->e.w);
     jw_kstr(&r->e.w, "data", p->data);
@@ -56,7 +65,20 @@ static bool write_audio(struct oc_wr *r, const struct part *p) {
     return true;
 }
 
+static void write_document(struct oc_wr *r, const struct part *p) {
+    bool held = p->data.n == 0 && p->url.n == 0;
+    oc_open_typed(r, held ? "file" : "document_url");
+    jw_kstr(&r->e.w, held ? "file_id" : "document_url", held ? p->id : url_of(r, p));
+    if (!held && p->name.n > 0)
+        jw_kstr(&r->e.w, "document_name", p->name);
+    jw_obj_end(&r->e.w);
+}
+
 static bool write_file(struct oc_wr *r, const struct part *p) {
+    if (oc_mistral(r) && p->data.n + p->url.n + p->id.n > 0) {
+        write_document(r, p);
+        return true;
+    }
     if (p->data.n == 0 && p->id.n == 0)
         return no_place(r, "holds a file by URL, which " NO_EQUIVALENT);
     oc_open_typed(r, "file");
@@ -111,10 +133,6 @@ static size_t count_kind(const struct part *p, enum part_kind kind) {
 
 static void write_texts(struct oc_wr *r, const struct part *p, enum part_kind kind, bool apart) {
     encode_texts(&r->e.w, p, KIND_BIT(kind), apart);
-}
-
-bool oc_mistral(const struct oc_wr *r) {
-    return r->e.o->quirks & QUIRK_MISTRAL;
 }
 
 /* Mistral wants nine letters and digits: another's id is made into some, always the same. */
