@@ -51,6 +51,8 @@ enum { EXCHANGE_MORE = 4 };
 #define EXCHANGE_LOW  (16u << 10)
 
 struct str exchange_header(const struct exchange *x, const char *name); /* first of that name, or STR_NONE (p NULL) */
+/* All lines of that name as one list (RFC 9110, 5.3). */
+struct str exchange_header_list(const struct exchange *x, struct arena *a, const char *name);
 
 /* Reads the body whole into x->body, at most `max` bytes. Calls back once, perhaps before it returns: status 0,
  * or 413, 408, 400 with the body dropped; the owner then answers with that status and the connection closes.

@@ -66,6 +66,17 @@ struct str exchange_header(const struct exchange *x, const char *name) {
     return STR_NONE;
 }
 
+struct str exchange_header_list(const struct exchange *x, struct arena *a, const char *name) {
+    struct str list = STR_NONE, want = str_of(name);
+    for (size_t i = 0; i < x->nheaders; i++) {
+        const struct http_header *h = &x->headers[i];
+        if (h->name.n == want.n && str_eqi(h->name, want))
+            list =
+                list.p ? arena_printf(a, STR_FMT ", " STR_FMT, STR_ARG(list), STR_ARG(h->value)) : h->value;
+    }
+    return list;
+}
+
 /* --- the request's body --- */
 
 uint64_t xchg_body_rest(const struct xchg *x) {

@@ -89,7 +89,7 @@ static void add_headers(struct arena *a, const struct exchange *x, const struct 
     for (size_t i = 0; i < plan->own && i < plan->n; i++) {
         struct str rest = str_of(plan->list[i]->provider->conf->kind->answer_headers), name;
         while (str_next(&rest, ',', &name)) {
-            buf_adds(out, exchange_header(x, arena_dupz(a, name)));
+            buf_adds(out, exchange_header_list(x, a, arena_dupz(a, name)));
             buf_addc(out, '\0');
         }
     }

@@ -123,12 +123,19 @@ static bool encode(struct request *r, struct fault *f) {
     return pipe_request(r->a, r->client, d, &r->ask, &o, &r->chat, &r->out, &r->dropped, f);
 }
 
+/* Lists, which some clients send a line at a time. Of all others the first line counts, for us and the
+ * provider. */
+static bool may_repeat(struct str header) {
+    return str_ends(header, "-beta") || str_is(header, "tracestate");
+}
+
 /* Headers of the client that are meant for the provider. */
 static size_t pass_headers(struct request *r, const char *names, struct call_header *h, size_t max) {
     struct str rest = str_of(names), name;
     size_t n = 0;
     while (n < max && str_next(&rest, ',', &name)) {
-        struct str v = exchange_header(r->x, arena_dupz(r->a, name));
+        const char *z = arena_dupz(r->a, name);
+        struct str v = may_repeat(name) ? exchange_header_list(r->x, r->a, z) : exchange_header(r->x, z);
         if (v.p)
             h[n++] = (struct call_header){name, v};
     }

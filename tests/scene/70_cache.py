@@ -202,11 +202,12 @@ def test_headers_that_change_the_answer_change_the_key():
     up = scene.Upstream(script)
     gw = scene.Gateway({"providers": [up.provider(kind="anthropic")], "cache": {"enabled": True, "semantic": {"enabled": True}}}, workers=2)
     version = {"anthropic-version": "2023-06-01"}
-    heads = [version, {}, {**version, "anthropic-beta": "context-1m-2025-08-07"}, {**version, "anthropic-beta": "interleaved-thinking-2025-05-14"}]
+    heads = [version, {}, {**version, "Anthropic-Beta": "x", "anthropic-beta": "y"}, {**version, "anthropic-beta": "context-1m-2025-08-07"}, {**version, "anthropic-beta": "interleaved-thinking-2025-05-14"}]
     for path in ("/v1/messages", "/v1/chat/completions"):
         ask = lambda h, text: gw.post(path, {"model": "up/m", "max_tokens": 9, "messages": [{"role": "user", "content": text}]},
                                       headers={**h, "user-agent": path})
         first = [ask(h, "What is the capital of France?") for h in heads]
+        assert up.requests[-len(heads) + 2].headers["anthropic-beta"] == "x, y", "two lines are one list"
         assert all(r.status == 200 and r.headers["x-penstock-cache"] == "miss" for r in first), first
         for h, r in zip(heads, first):
             again = scene.wait_for(lambda: (x := ask(h, "What is the capital of France?")).headers["x-penstock-cache"] == "hit" and x, "a hit")
