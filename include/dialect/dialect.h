@@ -59,8 +59,8 @@ enum quirk {
     QUIRK_VERTEX = 8,  /* Anthropic on Vertex: no model in the body, anthropic_version in it */
     QUIRK_MISTRAL = 16,        /* knows fewer members and calls some otherwise; ids of calls have nine characters */
     QUIRK_REASONING = 32,      /* wants its reasoning_content back in a loop of tools */
-    QUIRK_DETAILS = 128,       /* wants its reasoning_details back, as OpenRouter does */
     QUIRK_BEDROCK = 64,        /* Anthropic on Bedrock: as on Vertex, and no stream in the body either */
+    QUIRK_DETAILS = 128,       /* wants its reasoning_details back, as OpenRouter does */
     QUIRK_FREE_1 = 0x100, /* from here on: of the OpenAI family, named in openai_chat.h */
 };
 

@@ -18,8 +18,8 @@ struct cache_ticket {
     uint64_t ttl_ms;
     struct semantic *semantic; /* semantic.h; NULL: by its key alone */
 };
-/* Decides, and computes the key: SHA-256 over scope, surface, model, first target, the headers that go to the provider, and the canonical body
- * without the members that do not change the answer (user, metadata, routing, store). A request's hints may
+/* Decides, and computes the key: SHA-256 over scope, surface, model, first target, the headers that go to the provider
+ * and change its answer, and the canonical body without the members that do not (user, metadata, routing, store). A request's hints may
  * switch it off, and shorten cache.ttl for its answer. */
 void cache_ticket(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c,
                   const struct dialect *client, const struct ask *ask, const struct plan *plan,

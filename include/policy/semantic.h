@@ -16,8 +16,9 @@ struct semantic { /* of one request */
 };
 /* After cache_ticket(): sets t->semantic, or leaves it NULL when this request is not looked for by meaning. Embedded
  * already, unless a provider has to do it: then semantic_take() when its numbers have come. */
-void semantic_ticket(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c, const struct dialect *client,
-                     const struct ask *ask, const struct plan *plan, struct cache_ticket *t);
+void semantic_ticket(struct plane *p, struct arena *a, const struct exchange *x, const struct caller *c,
+                     const struct dialect *client, const struct ask *ask, const struct plan *plan,
+                     struct cache_ticket *t);
 void semantic_take(struct semantic *s, const float *v, size_t n); /* what has no direction is not taken */
 bool semantic_find(struct plane *p, struct arena *a, const struct cache_ticket *t, struct reply_head *h, struct str *body,
                    double *similarity);

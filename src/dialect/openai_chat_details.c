@@ -2,6 +2,7 @@
  * a stream an element comes in fragments: its texts are joined, its signature comes with a later one. Source:
  * OpenRouter's guide to reasoning tokens, "Preserving reasoning". */
 #include "answer.h"
+#include "base/die.h"
 #include "openai_chat.h"
 
 #include <json-c/json_object_iterator.h>
@@ -55,6 +56,7 @@ static struct detail *row_of(struct oc_details *d, struct json_object *o) {
         return NULL;
     struct detail *row = &d->rows[d->n++];
     *row = (struct detail){.o = json_object_new_object()};
+    MUST(row->o != NULL);
     buf_init(&row->text, BYTES_MAX);
     return row;
 }
@@ -70,9 +72,11 @@ static void take_member(struct detail *row, const char *key, struct json_object 
 }
 
 static void take(struct oc_details *d, struct json_object *o) {
-    struct detail *row = row_of(d, o);
-    d->bytes += jo_str(o, "text").n + jo_str(o, "summary").n + jo_str(o, "data").n + jo_str(o, "signature").n;
-    if (!row || d->bytes > BYTES_MAX) {
+    size_t bytes;
+    MUST(json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN, &bytes) != NULL);
+    d->bytes += bytes; /* each is within max_response_body, and the first beyond ends it */
+    struct detail *row = d->bytes > BYTES_MAX ? NULL : row_of(d, o);
+    if (!row) {
         d->full = true;
         return;
     }
